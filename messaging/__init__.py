@@ -1,0 +1,1 @@
+"""Conversations, messages and receipts; the wire protocol; write path, fan-out and socket."""

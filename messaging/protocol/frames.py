@@ -1,0 +1,287 @@
+"""Every frame of the wire as a frozen value that parses, serializes and describes itself.
+
+A WebSocket message carries one frame, or an array of frames to be taken in order.
+Ids are lower-case UUID strings, times are integer milliseconds since the Unix epoch, sequence
+numbers count a conversation's changes from 1. What a frame *means* is decided in `server` and
+`client`; how a refusal reads is in `errors`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
+
+Sequence: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+"""A conversation's change number; 0 stands before the first change."""
+
+Key: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+"""A client-made idempotency key, unique for the device for ever."""
+
+Reference: TypeAlias = Annotated[str | int, msgspec.Meta(description="echoed by the answer")]
+
+MAX_BODY_BYTES = 65_536  # UTF-8 bytes of one message body; larger content belongs in a file
+MAX_FRAME_BYTES = 1_048_576  # bytes of one WebSocket message, either way
+MAX_PAGE = 500  # messages in one answer to `sync`: about 100 KiB of chat
+
+
+class Frame(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
+    """What crosses the socket; the tag `type` names it."""
+
+    @property
+    def name(self) -> str:
+        """The frame's `type` on the wire."""
+        return str(self.__struct_config__.tag)
+
+    def __str__(self) -> str:
+        shown = msgspec.structs.asdict(self)
+        facts = " ".join(f"{key}={_short(value)}" for key, value in shown.items() if value)
+        return f"{self.name} {facts}".rstrip()
+
+
+def _short(value: object, most: int = 40) -> str:
+    text = f"[{len(value)}]" if isinstance(value, (list, tuple, dict)) else str(value)
+    return text if len(text) <= most else f"{text[:most]}… ({len(text)} characters)"
+
+
+class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A part of frames that never stands alone on the wire."""
+
+
+class Message(Value):
+    """A message in its newest state. Feeds are ordered by `seq`; screens by `position`."""
+
+    id: str
+    seq: int
+    position: int
+    kind: str = "text"
+    body: str = ""
+    version: int = 1
+    created: int = 0
+    device: str | None = None
+    user: str | None = None
+    client_id: str | None = None
+    reply_to: str | None = None
+    edited: int | None = None
+    deleted: int | None = None
+
+
+class Mark(Value):
+    """One device's cumulative receipt: everything up to and including the number."""
+
+    conversation: str
+    delivered: Sequence = 0
+    read: Sequence = 0
+
+
+class DeviceMark(Value):
+    """How far one device of a conversation has got, and when its marks last moved."""
+
+    device: str
+    user: str
+    delivered: int = 0
+    read: int = 0
+    delivered_at: int | None = None
+    read_at: int | None = None
+
+
+class MarkSummary(Value):
+    """The marks of a conversation with more than 100 devices, by count."""
+
+    last_seq: int
+    devices: int
+    delivered: int
+    read: int
+    lowest_delivered: int
+    lowest_read: int
+
+
+class ConversationState(Value):
+    """A conversation as `welcome` lists it; `since` is where this session's feed starts."""
+
+    conversation: str
+    kind: str
+    since: int
+    last_seq: int
+    title: str = ""
+
+
+class Window(Value):
+    """How much may be sent to this session before it acknowledges."""
+
+    messages: int
+    bytes: int
+
+
+class Limits(Value):
+    """What the server accepts from one session."""
+
+    body_bytes: int
+    frame_bytes: int
+    requests: int
+
+
+# Client -> server
+
+
+class Hello(Frame, tag="hello"):
+    """Opens the session. `cursors` says what this device has; a conversation left out resumes from the stored mark."""
+
+    token: str | None = None
+    cursors: dict[str, Sequence] = {}
+    epoch: str | None = None
+    auto_ack: bool = False
+    ref: Reference | None = None
+
+
+class Send(Frame, tag="send"):
+    """Appends a message. A repeat with the same `client_id` and content gets the first result."""
+
+    conversation: str
+    client_id: Key
+    body: str
+    kind: Literal["text", "data"] = "text"
+    reply_to: str | None = None
+    ref: Reference | None = None
+
+
+class Edit(Frame, tag="edit"):
+    """Replaces a message's body if it is still at `base_version`."""
+
+    message: str
+    base_version: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+    client_id: Key
+    body: str
+    ref: Reference | None = None
+
+
+class Delete(Frame, tag="delete"):
+    """Turns a message into a tombstone if it is still at `base_version`."""
+
+    message: str
+    base_version: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+    client_id: Key
+    ref: Reference | None = None
+
+
+class Receipt(Frame, tag="receipt"):
+    """Acknowledges: `delivered` gives credit back, both marks are stored and shown to the others."""
+
+    marks: Annotated[list[Mark], msgspec.Meta(max_length=10_000)]
+    ref: Reference | None = None
+
+
+class Sync(Frame, tag="sync"):
+    """Asks for a conversation's changes after `since`."""
+
+    conversation: str
+    since: Sequence
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_PAGE)] = 200
+    ref: Reference | None = None
+
+
+class Ping(Frame, tag="ping"):
+    """Asks for a `pong`."""
+
+    ref: Reference | None = None
+
+
+# Server -> client
+
+
+class Welcome(Frame, tag="welcome"):
+    """The session is open. Conversations whose `last_seq` differs from the cursor are listed; more may follow as `conversation`."""
+
+    device: str
+    user: str
+    session: str
+    epoch: str
+    window: Window
+    limits: Limits
+    conversations: list[ConversationState] = []
+    ref: Reference | None = None
+
+
+class Ok(Frame, tag="ok"):
+    """The request is committed. For `send`, `edit` and `delete` it names the message's place."""
+
+    ref: Reference | None = None
+    client_id: str | None = None
+    message: str | None = None
+    seq: int | None = None
+    position: int | None = None
+    version: int | None = None
+    created: int | None = None
+
+
+class Error(Frame, tag="error"):
+    """A refusal. `definite` means that the request certainly had no effect; `retry_after` (ms) that it may be repeated then."""
+
+    code: str
+    message: str
+    definite: bool = True
+    retry_after: int | None = None
+    ref: Reference | None = None
+    client_id: str | None = None
+    current: Message | None = None
+
+
+class Events(Frame, tag="events"):
+    """The changes of a conversation in (since, upto], in `seq` order."""
+
+    conversation: str
+    since: int
+    upto: int
+    messages: list[Message] = []
+    ref: Reference | None = None
+
+
+class Receipts(Frame, tag="receipts"):
+    """Marks of a conversation's devices that moved, or their summary above 100 devices."""
+
+    conversation: str
+    marks: list[DeviceMark] = []
+    summary: MarkSummary | None = None
+
+
+class Conversation(Frame, tag="conversation"):
+    """You are in this conversation (added now, or a further page of `welcome`); its feed starts at `since`."""
+
+    conversation: str
+    kind: str
+    since: int
+    last_seq: int
+    title: str = ""
+
+
+class Left(Frame, tag="left"):
+    """You are no longer in the conversation; nothing after `upto` follows."""
+
+    conversation: str
+    upto: int
+
+
+class Reset(Frame, tag="reset"):
+    """Your cursor is not of this database: forget what you have of the conversation, start from 0, keep the outbox."""
+
+    conversation: str
+
+
+class Pong(Frame, tag="pong"):
+    """Answers `ping`."""
+
+    ref: Reference | None = None
+
+
+class Goodbye(Frame, tag="goodbye"):
+    """The server closes after this frame; come back after `reconnect_after` ms, or do not if it is absent."""
+
+    reason: str
+    message: str
+    reconnect_after: int | None = None
+
+
+ClientFrame: TypeAlias = Hello | Send | Edit | Delete | Receipt | Sync | Ping
+ServerFrame: TypeAlias = (
+    Welcome | Ok | Error | Events | Receipts | Conversation | Left | Reset | Pong | Goodbye
+)

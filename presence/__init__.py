@@ -1,0 +1,1 @@
+"""Devices: registered, authenticated, linked, revoked, and which of them are here now."""

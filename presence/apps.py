@@ -1,0 +1,10 @@
+"""The presence app. It imports nothing of Lockstep: it is the leaf."""
+
+from django.apps import AppConfig
+
+
+class PresenceConfig(AppConfig):
+    """Users, their devices, and the processes and sessions that are live."""
+
+    name = "presence"
+    verbose_name = "Presence"

@@ -1,0 +1,77 @@
+"""Users, devices, server processes and live sessions.
+
+A device is revoked, never deleted, once it has written: its messages keep their author.
+A device is here while it has a `Connection` on a `Node` whose lease has not run out by database time.
+Tokens are in `tokens`, who is here is in `roster`.
+"""
+
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.contrib.auth.models import AbstractUser
+from django.db import models
+from django.db.models.functions import Now
+
+from presence.identifiers import NewId
+
+
+class User(AbstractUser):
+    """A person or a bot. Projects may use a user model of their own if its key is a UUID."""
+
+    id = models.UUIDField(primary_key=True, db_default=NewId(), editable=False)
+
+
+class Device(models.Model):
+    """One installation of a client that a user has logged in from."""
+
+    id = models.UUIDField(primary_key=True, db_default=NewId(), editable=False)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, related_name="devices", db_index=False
+    )
+    installation = models.CharField(
+        max_length=64, help_text="Made by the client once; makes registration idempotent."
+    )
+    name = models.CharField(max_length=64, blank=True, db_default="")
+    platform = models.CharField(max_length=32, blank=True, db_default="")
+    token_hash = models.BinaryField(
+        max_length=32, unique=True, help_text="SHA-256 of the token, which itself is not stored."
+    )
+    registered = models.DateTimeField(db_default=Now(), editable=False)
+    last_seen = models.DateTimeField(null=True, blank=True, editable=False)
+    revoked = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints: ClassVar[list[Any]] = [
+            models.UniqueConstraint(
+                fields=["user", "installation"], name="presence_device_user_installation"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name or f"device {self.pk}"
+
+
+class Node(models.Model):
+    """One server process. Its sessions count only while its lease lasts."""
+
+    id = models.UUIDField(primary_key=True, db_default=NewId(), editable=False)
+    name = models.CharField(max_length=64, blank=True, db_default="")
+    started = models.DateTimeField(db_default=Now(), editable=False)
+    lease = models.DateTimeField(
+        db_default=Now(), help_text="The process counts as live until this moment (database time)."
+    )
+
+    def __str__(self) -> str:
+        return self.name or f"node {self.pk}"
+
+
+class Connection(models.Model):
+    """One live session of a device on a server process; its id is the session's id."""
+
+    id = models.UUIDField(primary_key=True, db_default=NewId(), editable=False)
+    device = models.ForeignKey(Device, models.CASCADE, related_name="connections")
+    node = models.ForeignKey(Node, models.CASCADE, related_name="connections")
+    since = models.DateTimeField(db_default=Now(), editable=False)
+
+    def __str__(self) -> str:
+        return f"session {self.pk}"
