@@ -147,7 +147,7 @@ class Message(models.Model):
         "self", models.DO_NOTHING, related_name="replies", null=True, blank=True, db_index=False
     )
     version = models.IntegerField(db_default=1, editable=False)
-    change_id = models.CharField(max_length=64, null=True, blank=True, editable=False)  # noqa: DJ001 - as client_id
+    change_id = models.CharField(max_length=128, null=True, blank=True, editable=False)  # noqa: DJ001 - as client_id
     fingerprint = models.BinaryField(max_length=16, null=True, blank=True)
     created = models.DateTimeField(db_default=Now(), editable=False)
     edited = models.DateTimeField(null=True, blank=True, editable=False)

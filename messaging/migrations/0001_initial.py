@@ -219,7 +219,7 @@ class Migration(migrations.Migration):
                 ("version", models.IntegerField(db_default=1, editable=False)),
                 (
                     "change_id",
-                    models.CharField(blank=True, editable=False, max_length=64, null=True),
+                    models.CharField(blank=True, editable=False, max_length=128, null=True),
                 ),
                 ("fingerprint", models.BinaryField(blank=True, max_length=16, null=True)),
                 (

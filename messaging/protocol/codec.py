@@ -1,0 +1,223 @@
+"""WebSocket messages to frames and back, as JSON text or MessagePack.
+
+Laws: decoding what a client sent never raises, each bad frame becomes its own `FrameError` with
+the `ref` it carried; unknown fields, and unknown types of the server's, are passed over, so that
+old and new peers talk. What a frame holds is in `frames`, what a body may hold in `content`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeAlias
+
+import msgspec
+
+from messaging.protocol.content import check_body, check_key
+from messaging.protocol.errors import FrameError, Refusal, Refused
+from messaging.protocol.frames import (
+    MAX_FRAME_BYTES,
+    ClientFrame,
+    Delete,
+    Edit,
+    Frame,
+    Send,
+    ServerFrame,
+)
+
+# What msgspec raises on foreign bytes: bad syntax or fields, bad UTF-8, nesting too deep.
+BAD_DATA = (msgspec.DecodeError, UnicodeError, RecursionError)
+
+CLIENT_TYPES = frozenset(str(frame.__struct_config__.tag) for frame in ClientFrame.__args__)
+SERVER_TYPES = frozenset(str(frame.__struct_config__.tag) for frame in ServerFrame.__args__)
+
+Decode: TypeAlias = Callable[[bytes | str], Any]
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True):
+    """What can still be told of a frame that is otherwise wrong."""
+
+    type: Any = None
+    ref: Any = None
+    client_id: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoders:
+    """The same five questions asked of bytes, in one encoding."""
+
+    client: Decode
+    server: Decode
+    client_one: Decode
+    server_one: Decode
+    envelope: Decode
+    split: Decode
+
+
+@dataclass(frozen=True, kw_only=True)
+class Codec:
+    """One encoding of the protocol, named by its WebSocket subprotocol."""
+
+    subprotocol: str
+    binary: bool
+    part: Callable[[Any], bytes]
+    """Encodes one frame, for `join` later."""
+    join: Callable[[Sequence[bytes]], str | bytes]
+    """Makes one WebSocket message of frames that `part` encoded."""
+    decoders: Decoders = field(repr=False)
+
+    def encode(self, frames: Sequence[Frame]) -> str | bytes:
+        """One WebSocket message of these frames: text for JSON, bytes for MessagePack."""
+        return self.join([self.part(frame) for frame in frames])
+
+    def decode_client(self, data: str | bytes) -> list[ClientFrame | FrameError]:
+        """What a client sent, in order. Never raises: what is no frame becomes a `FrameError`."""
+        if too_large := _size_error(data):
+            return [too_large]
+        try:
+            found = self.decoders.client(data)
+        except BAD_DATA:
+            return self._each_of_client(data)
+        return [_checked(frame) for frame in (found if isinstance(found, list) else [found])]
+
+    def decode_server(self, data: str | bytes) -> list[ServerFrame]:
+        """What a server sent, without frames of unknown type. Raises `FrameError` on the first bad one."""
+        try:
+            found = self.decoders.server(data)
+        except BAD_DATA:
+            return self._each_of_server(data)
+        return found if isinstance(found, list) else [found]
+
+    def _each_of_client(self, data: str | bytes) -> list[ClientFrame | FrameError]:
+        try:
+            parts = self._split(data)
+        except FrameError as error:
+            return [error]
+        return [self._client_frame(part) for part in parts]
+
+    def _client_frame(self, part: bytes) -> ClientFrame | FrameError:
+        try:
+            return _checked(self.decoders.client_one(part))
+        except BAD_DATA as problem:
+            return self._frame_error(part, problem)
+
+    def _each_of_server(self, data: str | bytes) -> list[ServerFrame]:
+        frames: list[ServerFrame] = []
+        for part in self._split(data):
+            try:
+                frames.append(self.decoders.server_one(part))
+            except BAD_DATA as problem:
+                error = self._frame_error(part, problem, known=SERVER_TYPES)
+                if error.refusal is not Refusal.UNKNOWN_TYPE:
+                    raise error from problem
+        return frames
+
+    def _split(self, data: str | bytes) -> list[bytes]:
+        try:
+            found = self.decoders.split(data)
+        except (*BAD_DATA, ValueError) as problem:
+            raise FrameError(Refusal.BAD_FRAME, _reason(problem)) from problem
+        return [bytes(part) for part in found]
+
+    def _frame_error(
+        self, part: bytes, problem: Exception, *, known: frozenset[str] = CLIENT_TYPES
+    ) -> FrameError:
+        try:
+            envelope = self.decoders.envelope(part)
+        except BAD_DATA:
+            return FrameError(Refusal.BAD_FRAME, _reason(problem))
+        kind = envelope.type
+        if isinstance(kind, str) and kind not in known:
+            return _error(Refusal.UNKNOWN_TYPE, repr(kind[:40]), envelope)
+        return _error(Refusal.BAD_FRAME, _reason(problem), envelope)
+
+
+def _checked(frame: ClientFrame) -> ClientFrame | FrameError:
+    """The frame, or why its text can't be stored."""
+    if not isinstance(frame, (Send, Edit, Delete)):
+        return frame
+    try:
+        check_key(frame.client_id)
+        if not isinstance(frame, Delete):
+            check_body(frame.body, frame.kind if isinstance(frame, Send) else "text")
+    except Refused as refused:
+        return _error(refused.refusal, str(refused.detail), frame)
+    return frame
+
+
+def _error(refusal: Refusal, detail: str, told: Envelope | Send | Edit | Delete) -> FrameError:
+    ref = told.ref if isinstance(told.ref, (str, int)) and not _is_long(told.ref) else None
+    key = told.client_id if isinstance(told.client_id, str) and not _is_long(told.client_id) else None
+    return FrameError(refusal, detail, ref=ref, client_id=key)
+
+
+def _is_long(value: str | int) -> bool:
+    """Whether an echo of it would not be a frame again."""
+    return len(value) > 64 if isinstance(value, str) else abs(value) > 2**53
+
+
+def _size_error(data: str | bytes) -> FrameError | None:
+    """`TOO_LARGE` if the WebSocket message is; text is measured in UTF-8 only where it may matter."""
+    size = len(data)
+    if isinstance(data, str) and MAX_FRAME_BYTES // 4 < size <= MAX_FRAME_BYTES:
+        size = len(data.encode(errors="surrogatepass"))
+    if size <= MAX_FRAME_BYTES:
+        return None
+    return FrameError(Refusal.TOO_LARGE, f"{MAX_FRAME_BYTES} bytes for a WebSocket message")
+
+
+def _reason(problem: Exception) -> str:
+    """The decoder's sentence, as the middle of ours."""
+    if isinstance(problem, RecursionError):
+        return "it is nested too deep"
+    if isinstance(problem, UnicodeError):
+        return "its text is not valid UTF-8"
+    return str(problem).rstrip(".")
+
+
+def _split_json(data: bytes | str) -> list[bytes]:
+    """The frames of a JSON text, apart. A lone surrogate spoils only the frame that holds it."""
+    try:
+        found = msgspec.json.decode(data, type=msgspec.Raw | list[msgspec.Raw])
+    except BAD_DATA:
+        found = json.loads(data)
+        return [json.dumps(part).encode() for part in (found if isinstance(found, list) else [found])]
+    return found if isinstance(found, list) else [found]
+
+
+def _split_msgpack(data: bytes | str) -> list[bytes]:
+    if isinstance(data, str):
+        raise FrameError(Refusal.BAD_FRAME, "it is text; lockstep.v1.msgpack takes binary messages")
+    if data[:1] and (0x90 <= data[0] <= 0x9F or data[0] in (0xDC, 0xDD)):
+        return msgspec.msgpack.decode(data, type=list[msgspec.Raw])
+    return [data]
+
+
+def _join_json(parts: Sequence[bytes]) -> str:
+    return (parts[0] if len(parts) == 1 else b"[%b]" % b",".join(parts)).decode()
+
+
+def _join_msgpack(parts: Sequence[bytes]) -> bytes:
+    count = len(parts)
+    if count == 1:
+        return parts[0]
+    if count < 16:
+        head = bytes([0x90 | count])
+    elif count < 2**16:
+        head = b"\xdc" + count.to_bytes(2, "big")
+    else:
+        head = b"\xdd" + count.to_bytes(4, "big")
+    return head + b"".join(parts)
+
+
+def _decoders(decoder: Callable[[Any], Any], split: Callable[[bytes | str], list[bytes]]) -> Decoders:
+    return Decoders(
+        client=decoder(ClientFrame | list[ClientFrame]).decode,
+        server=decoder(ServerFrame | list[ServerFrame]).decode,
+        client_one=decoder(ClientFrame).decode,
+        server_one=decoder(ServerFrame).decode,
+        envelope=decoder(Envelope).decode,
+        split=split,
+    )

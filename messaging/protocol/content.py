@@ -1,0 +1,50 @@
+"""What a message's body may hold, told the same way to every door: WebSocket, REST, clients.
+
+PostgreSQL's text has no NUL, UTF-8 has no lone surrogates, and a page of 500 messages must stay
+small. Who may write a message is decided elsewhere, under the conversation's lock.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from messaging.protocol.errors import Refusal, Refused
+from messaging.protocol.frames import MAX_BODY_BYTES
+
+
+def check_key(key: str) -> None:
+    """Raise `Refused` if the idempotency key can't be stored."""
+    if "\x00" in key:
+        raise Refused(Refusal.BAD_FRAME, "client_id holds a NUL character")
+
+
+def check_body(body: str, kind: str = "text") -> None:
+    """Raise `Refused` if the body can't be stored: NUL, lone surrogate, too large, `data` that is no JSON."""
+    if "\x00" in body:
+        raise Refused(Refusal.INVALID_BODY, "it holds a NUL character")
+    if not body.isascii():
+        _check_unicode(body)
+    elif len(body) > MAX_BODY_BYTES:
+        raise _too_large(len(body))
+    if kind == "data":
+        _check_json(body)
+
+
+def _check_unicode(body: str) -> None:
+    try:
+        size = len(body.encode())
+    except UnicodeEncodeError:
+        raise Refused(Refusal.INVALID_BODY, "it holds a lone surrogate") from None
+    if size > MAX_BODY_BYTES:
+        raise _too_large(size)
+
+
+def _too_large(size: int) -> Refused:
+    return Refused(Refusal.TOO_LARGE, f"{MAX_BODY_BYTES} bytes for a body, this one has {size}")
+
+
+def _check_json(body: str) -> None:
+    try:
+        msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        raise Refused(Refusal.INVALID_BODY, "the body of kind `data` is a JSON text") from None
