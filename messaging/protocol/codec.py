@@ -8,9 +8,9 @@ old and new peers talk. What a frame holds is in `frames`, what a body may hold 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, TypeAlias
 
 import msgspec
@@ -33,8 +33,6 @@ BAD_DATA = (msgspec.DecodeError, UnicodeError, RecursionError)
 CLIENT_TYPES = frozenset(str(frame.__struct_config__.tag) for frame in ClientFrame.__args__)
 SERVER_TYPES = frozenset(str(frame.__struct_config__.tag) for frame in ServerFrame.__args__)
 
-Decode: TypeAlias = Callable[[bytes | str], Any]
-
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     """What can still be told of a frame that is otherwise wrong."""
@@ -44,9 +42,19 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     client_id: Any = None
 
 
+class Spoilt(Envelope, frozen=True, kw_only=True):
+    """The same of a frame that only a lone surrogate spoils."""
+
+
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # after parsing: pairs are one character
+_ENVELOPE = msgspec.json.Decoder(Envelope).decode
+
+Decode: TypeAlias = Callable[[bytes | str], Any]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Decoders:
-    """The same five questions asked of bytes, in one encoding."""
+    """The questions asked of bytes, in one encoding."""
 
     client: Decode
     server: Decode
@@ -74,8 +82,8 @@ class Codec:
 
     def decode_client(self, data: str | bytes) -> list[ClientFrame | FrameError]:
         """What a client sent, in order. Never raises: what is no frame becomes a `FrameError`."""
-        if too_large := _size_error(data):
-            return [too_large]
+        if unfit := self._unfit(data):
+            return [unfit]
         try:
             found = self.decoders.client(data)
         except BAD_DATA:
@@ -89,6 +97,11 @@ class Codec:
         except BAD_DATA:
             return self._each_of_server(data)
         return found if isinstance(found, list) else [found]
+
+    def _unfit(self, data: str | bytes) -> FrameError | None:
+        if self.binary and isinstance(data, str):
+            return FrameError(Refusal.BAD_FRAME, f"{self.subprotocol} takes binary messages, not text")
+        return _size_error(data)
 
     def _each_of_client(self, data: str | bytes) -> list[ClientFrame | FrameError]:
         try:
@@ -116,18 +129,23 @@ class Codec:
 
     def _split(self, data: str | bytes) -> list[bytes]:
         try:
-            found = self.decoders.split(data)
-        except (*BAD_DATA, ValueError) as problem:
+            parts: list[bytes] = self.decoders.split(data)
+            return parts
+        except (
+            *BAD_DATA,
+            ValueError,
+        ) as problem:  # ValueError: json's own, and absurdly long numbers
             raise FrameError(Refusal.BAD_FRAME, _reason(problem)) from problem
-        return [bytes(part) for part in found]
 
     def _frame_error(
         self, part: bytes, problem: Exception, *, known: frozenset[str] = CLIENT_TYPES
     ) -> FrameError:
         try:
             envelope = self.decoders.envelope(part)
-        except BAD_DATA:
+        except (*BAD_DATA, ValueError):
             return FrameError(Refusal.BAD_FRAME, _reason(problem))
+        if isinstance(envelope, Spoilt):
+            return _error(Refusal.INVALID_BODY, "it holds a lone surrogate", envelope)
         kind = envelope.type
         if isinstance(kind, str) and kind not in known:
             return _error(Refusal.UNKNOWN_TYPE, repr(kind[:40]), envelope)
@@ -179,20 +197,35 @@ def _reason(problem: Exception) -> str:
 
 def _split_json(data: bytes | str) -> list[bytes]:
     """The frames of a JSON text, apart. A lone surrogate spoils only the frame that holds it."""
+    text = data.encode(errors="surrogatepass") if isinstance(data, str) else data
+    if not text.lstrip().startswith(b"["):
+        return [text]
     try:
-        found = msgspec.json.decode(data, type=msgspec.Raw | list[msgspec.Raw])
+        return [bytes(part) for part in msgspec.json.decode(text, type=list[msgspec.Raw])]
     except BAD_DATA:
-        found = json.loads(data)
-        return [json.dumps(part).encode() for part in (found if isinstance(found, list) else [found])]
-    return found if isinstance(found, list) else [found]
+        return [json.dumps(part).encode() for part in json.loads(text)]
+
+
+def _envelope_json(data: bytes | str) -> Envelope:
+    try:
+        return _ENVELOPE(data)
+    except BAD_DATA:
+        # The standard library's parser takes lone surrogates, so the frame's `ref` is not lost.
+        return msgspec.convert(_object(json.loads(data)), Spoilt)
+
+
+def _object(value: object) -> dict[str, Any]:
+    found = value if isinstance(value, dict) else {}
+    if not _LONE_SURROGATE.search(json.dumps(found, ensure_ascii=False)):
+        raise msgspec.DecodeError("no frame, and not for a lone surrogate")
+    return found
 
 
 def _split_msgpack(data: bytes | str) -> list[bytes]:
-    if isinstance(data, str):
-        raise FrameError(Refusal.BAD_FRAME, "it is text; lockstep.v1.msgpack takes binary messages")
-    if data[:1] and (0x90 <= data[0] <= 0x9F or data[0] in (0xDC, 0xDD)):
-        return msgspec.msgpack.decode(data, type=list[msgspec.Raw])
-    return [data]
+    raw = data.encode() if isinstance(data, str) else data
+    if raw and (raw[0] & 0xF0 == 0x90 or raw[0] in (0xDC, 0xDD)):  # fixarray, array 16, array 32
+        return [bytes(part) for part in msgspec.msgpack.decode(raw, type=list[msgspec.Raw])]
+    return [raw]
 
 
 def _join_json(parts: Sequence[bytes]) -> str:
@@ -212,12 +245,30 @@ def _join_msgpack(parts: Sequence[bytes]) -> bytes:
     return head + b"".join(parts)
 
 
-def _decoders(decoder: Callable[[Any], Any], split: Callable[[bytes | str], list[bytes]]) -> Decoders:
+def _decoders(decoder: Callable[[Any], Any], envelope: Decode, split: Decode) -> Decoders:
     return Decoders(
         client=decoder(ClientFrame | list[ClientFrame]).decode,
         server=decoder(ServerFrame | list[ServerFrame]).decode,
         client_one=decoder(ClientFrame).decode,
         server_one=decoder(ServerFrame).decode,
-        envelope=decoder(Envelope).decode,
+        envelope=envelope,
         split=split,
     )
+
+
+JSON = Codec(
+    subprotocol="lockstep.v1.json",
+    binary=False,
+    part=msgspec.json.Encoder().encode,
+    join=_join_json,
+    decoders=_decoders(msgspec.json.Decoder, _envelope_json, _split_json),
+)
+MSGPACK = Codec(
+    subprotocol="lockstep.v1.msgpack",
+    binary=True,
+    part=msgspec.msgpack.Encoder().encode,
+    join=_join_msgpack,
+    decoders=_decoders(msgspec.msgpack.Decoder, msgspec.msgpack.Decoder(Envelope).decode, _split_msgpack),
+)
+CODECS = {codec.subprotocol: codec for codec in (JSON, MSGPACK)}
+"""By subprotocol, in the order in which a server prefers them."""

@@ -29,22 +29,16 @@ class Refusal(enum.Enum):
     REVOKED = "This device was revoked; log in and register it again."
     NO_SUCH_CONVERSATION = "There is no such conversation among yours."
     NO_SUCH_MESSAGE = "There is no such message in your conversations."
-    FORBIDDEN = (
-        "Only the author edits a message; the author or an admin of the conversation deletes it."
-    )
-    CLIENT_ID_REUSED = (
-        "This client_id was used for another message; make a new one for each message."
-    )
+    FORBIDDEN = "Only the author edits a message; the author or an admin of the conversation deletes it."
+    CLIENT_ID_REUSED = "This client_id was used for another message; make a new one for each message."
     CONFLICT = "The message changed meanwhile; look at `current` and decide anew."
-    CURSOR_AHEAD = (
-        "The mark is beyond the conversation's last change ({detail}); resume from there."
+    CURSOR_AHEAD = "The mark is beyond the conversation's last change ({detail}); resume from there."
+    AFTER_REFUSED = (
+        "An earlier send to this conversation was refused; repeat that client_id first, or reconnect."
     )
-    AFTER_REFUSED = "An earlier send to this conversation was refused; repeat that client_id first, or reconnect."
     OVERLOADED = "Too much is under way; the request was not taken."
     BUSY = "The conversation is locked by another transaction; the request was not taken."
-    DATABASE_UNAVAILABLE = (
-        "The database can't be reached; repeat the same request with the same client_id."
-    )
+    DATABASE_UNAVAILABLE = "The database can't be reached; repeat the same request with the same client_id."
     SHUTTING_DOWN = "The server is going down; repeat on the next connection."
     STORAGE_REFUSED = "The database refuses this message: {detail}."
 
@@ -132,10 +126,17 @@ class LockstepError(Exception):
 
 
 class FrameError(LockstepError):
-    """A WebSocket message that is no valid frame."""
+    """A WebSocket message that is no valid frame; `ref` and `client_id` are what it carried, for the answer."""
 
-    def __init__(self, refusal: Refusal, detail: str, *, ref: str | int | None = None) -> None:
-        self.refusal, self.detail, self.ref = refusal, detail, ref
+    def __init__(
+        self,
+        refusal: Refusal,
+        detail: str,
+        *,
+        ref: str | int | None = None,
+        client_id: str | None = None,
+    ) -> None:
+        self.refusal, self.detail, self.ref, self.client_id = refusal, detail, ref, client_id
 
     def __str__(self) -> str:
         return self.refusal.text(self.detail)
@@ -144,9 +145,7 @@ class FrameError(LockstepError):
 class Refused(LockstepError):
     """A request that the server refuses; `current` is the message as it is, for conflicts."""
 
-    def __init__(
-        self, refusal: Refusal, detail: object = "", *, current: Message | None = None
-    ) -> None:
+    def __init__(self, refusal: Refusal, detail: object = "", *, current: Message | None = None) -> None:
         self.refusal, self.detail, self.current = refusal, detail, current
 
     def __str__(self) -> str:

@@ -18,7 +18,16 @@ Sequence: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 Key: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 """A client-made idempotency key, unique for the device for ever."""
 
-Reference: TypeAlias = Annotated[str | int, msgspec.Meta(description="echoed by the answer")]
+Id: TypeAlias = Annotated[
+    str, msgspec.Meta(pattern="^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", max_length=36)
+]
+"""A lower-case UUID."""
+
+# Bounded, because the answer repeats it; a number within what every JSON parser keeps exactly.
+Reference: TypeAlias = (
+    Annotated[str, msgspec.Meta(max_length=64)] | Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
+)
+"""Made by the client, echoed by the answer."""
 
 MAX_BODY_BYTES = 65_536  # UTF-8 bytes of one message body; larger content belongs in a file
 MAX_FRAME_BYTES = 1_048_576  # bytes of one WebSocket message, either way
@@ -69,7 +78,7 @@ class Message(Value):
 class Mark(Value):
     """One device's cumulative receipt: everything up to and including the number."""
 
-    conversation: str
+    conversation: Id
     delivered: Sequence = 0
     read: Sequence = 0
 
@@ -128,7 +137,7 @@ class Hello(Frame, tag="hello"):
     """Opens the session. `cursors` says what this device has; a conversation left out resumes from the stored mark."""
 
     token: str | None = None
-    cursors: dict[str, Sequence] = {}
+    cursors: dict[Id, Sequence] = {}
     epoch: str | None = None
     auto_ack: bool = False
     ref: Reference | None = None
@@ -137,18 +146,18 @@ class Hello(Frame, tag="hello"):
 class Send(Frame, tag="send"):
     """Appends a message. A repeat with the same `client_id` and content gets the first result."""
 
-    conversation: str
+    conversation: Id
     client_id: Key
     body: str
     kind: Literal["text", "data"] = "text"
-    reply_to: str | None = None
+    reply_to: Id | None = None
     ref: Reference | None = None
 
 
 class Edit(Frame, tag="edit"):
     """Replaces a message's body if it is still at `base_version`."""
 
-    message: str
+    message: Id
     base_version: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
     client_id: Key
     body: str
@@ -158,7 +167,7 @@ class Edit(Frame, tag="edit"):
 class Delete(Frame, tag="delete"):
     """Turns a message into a tombstone if it is still at `base_version`."""
 
-    message: str
+    message: Id
     base_version: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
     client_id: Key
     ref: Reference | None = None
@@ -174,7 +183,7 @@ class Receipt(Frame, tag="receipt"):
 class Sync(Frame, tag="sync"):
     """Asks for a conversation's changes after `since`."""
 
-    conversation: str
+    conversation: Id
     since: Sequence
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_PAGE)] = 200
     ref: Reference | None = None
