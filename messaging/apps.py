@@ -8,3 +8,11 @@ class MessagingConfig(AppConfig):
 
     name = "messaging"
     verbose_name = "Messaging"
+
+    def ready(self) -> None:
+        """Register system checks and listen to presence."""
+        from messaging import checks, conversations
+        from presence.signals import device_registered
+
+        checks.register()
+        device_registered.connect(conversations.welcome_device, dispatch_uid="messaging.self")

@@ -1,0 +1,82 @@
+"""Django system checks: what the guarantees need of the database, said before it is missed.
+
+The checks that open a connection run in `migrate` and in `check --database default`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core import checks
+from django.core.checks import CheckMessage, Error, Warning
+from django.db import connections, models
+
+# 15: the oldest version the service tests run on.
+OLDEST_POSTGRESQL = 15
+
+# Settings without which a committed message may be lost, or seen before it is safe.
+DURABLE = {"fsync": "on", "full_page_writes": "on"}
+
+
+def register() -> None:
+    """Register all checks of this module."""
+    checks.register(check_user_key, checks.Tags.models)
+    checks.register(check_database, checks.Tags.database)
+
+
+def check_user_key(**_: Any) -> list[CheckMessage]:
+    """The user model's key must be a UUID: it is `user` on the wire."""
+    model = get_user_model()
+    if isinstance(model._meta.pk, models.UUIDField):
+        return []
+    return [
+        Error(
+            f"The key of {model._meta.label} is not a UUID.",
+            hint='Give it "id = UUIDField(primary_key=True, db_default=NewId())", '
+            "or use presence.User.",
+            id="messaging.E001",
+        )
+    ]
+
+
+def check_database(*, databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """PostgreSQL, new enough, with durable commits."""
+    found: list[CheckMessage] = []
+    for alias in databases or ():
+        if connections[alias].vendor != "postgresql":
+            found.append(
+                Error(
+                    f"Database {alias!r} is {connections[alias].vendor}, not PostgreSQL.",
+                    hint="Set DATABASE_URL to a PostgreSQL server, or unset it for the built-in one.",
+                    id="messaging.E002",
+                )
+            )
+            continue
+        with connections[alias].cursor() as cursor:
+            cursor.execute("SELECT name, setting FROM pg_settings")
+            found += judge_server(alias, dict(cursor.fetchall()))
+    return found
+
+
+def judge_server(alias: str, settings: dict[str, str]) -> list[CheckMessage]:
+    """What is wrong with a PostgreSQL server that shows these settings."""
+    found: list[CheckMessage] = []
+    if int(settings["server_version_num"]) // 10_000 < OLDEST_POSTGRESQL:
+        found.append(
+            Error(
+                f"Database {alias!r} is PostgreSQL {settings['server_version']}.",
+                hint=f"Upgrade it to PostgreSQL {OLDEST_POSTGRESQL} or newer.",
+                id="messaging.E003",
+            )
+        )
+    for name, needed in DURABLE.items():
+        if settings[name] != needed:
+            found.append(
+                Warning(
+                    f"Database {alias!r} has {name} = {settings[name]}: "
+                    "a crash of its machine can lose acknowledged messages.",
+                    hint=f"ALTER SYSTEM SET {name} = {needed}; SELECT pg_reload_conf();",
+                    id="messaging.W001",
+                )
+            )
+    return found

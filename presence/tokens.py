@@ -1,0 +1,76 @@
+"""Tokens of devices: made, registered, rotated.
+
+A token is 256 random bits, shown once. Only its SHA-256 is stored: a plain hash is enough, because
+nobody can guess 256 bits, and it can be looked up by index. Who may register is the caller's affair.
+"""
+
+import hashlib
+import secrets
+from uuid import UUID
+
+from django.db import transaction
+
+from presence.models import Device, User
+from presence.signals import device_registered
+
+TOKEN_BYTES = 32
+
+
+class DeviceRevoked(Exception):
+    """A revoked device asked for a token; it needs a new installation id."""
+
+    def __init__(self, *, device: UUID) -> None:
+        super().__init__(device)
+        self.device = device
+
+    def __str__(self) -> str:
+        return (
+            f"Device {self.device} is revoked, for ever; register again with a new installation id."
+        )
+
+
+def new_token() -> tuple[str, bytes]:
+    """Return a new token and the hash to store for it."""
+    token = secrets.token_urlsafe(TOKEN_BYTES)
+    return token, token_hash(token)
+
+
+def token_hash(token: str) -> bytes:
+    """Return the 32 bytes under which the token is stored."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+def register(
+    *, user: User, installation: str, name: str = "", platform: str = ""
+) -> tuple[Device, str]:
+    """Return the user's device of this installation and a token for it.
+
+    A repeat gives the same device and a fresh token, and the old token stops working for new
+    sessions. Raises DeviceRevoked.
+    """
+    token, digest = new_token()
+    facts = {"token_hash": digest, "name": name, "platform": platform}
+    with transaction.atomic():
+        device, created = Device.objects.select_for_update().get_or_create(
+            user=user, installation=installation, defaults=facts
+        )
+        if not created:
+            _renew(device, facts)
+        device_registered.send(sender=Device, device=device, created=created)
+    return device, token
+
+
+def rotate(device: Device) -> str:
+    """Return a fresh token for the device; the old one stops working. Raises DeviceRevoked."""
+    token, digest = new_token()
+    with transaction.atomic():
+        _renew(Device.objects.select_for_update().get(pk=device.pk), {"token_hash": digest})
+    return token
+
+
+def _renew(device: Device, facts: dict[str, str | bytes]) -> None:
+    if device.revoked is not None:
+        raise DeviceRevoked(device=device.pk)
+    for field, value in facts.items():
+        setattr(device, field, value)
+    device.save(update_fields=list(facts))

@@ -1,0 +1,100 @@
+"""A small world in a real database, a foreign writer beside the ORM, and an ear for NOTIFY."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from django.db import connection
+
+from messaging.models import Conversation, Membership, Message, Receipt
+from presence.models import Device, User
+from presence.tokens import new_token
+
+NOTIFY_LIMIT_S = 10  # far above any real delay: reached only when a hint is missing
+
+
+def connect(**overrides: Any) -> psycopg.Connection[Any]:
+    """A connection of its own to the test database, as psql would open it."""
+    params = connection.get_connection_params() | overrides
+    for ours in ("cursor_factory", "context", "prepare_threshold"):
+        params.pop(ours, None)
+    return psycopg.connect(**params, autocommit=True)
+
+
+@pytest.fixture
+def psql(transactional_db: None) -> Iterator[psycopg.Connection[Any]]:
+    """A foreign writer: plain SQL, autocommit."""
+    with connect() as foreign:
+        yield foreign
+
+
+@pytest.fixture
+def heard(psql: psycopg.Connection[Any]) -> Iterator[Callable[[], list[str]]]:
+    """What was notified since the last call, sorted; every committed write before it is included."""
+    with connect() as ear:
+        ear.execute("LISTEN lockstep")
+
+        def collect() -> list[str]:
+            fence = f"fence.{uuid4()}"
+            psql.execute("SELECT pg_notify('lockstep', %s)", [fence])
+            payloads = []
+            for notice in ear.notifies(timeout=NOTIFY_LIMIT_S):
+                if notice.payload == fence:
+                    return sorted(payloads)
+                if not notice.payload.startswith("fence."):
+                    payloads.append(notice.payload)
+            raise AssertionError(f"no fence after {NOTIFY_LIMIT_S} s; heard {payloads}")
+
+        yield collect
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """Ann is in the room with one device and said "hello"; Bob is outside and has one device.
+
+    The room's numbers: 1 Ann joined, 2 "hello" (`message`).
+    """
+
+    room: Conversation
+    ann: User
+    bob: User
+    stay: Membership
+    device: Device
+    message: Message
+    receipt: Receipt
+
+    def groups(self, *names: str) -> list[str]:
+        """Group names of "room", "ann" and "bob", sorted."""
+        known = {
+            "room": f"conversation.{self.room.pk}",
+            "ann": f"user.{self.ann.pk}",
+            "bob": f"user.{self.bob.pk}",
+        }
+        return sorted(known[name] for name in names)
+
+
+def new_device(user: User, *, name: str = "phone") -> Device:
+    return Device.objects.create(
+        user=user, installation=str(uuid4()), name=name, token_hash=new_token()[1]
+    )
+
+
+@pytest.fixture
+def world(transactional_db: None) -> World:
+    room = Conversation.objects.create(title="Room")
+    ann, bob = (User.objects.create_user(username=name) for name in ("ann", "bob"))
+    device = new_device(ann)
+    new_device(bob)
+    stay = Membership.objects.create(conversation=room, user=ann)
+    message = Message.objects.create(
+        conversation=room, device=device, client_id="m1", body="hello", fingerprint=b"f" * 16
+    )
+    receipt = Receipt.objects.create(device=device, conversation=room, delivered=1)
+    for row in (room, stay, message, receipt):
+        row.refresh_from_db()
+    return World(
+        room=room, ann=ann, bob=bob, stay=stay, device=device, message=message, receipt=receipt
+    )
