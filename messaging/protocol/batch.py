@@ -34,7 +34,17 @@ class Batch:
     old message carries its old position).
     """
 
-    __slots__ = ("_encoded", "_json", "_messages", "conversation", "count", "fences", "oldest", "since", "upto")
+    __slots__ = (
+        "_encoded",
+        "_json",
+        "_messages",
+        "conversation",
+        "count",
+        "fences",
+        "oldest",
+        "since",
+        "upto",
+    )
 
     def __init__(
         self,
@@ -51,7 +61,7 @@ class Batch:
         self.conversation, self.since, self.upto = conversation, since, upto
         self.fences = fences
         self._json = json
-        self._encoded: dict[Codec, bytes] = {}
+        self._encoded: dict[bool, bytes] = {}
         self._messages: list[Message] | None = None
         self.count, self.oldest = count, oldest
         if messages is not None:
@@ -75,17 +85,22 @@ class Batch:
 
     def encode(self, codec: Codec) -> bytes:
         """The `events` frame in `codec`; every session with the same codec shares one copy."""
-        encoded = self._encoded.get(codec)
+        encoded = self._encoded.get(codec.binary)
         if encoded is None:
-            encoded = self._encoded[codec] = self._frame(codec)
+            encoded = self._encoded[codec.binary] = self._frame(codec)
         return encoded
 
     def _frame(self, codec: Codec) -> bytes:
-        if codec.name == "json":
+        if not codec.binary:
             head = f'{{"type":"events","conversation":"{self.conversation}","since":{self.since},"upto":{self.upto}'
             return b'%b,"messages":%b}' % (head.encode(), self.json)
-        return codec.encode_one(
-            Events(conversation=self.conversation, since=self.since, upto=self.upto, messages=self.messages)
+        return codec.part(
+            Events(
+                conversation=self.conversation,
+                since=self.since,
+                upto=self.upto,
+                messages=self.messages,
+            )
         )
 
     def after(self, seq: int) -> Batch:
@@ -98,7 +113,9 @@ class Batch:
 
     def visible_from(self, position: int) -> Batch:
         """The same range without messages created before `position`."""
-        return self._slice(since=self.since, upto=self.upto, keep=lambda message: message.position >= position)
+        return self._slice(
+            since=self.since, upto=self.upto, keep=lambda message: message.position >= position
+        )
 
     def _slice(self, *, since: int, upto: int, keep: Callable[[Message], bool]) -> Batch:
         return Batch(

@@ -24,10 +24,14 @@ if TYPE_CHECKING:
 
 MAX_REQUESTS = 256  # unanswered requests of one session
 MAX_REQUEST_BYTES = 1_048_576  # bytes of their bodies
-ABUSE_LIMIT = 64  # refusals for bad or excessive frames, less one for every good frame, before the close
+ABUSE_LIMIT = (
+    64  # refusals for bad or excessive frames, less one for every good frame, before the close
+)
 LISTED = 200  # conversations in `welcome` itself; the rest follow as `conversation` frames
 SLOW_S = 60.0  # a session without credit for so long is told goodbye
-UNHEARD_BYTES = 262_144  # bytes of other frames sent since the client was last heard; then marks are held
+UNHEARD_BYTES = (
+    262_144  # bytes of other frames sent since the client was last heard; then marks are held
+)
 OUTGOING_BYTES = 262_144  # one WebSocket message stays below, unless a single frame is larger
 
 Write: TypeAlias = frames.Send | frames.Edit | frames.Delete
@@ -133,11 +137,15 @@ class Session:
         self.feeds: dict[str, Feed] = {}
         self.window = window or Window()
         self.closing: CloseCode | None = None
-        self.behind: dict[str, None] = {}  # an ordered set: conversations to read, the longest waiting first
+        self.behind: dict[
+            str, None
+        ] = {}  # an ordered set: conversations to read, the longest waiting first
         self.hello = frames.Hello()
         self.auto_ack = False
         self._outbox = Outbox()
-        self._blocked: dict[str, str] = {}  # conversation -> client_id of the refused send that must come first
+        self._blocked: dict[
+            str, str
+        ] = {}  # conversation -> client_id of the refused send that must come first
         self._requests = self._request_bytes = self._abuse = self._unheard = 0
         self._starved_since: float | None = None
         self.heard = now
@@ -177,7 +185,7 @@ class Session:
         if self._requests >= MAX_REQUESTS or self._request_bytes + size > MAX_REQUEST_BYTES:
             self._block(frame)
             self._refuse(Refusal.OVERLOADED, ref=frame.ref, client_id=frame.client_id)
-            self._count_abuse()
+            self._count_abuse(CloseCode.OVERLOADED)
             return
         if isinstance(frame, frames.Send) and frame.conversation in self._blocked:
             if self._blocked[frame.conversation] != frame.client_id:
@@ -200,8 +208,15 @@ class Session:
                 continue
             self._acknowledge(mark.conversation, feed, delivered)
             if delivered > feed.delivered or mark.read > feed.read:
-                feed.delivered, feed.read = max(feed.delivered, delivered), max(feed.read, mark.read)
-                moved.append(frames.Mark(conversation=mark.conversation, delivered=feed.delivered, read=feed.read))
+                feed.delivered, feed.read = (
+                    max(feed.delivered, delivered),
+                    max(feed.read, mark.read),
+                )
+                moved.append(
+                    frames.Mark(
+                        conversation=mark.conversation, delivered=feed.delivered, read=feed.read
+                    )
+                )
         if moved or frame.ref is not None:
             actions.append(StoreMarks(moved, frame.ref))
 
@@ -214,7 +229,7 @@ class Session:
             self._refuse(Refusal.NO_SUCH_CONVERSATION, ref=frame.ref)
         elif self._requests >= MAX_REQUESTS:
             self._refuse(Refusal.OVERLOADED, ref=frame.ref)
-            self._count_abuse()
+            self._count_abuse(CloseCode.OVERLOADED)
         else:
             self._requests += 1
             actions.append(Read(frame))
@@ -251,7 +266,9 @@ class Session:
                 user=identity.user,
                 session=identity.session,
                 epoch=epoch,
-                window=frames.Window(messages=self.window.max_messages, bytes=self.window.max_bytes),
+                window=frames.Window(
+                    messages=self.window.max_messages, bytes=self.window.max_bytes
+                ),
                 limits=LIMITS,
                 conversations=listed[:LISTED],
                 ref=self.hello.ref,
@@ -290,7 +307,11 @@ class Session:
         if since == last:
             return None
         return frames.ConversationState(
-            conversation=standing.conversation, kind=standing.kind, since=since, last_seq=last, title=standing.title
+            conversation=standing.conversation,
+            kind=standing.kind,
+            since=since,
+            last_seq=last,
+            title=standing.title,
         )
 
     def join(self, standing: Standing) -> None:
@@ -309,7 +330,11 @@ class Session:
             if outcome.refusal.retry_after is not None:
                 self._block(frame)
             self._refuse(
-                outcome.refusal, outcome.detail, ref=frame.ref, client_id=frame.client_id, current=outcome.current
+                outcome.refusal,
+                outcome.detail,
+                ref=frame.ref,
+                client_id=frame.client_id,
+                current=outcome.current,
             )
             return
         self._push(
@@ -338,10 +363,19 @@ class Session:
             return
         page = self._permitted(feed, page)
         answer = frames.Events(
-            conversation=page.conversation, since=page.since, upto=page.upto, messages=page.messages, ref=frame.ref
+            conversation=page.conversation,
+            since=page.since,
+            upto=page.upto,
+            messages=page.messages,
+            ref=frame.ref,
         )
-        encoded = self.codec.encode_one(answer)
-        self.window.sent(page.conversation, upto=min(page.upto, feed.known), messages=page.count, size=len(encoded))
+        encoded = self.codec.part(answer)
+        self.window.sent(
+            page.conversation,
+            upto=min(page.upto, feed.known),
+            messages=page.count,
+            size=len(encoded),
+        )
         self._outbox.encoded.append(encoded)
 
     # What the conversation does
@@ -352,7 +386,7 @@ class Session:
         if feed is None:
             return
         feed.known = max(feed.known, batch.upto)
-        if not feed.live:
+        if not feed.live or batch.upto <= feed.cursor:
             return
         if self.window.exhausted:
             self._fall_behind(batch.conversation, feed)
@@ -393,6 +427,12 @@ class Session:
         self.behind.clear()
         return pairs
 
+    def suspend(self, conversation: str) -> None:
+        """Stop the live changes of a conversation; it is behind until read again."""
+        feed = self.feeds.get(conversation)
+        if feed is not None and not feed.reading:
+            self._fall_behind(conversation, feed)
+
     def read_failed(self, conversation: str) -> None:
         """A page could not be read; it stays to be read."""
         feed = self.feeds.get(conversation)
@@ -400,7 +440,9 @@ class Session:
             feed.reading = False
             self.behind[conversation] = None
 
-    def offer_marks(self, conversation: str, marks: list[frames.DeviceMark], encoded: bytes) -> None:
+    def offer_marks(
+        self, conversation: str, marks: list[frames.DeviceMark], encoded: bytes
+    ) -> None:
         """Take marks that moved; held back newest-only while this client does not keep up."""
         if conversation not in self.feeds or self.state is not State.LIVE:
             return
@@ -416,10 +458,14 @@ class Session:
         self.behind[conversation] = None
 
     def _advance(self, feed: Feed, batch: Batch) -> None:
-        batch = self._permitted(feed, batch.after(feed.cursor) if feed.cursor > batch.since else batch)
+        batch = self._permitted(
+            feed, batch.after(feed.cursor) if feed.cursor > batch.since else batch
+        )
         encoded = batch.encode(self.codec)
         self._outbox.encoded.append(encoded)
-        self.window.sent(batch.conversation, upto=batch.upto, messages=batch.count, size=len(encoded))
+        self.window.sent(
+            batch.conversation, upto=batch.upto, messages=batch.count, size=len(encoded)
+        )
         feed.cursor = batch.upto
         if feed.leaves_at is not None and feed.cursor >= feed.leaves_at:
             self._leave(batch.conversation, feed.leaves_at)
@@ -427,7 +473,11 @@ class Session:
     def _permitted(self, feed: Feed, batch: Batch) -> Batch:
         """What of a batch this user may see: nothing beyond the end of their stay, nothing from before it if hidden."""
         for fence in batch.fences:
-            if self.identity is not None and fence.user == self.identity.user and fence.seq >= feed.joined:
+            if (
+                self.identity is not None
+                and fence.user == self.identity.user
+                and fence.seq >= feed.joined
+            ):
                 feed.leaves_at = fence.seq
         if feed.leaves_at is not None and batch.upto > feed.leaves_at:
             batch = batch.until(feed.leaves_at)
@@ -498,23 +548,27 @@ class Session:
         elif now - self._starved_since >= SLOW_S:
             self.close(CloseCode.SLOW, reconnect_after=0)
 
-    def close(self, code: CloseCode, *, reconnect_after: int | None = None) -> None:
-        """Say goodbye; the socket is closed with `code` when everything outgoing was written."""
+    def close(self, code: CloseCode, *, reconnect_after: int | None = None, discard: bool = False) -> None:
+        """Say goodbye; the socket is closed with `code` when everything outgoing was written, or discarded."""
         if self.closing is not None:
             return
+        if discard:
+            self._outbox = Outbox()
         self.closing = code
         self.state = advance(self.state, "goodbye", role="server")
         self.behind.clear()
         self._push(
             frames.Goodbye(
-                reason=code.reason, message=code.text, reconnect_after=reconnect_after if code.reconnect else None
+                reason=code.reason,
+                message=code.text,
+                reconnect_after=reconnect_after if code.reconnect else None,
             )
         )
 
     # Small change
 
     def _push(self, frame: frames.Frame) -> None:
-        encoded = self.codec.encode_one(frame)
+        encoded = self.codec.part(frame)
         self._unheard += len(encoded)
         self._outbox.encoded.append(encoded)
 
@@ -543,13 +597,15 @@ class Session:
             )
         )
 
-    def _count_abuse(self) -> None:
+    def _count_abuse(self, code: CloseCode = CloseCode.ABUSE) -> None:
         self._abuse += 2
         if self._abuse > 2 * ABUSE_LIMIT:
-            self.close(CloseCode.ABUSE)
+            self.close(code, reconnect_after=1_000)
 
 
-LIMITS = frames.Limits(body_bytes=frames.MAX_BODY_BYTES, frame_bytes=frames.MAX_FRAME_BYTES, requests=MAX_REQUESTS)
+LIMITS = frames.Limits(
+    body_bytes=frames.MAX_BODY_BYTES, frame_bytes=frames.MAX_FRAME_BYTES, requests=MAX_REQUESTS
+)
 
 
 def _announced(state: frames.ConversationState) -> frames.Conversation:

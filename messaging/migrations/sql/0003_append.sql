@@ -12,7 +12,7 @@
 -- it would judge by a snapshot older than the lock.
 --
 -- Returns a JSON array of [n, verdict, message, seq, position, version, created ms, conversation,
--- row]; `row` is the whole message as the wire shows it, for changed messages and conflicts.
+-- user, row]; `row` is the whole message as the wire shows it, for changed messages and conflicts.
 CREATE FUNCTION messaging_append(conversations uuid[], messages uuid[], operations json, skip_locked boolean)
 RETURNS json LANGUAGE plpgsql AS $$
 DECLARE
@@ -103,7 +103,7 @@ BEGIN
                coalesce(a.seq, j.earlier_position, j.old_position) AS position,
                coalesce(k.version, j.earlier_version, j.version, 1) AS version,
                coalesce(a.created, j.earlier_created, j.old_created) AS created,
-               j.place,
+               j.place, j.user_id,
                CASE WHEN k.id IS NOT NULL THEN messaging_wire(k.id, k.seq, k.position, k.kind, k.body, k.version,
                         k.created, k.device_id, j.author, k.client_id, k.reply_to_id, k.edited, k.deleted)
                     WHEN j.verdict = 'conflict' THEN (SELECT messaging_wire(t.id, t.seq, t.position, t.kind, t.body,
@@ -116,7 +116,7 @@ BEGIN
           LEFT JOIN changed k ON k.n = j.n
     )
     SELECT coalesce(json_agg(json_build_array(n, verdict, message, seq, position, version,
-                             (extract(epoch FROM created) * 1000)::bigint, place, row) ORDER BY n), '[]')
+                             (extract(epoch FROM created) * 1000)::bigint, place, user_id, row) ORDER BY n), '[]')
       INTO answer FROM outcome;
     RETURN answer;
 END $$;

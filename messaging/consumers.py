@@ -1,0 +1,227 @@
+"""The socket: pumps WebSocket messages between the ASGI server and the session, decides nothing.
+
+It overrides Channels' dispatch, whose thread hop per event costs more than everything else here
+(docs/decisions), and signs off in `finally`, whatever ended it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from time import monotonic
+from typing import Any
+
+import psycopg
+from channels.consumer import AsyncConsumer
+
+from messaging import conf, engine
+from messaging.protocol.codec import CODECS, JSON
+from messaging.protocol.errors import CloseCode, Refusal, Refused
+from messaging.protocol.server import (
+    Action,
+    Authenticate,
+    Identity,
+    Read,
+    Session,
+    StoreMarks,
+    Stored,
+    Submit,
+    Write,
+)
+
+logger = logging.getLogger(__name__)
+
+HELLO_S = 5.0
+CLOSE_S = 2.0  # how long a closing socket may take to accept what is left
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
+    """One WebSocket connection of a device."""
+
+    session: Session
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Serve the socket until either side ends it."""
+        await receive()  # websocket.connect
+        offered = next((name for name in scope["subprotocols"] if name in CODECS), None)
+        self.session = Session(CODECS.get(offered or "", JSON), now=monotonic())
+        self._send, self._token = send, _header_token(scope)
+        self._wakeup, self._drained = asyncio.Event(), asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._engine: engine.Engine | None = None
+        self._alive = True
+        await send({"type": "websocket.accept", "subprotocol": offered})
+        if scope["subprotocols"] and offered is None:
+            self.close(CloseCode.SUBPROTOCOL)
+        elif not _origin_allowed(scope):
+            self.close(CloseCode.ORIGIN)
+        try:
+            await self._serve(receive)
+        finally:
+            await self._sign_off()
+
+    def wake(self) -> None:
+        """There is something to write."""
+        self._wakeup.set()
+
+    def close(self, code: CloseCode, *, discard: bool = False) -> None:
+        """Say goodbye and close."""
+        self.session.close(code, reconnect_after=1_000, discard=discard)
+        self.wake()
+
+    async def _serve(self, receive: Receive) -> None:
+        """Read and write until one of the two ends."""
+        greeting = asyncio.get_running_loop().call_later(HELLO_S, self._expect_hello)
+        writer = asyncio.create_task(self._write())
+        reader = asyncio.create_task(self._read(receive))
+        try:
+            done, _ = await asyncio.wait((writer, reader), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        except (OSError, RuntimeError) as error:
+            logger.debug("the client is gone: %s", error)
+        finally:
+            self._alive = False
+            greeting.cancel()
+            writer.cancel()
+            reader.cancel()
+            await asyncio.gather(writer, reader, return_exceptions=True)
+
+    def _expect_hello(self) -> None:
+        if self.session.identity is None:
+            self.close(CloseCode.HELLO_TIMEOUT)
+
+    async def _read(self, receive: Receive) -> None:
+        while True:
+            event = await receive()
+            if event["type"] == "websocket.disconnect":
+                return
+            data = event.get("text")
+            if data is None:
+                data = event.get("bytes") or b""
+            try:
+                for action in self.session.receive(data, now=monotonic()):
+                    self._act(action)
+            except Exception:
+                logger.exception("a frame met an error of the server")
+                self.close(CloseCode.INTERNAL)
+            if self.session.behind and self._engine is not None:
+                self._engine.hub.pump(self)
+            self.wake()
+            if self.session.congested:
+                self._drained.clear()
+                await self._drained.wait()
+
+    async def _write(self) -> None:
+        session = self.session
+        while True:
+            await self._wakeup.wait()
+            self._wakeup.clear()
+            if session.closing is not None:
+                asyncio.get_running_loop().call_later(CLOSE_S, self._abandon, asyncio.current_task())
+            while (data := session.outgoing()) is not None:
+                await self._send({"type": "websocket.send", "bytes" if isinstance(data, bytes) else "text": data})
+                self._store(session.written())
+            self._drained.set()
+            if session.closing is not None:
+                reason = session.closing.reason
+                await self._send({"type": "websocket.close", "code": int(session.closing), "reason": reason})
+                return
+
+    def _abandon(self, writer: asyncio.Task[None] | None) -> None:
+        """The client does not take what is left: go without it."""
+        if writer is not None and not writer.done():
+            writer.cancel()
+
+    # What the session decided
+
+    def _act(self, action: Action) -> None:
+        match action:
+            case Submit(frame):
+                assert self._engine is not None and self.session.identity is not None
+                self._engine.journal.put(self.session.identity.device, frame, partial(self._settle, frame))
+            case StoreMarks(marks, ref):
+                self._store(marks, ref)
+            case Authenticate(token):
+                self._spawn(self._open(token or self._token))
+            case Read():
+                self._spawn(self._sync(action))
+
+    def _settle(self, frame: Write, outcome: Stored | Refused) -> None:
+        if self._alive:
+            self.session.settle(frame, outcome)
+            self.wake()
+
+    def _store(self, marks: list[Any], ref: str | int | None = None) -> None:
+        if not marks and ref is None:
+            return
+        assert self._engine is not None and self.session.identity is not None
+        done = None if ref is None else partial(self._confirm, ref)
+        self._engine.receipts.put(self.session.identity.device, marks, done)
+
+    def _confirm(self, ref: str | int) -> None:
+        if self._alive:
+            self.session.confirm(ref)
+            self.wake()
+
+    async def _open(self, token: str | None) -> None:
+        """Find the device and open the session, or refuse it."""
+        try:
+            self._engine = await engine.running()
+            arrival = await self._engine.roster.arrive(token) if token else None
+            if arrival is None:
+                self.close(CloseCode.UNAUTHORIZED)
+                return
+            identity = Identity(device=arrival.device, user=arrival.user, session=arrival.session)
+            self._session_id = arrival.session
+            await self._engine.hub.attach(self, identity)
+        except psycopg.Error as error:
+            logger.warning("a hello could not be answered, the database is away: %s", error)
+            self.close(CloseCode.OVERLOADED)
+
+    async def _sync(self, action: Read) -> None:
+        assert self._engine is not None
+        frame = action.frame
+        try:
+            pages = await self._engine.hub.feed.pages([(frame.conversation, frame.since)], limit=frame.limit)
+            page = pages.get((frame.conversation, frame.since))
+            self.session.answer_sync(frame, page or Refused(Refusal.NO_SUCH_CONVERSATION))
+        except psycopg.Error:
+            self.session.answer_sync(frame, Refused(Refusal.DATABASE_UNAVAILABLE))
+        self.wake()
+
+    async def _sign_off(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        if self._engine is not None:
+            self._engine.hub.detach(self)
+            if self._session_id is not None:
+                await asyncio.shield(self._engine.roster.leave(self._session_id))
+
+    _session_id: str | None = None
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _header_token(scope: dict[str, Any]) -> str | None:
+    for name, value in scope["headers"]:
+        if name == b"authorization" and value[:7].lower() == b"bearer ":
+            return str(value[7:].decode("latin-1").strip())
+    return None
+
+
+def _origin_allowed(scope: dict[str, Any]) -> bool:
+    """Whether a page of this origin may open a socket. Clients that are no browsers send no origin."""
+    headers = dict(scope["headers"])
+    origin = headers.get(b"origin", b"").decode("latin-1")
+    if not origin or origin in conf.current().allowed_origins:
+        return True
+    return bool(origin.partition("://")[2] == headers.get(b"host", b"").decode("latin-1"))

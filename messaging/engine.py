@@ -1,0 +1,94 @@
+"""This process's roster, journal, receipts and hub: started on first use, once per event loop.
+
+ASGI servers differ in what they call at start-up (Daphne and Channels: nothing), so whoever needs
+the engine asks `running()`. `drain` ends it cleanly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+from messaging.hub.hub import Hub
+from messaging.hub.reconciler import Reconciler
+from messaging.journal.journal import Journal
+from messaging.journal.receipts import Receipts
+from messaging.protocol.errors import CloseCode
+from presence.roster import Roster
+
+logger = logging.getLogger(__name__)
+
+DRAIN_S = 10.0
+RECONNECT_MS = (50, 1_500)  # spread of the clients' return after a deploy
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Everything that a session needs."""
+
+    roster: Roster
+    journal: Journal
+    receipts: Receipts
+    hub: Hub
+    reconciler: Reconciler
+
+    async def close(self) -> None:
+        """Stop everything at once; sessions are not told."""
+        await self.reconciler.close()
+        await self.hub.close()
+        await self.journal.close()
+        await self.receipts.close()
+        await self.roster.stop()
+
+
+_starting: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[Engine]] = WeakKeyDictionary()
+
+
+async def running() -> Engine:
+    """The engine of the running event loop, started if need be. Raises psycopg.Error without a database."""
+    loop = asyncio.get_running_loop()
+    task = _starting.get(loop)
+    if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
+        task = _starting[loop] = loop.create_task(_start())
+    return await asyncio.shield(task)
+
+
+async def _start() -> Engine:
+    roster = Roster()
+    hub = Hub(roster)
+    roster.on_renewed = hub.lease_renewed
+    await roster.start()
+    engine = Engine(roster=roster, journal=Journal(), receipts=Receipts(), hub=hub, reconciler=Reconciler(hub))
+    engine.journal.start()
+    engine.receipts.start()
+    await hub.start()
+    engine.reconciler.start()
+    return engine
+
+
+async def drain(deadline_s: float = DRAIN_S) -> None:
+    """End cleanly: refuse new writes, commit and answer what is queued, say goodbye, give the lease back."""
+    task = _starting.pop(asyncio.get_running_loop(), None)
+    if task is None:
+        return
+    engine = await task
+    try:
+        async with asyncio.timeout(deadline_s):
+            await engine.journal.drain()
+            await engine.receipts.drain()
+            engine.hub.close_all(CloseCode.RESTART, reconnect_after=lambda: random.randint(*RECONNECT_MS))
+            while engine.roster.sessions:
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        logger.warning("the drain took longer than %s s; %d sessions are cut", deadline_s, len(engine.roster.sessions))
+    await engine.close()
+
+
+async def shut_down() -> None:
+    """Stop the engine of the running loop without ceremony, for tests."""
+    task = _starting.pop(asyncio.get_running_loop(), None)
+    if task is not None:
+        await (await task).close()

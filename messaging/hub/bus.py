@@ -1,0 +1,209 @@
+"""The channel layer as a bus between processes: a hint that may be lost, late or doubled.
+
+Group names and event formats are public; a plain Channels consumer that does `group_add` with
+`conversation_group(id)` gets every batch as an event of type `lockstep.events`:
+    {"type", "conversation", "since", "upto", "count", "oldest", "fences", "messages": JSON array, "origin"}
+and marks that moved as `lockstep.receipts`: {"type", "conversation", "marks": JSON array, "origin"}.
+Nothing here waits for Redis while a session or an answer waits for us.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+import msgspec
+from channels.layers import get_channel_layer
+
+from messaging.protocol.batch import Batch, Fence
+from messaging.protocol.frames import DeviceMark
+
+logger = logging.getLogger(__name__)
+
+QUEUE = 1_000  # events that wait to be published; more are dropped, the reconciler finds them
+CALL_S = 1.0
+PULSE_S = 0.5
+MISSED = 2  # pulses in a row before the bus counts as deaf
+
+EVENTS, RECEIPTS, NONCE = "lockstep.events", "lockstep.receipts", "lockstep.nonce"
+
+_encode = msgspec.json.Encoder().encode
+_decode_marks = msgspec.json.Decoder(list[DeviceMark]).decode
+
+
+def conversation_group(conversation: str) -> str:
+    """The device group of a conversation on the channel layer."""
+    return f"conversation.{conversation}"
+
+
+class Bus:
+    """This process's one channel. Callbacks are called in the event loop and must not wait."""
+
+    def __init__(
+        self,
+        *,
+        on_batch: Callable[[Batch], None],
+        on_marks: Callable[[str, list[DeviceMark]], None],
+        on_joined: Callable[[str], None],
+        on_return: Callable[[], None],
+    ) -> None:
+        self.deaf = True
+        self._origin = uuid.uuid4().hex
+        self._layer: Any = get_channel_layer()
+        self._channel = ""
+        self._queue: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue(QUEUE)
+        self._joins: asyncio.Queue[tuple[str, bool]] = asyncio.Queue()
+        self._on_batch, self._on_marks = on_batch, on_marks
+        self._on_joined, self._on_return = on_joined, on_return
+        self._heard = 0.0
+        self._tasks: list[asyncio.Task[None]] = []
+        self.dropped = 0
+
+    async def start(self) -> None:
+        """Open the channel and start listening, publishing and the pulse."""
+        work = (self._receive(), self._publish(), self._follow(), self._pulse())
+        self._tasks = [asyncio.create_task(w) for w in work]
+
+    async def close(self) -> None:
+        """Stop; what still waits to be published is dropped."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def join(self, conversation: str) -> None:
+        """Subscribe to a conversation's group; `on_joined` follows once a nonce sent to it came back."""
+        self._joins.put_nowait((conversation, True))
+
+    def leave(self, conversation: str) -> None:
+        """Unsubscribe."""
+        self._joins.put_nowait((conversation, False))
+
+    def publish_batch(self, batch: Batch) -> None:
+        """Hint to the other processes that a conversation has changes."""
+        self._put(
+            batch.conversation,
+            {
+                "type": EVENTS,
+                "conversation": batch.conversation,
+                "since": batch.since,
+                "upto": batch.upto,
+                "count": batch.count,
+                "oldest": batch.oldest,
+                "fences": [list(fence) for fence in batch.fences],
+                "messages": batch.json.decode(),
+                "origin": self._origin,
+            },
+        )
+
+    def publish_marks(self, conversation: str, marks: list[DeviceMark]) -> None:
+        """Hint to the other processes that marks moved."""
+        event = {
+            "type": RECEIPTS,
+            "conversation": conversation,
+            "marks": _encode(marks).decode(),
+            "origin": self._origin,
+        }
+        self._put(conversation, event)
+
+    def _put(self, conversation: str, event: dict[str, Any]) -> None:
+        try:
+            self._queue.put_nowait((conversation_group(conversation), event))
+        except asyncio.QueueFull:
+            self.dropped += 1
+
+    async def _publish(self) -> None:
+        while True:
+            group, event = await self._queue.get()
+            try:
+                async with asyncio.timeout(CALL_S):
+                    await self._layer.group_send(group, event)
+            except Exception as error:
+                self.dropped += 1
+                logger.debug("the bus did not take an event: %s", error)
+
+    async def _follow(self) -> None:
+        """Carry out joins and leaves, one after the other, never dropping one."""
+        while True:
+            conversation, wanted = await self._joins.get()
+            group = conversation_group(conversation)
+            channel = await self._ensure_channel()
+            try:
+                async with asyncio.timeout(CALL_S):
+                    if wanted:
+                        await self._layer.group_add(group, channel)
+                        await self._layer.group_send(
+                            group, {"type": NONCE, "conversation": conversation, "origin": self._origin}
+                        )
+                    else:
+                        await self._layer.group_discard(group, channel)
+            except Exception as error:
+                logger.debug("the bus could not be joined: %s", error)
+
+    async def _ensure_channel(self) -> str:
+        while not self._channel:
+            try:
+                async with asyncio.timeout(CALL_S):
+                    self._channel = await self._layer.new_channel()
+            except Exception as error:
+                logger.warning("the bus can't be reached; changes of other processes come from the database: %s", error)
+                await asyncio.sleep(PULSE_S)
+        return self._channel
+
+    async def _receive(self) -> None:
+        channel = await self._ensure_channel()
+        while True:
+            try:
+                event = await self._layer.receive(channel)
+                self._handle(event)
+            except asyncio.CancelledError:
+                raise
+            except Exception:
+                logger.warning("an event of the bus was lost", exc_info=True)
+                await asyncio.sleep(PULSE_S)
+
+    def _handle(self, event: dict[str, Any]) -> None:
+        if event["type"] == NONCE:
+            if event["origin"] == self._origin:
+                self._hear(event.get("conversation"))
+        elif event["origin"] == self._origin:
+            return
+        elif event["type"] == EVENTS:
+            self._on_batch(
+                Batch(
+                    conversation=event["conversation"],
+                    since=event["since"],
+                    upto=event["upto"],
+                    json=event["messages"].encode(),
+                    count=event["count"],
+                    oldest=event["oldest"],
+                    fences=tuple(Fence(*fence) for fence in event["fences"]),
+                )
+            )
+        elif event["type"] == RECEIPTS:
+            self._on_marks(event["conversation"], _decode_marks(event["marks"]))
+
+    def _hear(self, conversation: str | None) -> None:
+        if conversation is not None:
+            self._on_joined(conversation)
+            return
+        self._heard = monotonic()
+        if self.deaf:
+            self.deaf = False
+            self._on_return()
+
+    async def _pulse(self) -> None:
+        channel = await self._ensure_channel()
+        while True:
+            try:
+                async with asyncio.timeout(CALL_S):
+                    await self._layer.send(channel, {"type": NONCE, "origin": self._origin})
+            except Exception as error:
+                logger.debug("no pulse: %s", error)
+            await asyncio.sleep(PULSE_S)
+            if not self.deaf and monotonic() - self._heard > MISSED * PULSE_S:
+                self.deaf = True
+                logger.warning("the bus is deaf; changes of other processes come from the database meanwhile")

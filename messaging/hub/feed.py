@@ -1,0 +1,216 @@
+"""Reads of the change feed and of standings, for all sessions of this process on one connection.
+
+Whatever is asked for in one turn of the loop is one statement. A page and the conversation's
+`last_seq` come from one snapshot, so a page tells how far it reaches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Any, LiteralString
+
+import msgspec
+import psycopg
+
+from messaging.protocol.batch import Batch, Fence
+from messaging.protocol.frames import DeviceMark, MarkSummary
+from messaging.protocol.server import Standing
+from presence import database
+
+PAGE = 200  # messages; at about 200 bytes each a page is 40 KiB
+STATEMENT_TIMEOUT_MS = 10_000
+
+FEED = """
+SELECT c.id::text, asked.since, c.last_seq, page.count, page.upto, page.oldest, page.messages, page.fences
+  FROM unnest(%s::uuid[], %s::bigint[]) AS asked (conversation, since)
+  JOIN messaging_conversation c ON c.id = asked.conversation
+ CROSS JOIN LATERAL (
+    SELECT count(*) AS count, max(m.seq) AS upto, min(m.position) AS oldest,
+           coalesce(json_agg(messaging_wire(m.id, m.seq, m.position, m.kind, m.body, m.version, m.created,
+                    m.device_id, d.user_id, m.client_id, m.reply_to_id, m.edited, m.deleted) ORDER BY m.seq),
+                    '[]')::text AS messages,
+           json_agg(json_build_array(m.body::json->>'user', m.seq) ORDER BY m.seq)
+               FILTER (WHERE m.kind = 'system' AND m.body::json->>'event' = 'left')::text AS fences
+      FROM (SELECT * FROM messaging_message x
+             WHERE x.conversation_id = asked.conversation AND x.seq > asked.since
+             ORDER BY x.seq LIMIT %s) m
+      LEFT JOIN presence_device d ON d.id = m.device_id) page
+"""
+
+STANDINGS = """
+SELECT DISTINCT ON (s.conversation_id)
+       s.conversation_id::text, c.kind, c.title, c.last_seq, s.joined_seq, s.left_seq,
+       c.history = 'since_joined', r.delivered, coalesce(r.read, 0)
+  FROM messaging_membership s
+  JOIN messaging_conversation c ON c.id = s.conversation_id
+  LEFT JOIN messaging_receipt r ON r.conversation_id = s.conversation_id AND r.device_id = %s
+ WHERE s.user_id = %s
+ ORDER BY s.conversation_id, s.left_seq DESC NULLS FIRST
+"""
+
+LAST_SEQS = "SELECT id::text, last_seq FROM messaging_conversation WHERE id = ANY (%s::uuid[])"
+INBOXES = "SELECT user_id::text, version FROM messaging_inbox WHERE user_id = ANY (%s::uuid[])"
+MARKS = """
+SELECT r.conversation_id::text, r.device_id::text, d.user_id::text, r.delivered, r.read,
+       (extract(epoch FROM r.delivered_at) * 1000)::bigint, (extract(epoch FROM r.read_at) * 1000)::bigint
+  FROM messaging_receipt r
+  JOIN presence_device d ON d.id = r.device_id AND d.revoked IS NULL
+ WHERE r.conversation_id = ANY (%s::uuid[]) AND r.changed >= now() - make_interval(secs => %s)
+   AND EXISTS (SELECT FROM messaging_membership s WHERE s.conversation_id = r.conversation_id
+                  AND s.user_id = d.user_id AND s.left_seq IS NULL)
+"""
+SUMMARIES = """
+SELECT c.id::text, c.last_seq, count(d.id), count(*) FILTER (WHERE r.delivered >= c.last_seq),
+       count(*) FILTER (WHERE r.read >= c.last_seq), coalesce(min(coalesce(r.delivered, 0)), 0),
+       coalesce(min(coalesce(r.read, 0)), 0)
+  FROM messaging_conversation c
+  JOIN messaging_membership s ON s.conversation_id = c.id AND s.left_seq IS NULL
+  JOIN presence_device d ON d.user_id = s.user_id AND d.revoked IS NULL
+  LEFT JOIN messaging_receipt r ON r.conversation_id = c.id AND r.device_id = d.id
+ WHERE c.id = ANY (%s::uuid[]) GROUP BY c.id
+"""
+EPOCH = "SELECT value::text FROM messaging_epoch"
+
+_decode_fences = msgspec.json.Decoder(list[Fence]).decode
+
+
+class FeedReader:
+    """The process's reading connection. Every method raises psycopg.Error when the database is away."""
+
+    def __init__(self) -> None:
+        self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._lock = asyncio.Lock()
+        self._asked: dict[tuple[str, int], asyncio.Future[Batch | None]] = {}
+
+    async def page(self, conversation: str, since: int) -> Batch | None:
+        """The changes after `since`, at most PAGE of them; None if there is no such conversation."""
+        key = (conversation, since)
+        future = self._asked.get(key)
+        if future is None:
+            loop = asyncio.get_running_loop()
+            if not self._asked:
+                loop.call_soon(self._read_soon)
+            future = self._asked[key] = loop.create_future()
+        return await asyncio.shield(future)
+
+    def _read_soon(self) -> None:
+        asked, self._asked = self._asked, {}
+        task = asyncio.get_running_loop().create_task(self._read(asked))
+        task.add_done_callback(lambda done: _fail(asked, done))
+
+    async def _read(self, asked: dict[tuple[str, int], asyncio.Future[Batch | None]]) -> None:
+        pages = await self.pages(list(asked), limit=PAGE)
+        for key, future in asked.items():
+            if not future.done():
+                future.set_result(pages.get(key))
+
+    async def pages(
+        self, pairs: Sequence[tuple[str, int]], *, limit: int
+    ) -> dict[tuple[str, int], Batch]:
+        """The pages of many (conversation, since) pairs, one snapshot for all."""
+        rows = await self._fetch(FEED, ([p[0] for p in pairs], [p[1] for p in pairs], limit))
+        return {(row[0], row[1]): _batch(row, limit) for row in rows}
+
+    async def standings(self, *, device: str, user: str) -> list[Standing]:
+        """The user's newest stay in each conversation, with the device's stored marks."""
+        rows = await self._fetch(STANDINGS, (device, user))
+        return [
+            Standing(
+                conversation=row[0],
+                kind=row[1],
+                title=row[2],
+                last_seq=row[3],
+                joined_seq=row[4],
+                left_seq=row[5],
+                since_joined=row[6],
+                delivered=row[7],
+                read=row[8],
+            )
+            for row in rows
+        ]
+
+    async def last_seqs(self, conversations: Iterable[str]) -> dict[str, int]:
+        """The newest change number of each conversation."""
+        return dict(await self._fetch(LAST_SEQS, (list(conversations),)))
+
+    async def inbox_versions(self, users: Iterable[str]) -> dict[str, int]:
+        """How often memberships or devices of each user changed."""
+        return dict(await self._fetch(INBOXES, (list(users),)))
+
+    async def marks(
+        self, conversations: Iterable[str], *, seconds: float
+    ) -> dict[str, list[DeviceMark]]:
+        """The marks stored within the last `seconds`, by conversation."""
+        found: dict[str, list[DeviceMark]] = {}
+        for conversation, device, user, delivered, read, delivered_at, read_at in await self._fetch(
+            MARKS, (list(conversations), seconds)
+        ):
+            mark = DeviceMark(
+                device=device,
+                user=user,
+                delivered=delivered,
+                read=read,
+                delivered_at=delivered_at,
+                read_at=read_at,
+            )
+            found.setdefault(conversation, []).append(mark)
+        return found
+
+    async def summaries(self, conversations: Iterable[str]) -> dict[str, MarkSummary]:
+        """How many devices of each conversation have everything, and the lowest marks."""
+        rows = await self._fetch(SUMMARIES, (list(conversations),))
+        return {
+            row[0]: MarkSummary(
+                last_seq=row[1],
+                devices=row[2],
+                delivered=row[3],
+                read=row[4],
+                lowest_delivered=row[5],
+                lowest_read=row[6],
+            )
+            for row in rows
+        }
+
+    async def epoch(self) -> str:
+        """The life of this database."""
+        return str((await self._fetch(EPOCH, ()))[0][0])
+
+    async def _fetch(
+        self, statement: LiteralString, parameters: Sequence[object]
+    ) -> list[tuple[Any, ...]]:
+        async with self._lock:
+            if self._connection is None or self._connection.closed:
+                self._connection = await database.connect(
+                    "lockstep feed", statement_timeout=STATEMENT_TIMEOUT_MS, enable_seqscan="off"
+                )
+            cursor = await self._connection.execute(statement, parameters)
+            return await cursor.fetchall()
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            await self._connection.close()
+
+
+def _batch(row: tuple[Any, ...], limit: int) -> Batch:
+    conversation, since, last_seq, count, upto, oldest, messages, fences = row
+    return Batch(
+        conversation=conversation,
+        since=since,
+        upto=upto if count == limit else max(last_seq, since),
+        json=messages.encode(),
+        count=count,
+        oldest=oldest if oldest is not None else last_seq,
+        fences=tuple(_decode_fences(fences)) if fences else (),
+    )
+
+
+def _fail(
+    asked: dict[tuple[str, int], asyncio.Future[Batch | None]], task: asyncio.Task[None]
+) -> None:
+    error = asyncio.CancelledError() if task.cancelled() else task.exception()
+    for future in asked.values():
+        if error is not None and not future.done():
+            future.set_exception(error)
+            future.exception()  # whoever still waits sees it; nobody waiting is no error

@@ -1,0 +1,408 @@
+"""Committed changes to the sessions of this process, strictly in order, from three sources.
+
+The journal of this process (served first), the bus from other processes, and the database for
+whatever either lost. Between the comparison of a session's cursor with the topic's position and the
+decision that it is live there is no await.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Iterable
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any
+
+import psycopg
+
+from messaging import signals
+from messaging.hub.bus import Bus
+from messaging.hub.feed import FeedReader
+from messaging.hub.topic import Link, Topic
+from messaging.protocol.batch import Batch
+from messaging.protocol.codec import JSON, MSGPACK, Codec
+from messaging.protocol.errors import CloseCode
+from messaging.protocol.frames import DeviceMark, Receipts
+from messaging.protocol.server import Identity
+from presence.roster import Roster
+
+logger = logging.getLogger(__name__)
+
+HOLE_S = 0.005  # how long a batch waits for its predecessor before the hole is read from the database
+RETRY_S = 0.1  # between two attempts to read while the database is away
+SUMMARY_DEVICES = 100  # above, marks are announced as a summary
+SUMMARY_S = 1.0
+RECENT_MARKS_S = 10.0
+
+
+@dataclass(slots=True)
+class Person:
+    """A user with sessions here, and the inbox version that these sessions reflect."""
+
+    links: set[Link] = field(default_factory=set)
+    version: int = 0
+
+
+class Hub:
+    """The fan-out of one process. Start it with `start`, stop it with `close`."""
+
+    def __init__(self, roster: Roster) -> None:
+        self.roster = roster
+        self.feed = FeedReader()
+        self.topics: dict[str, Topic] = {}
+        self.people: dict[str, Person] = {}
+        self.bus = Bus(
+            on_batch=self.apply, on_marks=self._show_marks, on_joined=self._joined, on_return=self._bus_returned
+        )
+        self._epoch: str | None = None
+        self._summaries: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.check_all = asyncio.Event()
+
+    async def start(self) -> None:
+        """Listen to the journal and to the bus."""
+        signals.messages_committed.connect(self._on_messages)
+        signals.receipts_committed.connect(self._on_receipts)
+        await self.bus.start()
+        self._spawn(self._summarize())
+
+    async def close(self) -> None:
+        """Stop; sessions are not told."""
+        signals.messages_committed.disconnect(self._on_messages)
+        signals.receipts_committed.disconnect(self._on_receipts)
+        await self.bus.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.feed.close()
+
+    # Sessions come and go
+
+    async def attach(self, link: Link, identity: Identity) -> None:
+        """Open a session: standings are read after it is listed here, so nothing falls in between.
+
+        Raises psycopg.Error when the database is away.
+        """
+        person = self.people.setdefault(identity.user, Person())
+        person.links.add(link)
+        if self._epoch is None:
+            self._epoch = await self.feed.epoch()
+        versions = await self.feed.inbox_versions([identity.user])
+        standings = await self.feed.standings(device=identity.device, user=identity.user)
+        person.version = max(person.version, versions.get(identity.user, 0))
+        session = link.session
+        session.open(identity, standings, epoch=self._epoch)
+        for standing in standings:
+            if standing.conversation in session.feeds:
+                self._subscribe(link, standing.conversation, standing.last_seq)
+        self.pump(link)
+        link.wake()
+        self._spawn(self._send_marks([link], list(session.feeds), seconds=None))
+
+    def detach(self, link: Link) -> None:
+        """Forget a session."""
+        identity = link.session.identity
+        for conversation in list(link.session.feeds):
+            self._unsubscribe(link, conversation)
+        person = self.people.get(identity.user) if identity else None
+        if identity is not None and person is not None:
+            person.links.discard(link)
+            if not person.links:
+                del self.people[identity.user]
+
+    def _subscribe(self, link: Link, conversation: str, last_seq: int) -> None:
+        topic = self.topics.get(conversation)
+        if topic is None:
+            topic = self.topics[conversation] = Topic(conversation, last_seq)
+            self.bus.join(conversation)
+            self._spawn(self._catch_up(topic))  # what was committed while the standings were on their way
+        topic.links.add(link)
+        if last_seq > topic.position:
+            self._spawn(self._catch_up(topic))
+        link.session.settle_feed(conversation, position=topic.position)
+
+    def _unsubscribe(self, link: Link, conversation: str) -> None:
+        topic = self.topics.get(conversation)
+        if topic is None:
+            return
+        topic.links.discard(link)
+        if not topic.links:
+            del self.topics[conversation]
+            self.bus.leave(conversation)
+
+    # Changes come in
+
+    def _on_messages(self, batches: list[Batch], **_: object) -> None:
+        for batch in batches:
+            if batch.conversation in self.topics:
+                self.apply(batch)
+            self.bus.publish_batch(batch)
+
+    def apply(self, batch: Batch) -> None:
+        """Take a change from wherever it comes; sessions get it in order, at once or after the hole is filled."""
+        topic = self.topics.get(batch.conversation)
+        if topic is None or batch.upto <= topic.position:
+            return
+        for due in topic.take(batch):
+            self._deliver(topic, due)
+        if topic.hole:
+            asyncio.get_running_loop().call_later(HOLE_S, self._repair, topic)
+
+    def _deliver(self, topic: Topic, batch: Batch) -> None:
+        alive = self.roster.alive
+        for link in list(topic.links):
+            session = link.session
+            if not alive:
+                session.suspend(topic.conversation)
+                continue
+            session.offer(batch)
+            if session.ready:
+                link.wake()
+            if batch.fences and topic.conversation not in session.feeds:
+                self._unsubscribe(link, topic.conversation)
+
+    def _repair(self, topic: Topic) -> None:
+        if topic.hole:
+            self._spawn(self._catch_up(topic))
+
+    async def _catch_up(self, topic: Topic) -> None:
+        """Read what a topic lacks from the database."""
+        while self.topics.get(topic.conversation) is topic:
+            page = await self._page(topic.conversation, topic.position)
+            if page is None or page.upto <= topic.position:
+                return
+            self.apply(page)
+
+    async def _page(self, conversation: str, since: int) -> Batch | None:
+        while conversation in self.topics:
+            try:
+                return await self.feed.page(conversation, since)
+            except psycopg.Error as error:
+                logger.debug("the feed can't be read now: %s", error)
+                await asyncio.sleep(RETRY_S)
+        return None
+
+    # Sessions catch up
+
+    def pump(self, link: Link) -> None:
+        """Feed a session what it lacks, as its credit allows: from the ring, else from the database."""
+        if not self.roster.alive:
+            return
+        for conversation, since in link.session.to_read():
+            topic = self.topics.get(conversation)
+            if topic is None:
+                continue
+            recent = topic.recent(since)
+            for batch in recent:
+                link.session.fed(batch, position=topic.position)
+            if recent:
+                self._fed(link, conversation)
+            else:
+                self._spawn(self._read_for(link, conversation, since))
+
+    async def _read_for(self, link: Link, conversation: str, since: int) -> None:
+        page = await self._page(conversation, since)
+        topic = self.topics.get(conversation)
+        if page is None or topic is None or conversation not in link.session.feeds:
+            return
+        if page.upto > topic.position:
+            self.apply(page)
+        if not self.roster.alive:
+            link.session.read_failed(conversation)
+            return
+        link.session.fed(page, position=topic.position)
+        self._fed(link, conversation)
+
+    def _fed(self, link: Link, conversation: str) -> None:
+        if conversation not in link.session.feeds:
+            self._unsubscribe(link, conversation)
+        if link.session.ready:
+            link.wake()
+        if link.session.behind:
+            self.pump(link)
+
+    # Marks
+
+    def _on_receipts(self, marks: dict[str, list[DeviceMark]], **_: object) -> None:
+        for conversation, moved in marks.items():
+            self._show_marks(conversation, moved)
+            self.bus.publish_marks(conversation, moved)
+
+    def _show_marks(self, conversation: str, marks: list[DeviceMark]) -> None:
+        topic = self.topics.get(conversation)
+        if topic is None:
+            return
+        if topic.devices > SUMMARY_DEVICES:
+            self._summaries.add(conversation)
+            return
+        self._offer_marks(topic.links, Receipts(conversation=conversation, marks=marks))
+
+    def _offer_marks(self, links: Iterable[Link], frame: Receipts) -> None:
+        encoded: dict[bool, bytes] = {}
+        for link in links:
+            codec = link.session.codec
+            if codec.binary not in encoded:
+                encoded[codec.binary] = _part(codec, frame)
+            link.session.offer_marks(frame.conversation, frame.marks, encoded[codec.binary])
+            if link.session.ready:
+                link.wake()
+
+    async def _send_marks(self, links: list[Link], conversations: list[str], *, seconds: float | None) -> None:
+        """Repair marks by re-reading them: all of these conversations', or those stored of late."""
+        try:
+            found = await self.feed.marks(conversations, seconds=1e9 if seconds is None else seconds)
+        except psycopg.Error as error:
+            logger.debug("marks can't be read now: %s", error)
+            return
+        for conversation, marks in found.items():
+            topic = self.topics.get(conversation)
+            if topic is None:
+                continue
+            if len(marks) > SUMMARY_DEVICES:
+                topic.devices = len(marks)
+            if topic.devices > SUMMARY_DEVICES:
+                self._summaries.add(conversation)
+            else:
+                self._offer_marks(links or topic.links, Receipts(conversation=conversation, marks=marks))
+
+    async def _summarize(self) -> None:
+        """At most once a second: the marks of conversations too large to show device by device."""
+        while True:
+            await asyncio.sleep(SUMMARY_S)
+            if not self._summaries:
+                continue
+            wanted, self._summaries = self._summaries, set()
+            try:
+                summaries = await self.feed.summaries(wanted)
+            except psycopg.Error:
+                self._summaries |= wanted
+                continue
+            for conversation, summary in summaries.items():
+                topic = self.topics.get(conversation)
+                if topic is not None:
+                    topic.devices = summary.devices
+                    self._offer_marks(topic.links, Receipts(conversation=conversation, summary=summary))
+
+    # Hints from the database
+
+    def hint(self, group: str) -> None:
+        """Something changed outside the journal: `conversation.<id>`, `user.<id>`, or `*` for everything."""
+        kind, _, key = group.partition(".")
+        if kind == "conversation" and key in self.topics:
+            self._spawn(self._catch_up(self.topics[key]))
+            self._spawn(self._send_marks([], [key], seconds=RECENT_MARKS_S))
+        elif kind == "user" and key in self.people:
+            self._spawn(self._refresh(key))
+        elif kind == "*":
+            self.check_all.set()
+
+    async def _refresh(self, user: str) -> None:
+        """Memberships or devices of a user changed: close revoked sessions, start new feeds."""
+        person = self.people.get(user)
+        if person is None:
+            return
+        links = [link for link in person.links if link.session.identity is not None]
+        try:
+            versions = await self.feed.inbox_versions([user])
+            revoked = await self.roster.revoked([_device(link) for link in links])
+            for link in links:
+                if _device(link) in revoked:
+                    link.session.close(CloseCode.REVOKED, discard=True)
+                    link.wake()
+                else:
+                    await self._refresh_standings(link)
+        except psycopg.Error as error:
+            logger.debug("the inbox can't be read now: %s", error)
+            self.check_all.set()
+            return
+        person.version = max(person.version, versions.get(user, 0))
+
+    async def _refresh_standings(self, link: Link) -> None:
+        identity = link.session.identity
+        assert identity is not None
+        for standing in await self.feed.standings(device=identity.device, user=identity.user):
+            if standing.left_seq is None and standing.conversation not in link.session.feeds:
+                if link not in self.people.get(identity.user, Person()).links:
+                    return
+                link.session.join(standing)
+                self._subscribe(link, standing.conversation, standing.last_seq)
+        self.pump(link)
+        link.wake()
+
+    async def check(self, conversations: list[str]) -> None:
+        """Compare topics with the database and read what they lack. Raises psycopg.Error."""
+        for conversation, last_seq in (await self.feed.last_seqs(conversations)).items():
+            topic = self.topics.get(conversation)
+            if topic is not None and last_seq > topic.position:
+                await self._catch_up(topic)
+
+    async def check_people(self, users: list[str]) -> None:
+        """Compare inbox versions with the database and refresh whoever differs. Raises psycopg.Error."""
+        for user, version in (await self.feed.inbox_versions(users)).items():
+            person = self.people.get(user)
+            if person is not None and version > person.version:
+                await self._refresh(user)
+
+    async def check_marks(self, conversations: list[str], *, seconds: float) -> None:
+        """Show marks stored within the last `seconds` again, in case their hint was lost."""
+        await self._send_marks([], conversations, seconds=seconds)
+
+    # Time and trouble
+
+    def tick(self) -> None:
+        """Once a second: sessions without credit for too long are told goodbye."""
+        now = monotonic()
+        for person in list(self.people.values()):
+            for link in person.links:
+                link.session.tick(now)
+                if link.session.closing is not None:
+                    link.wake()
+                elif link.session.behind:
+                    self.pump(link)
+
+    async def lease_renewed(self) -> None:
+        """The lease had lapsed: before anything is sent again, find out who was revoked or removed meanwhile."""
+        for user in list(self.people):
+            await self._refresh(user)
+        self.check_all.set()
+
+    def close_all(self, code: CloseCode, *, reconnect_after: Any) -> None:
+        """Say goodbye to every session; `reconnect_after()` gives each its own ms."""
+        for person in self.people.values():
+            for link in person.links:
+                link.session.close(code, reconnect_after=reconnect_after())
+                link.wake()
+
+    def _joined(self, conversation: str) -> None:
+        topic = self.topics.get(conversation)
+        if topic is not None and not topic.joined:
+            topic.joined = True
+            self._spawn(self._catch_up(topic))
+
+    def _bus_returned(self) -> None:
+        for conversation, topic in self.topics.items():
+            if not topic.joined:
+                self.bus.join(conversation)
+        self.check_all.set()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("a task of the hub failed", exc_info=task.exception())
+            self.check_all.set()
+
+
+def _part(codec: Codec, frame: Receipts) -> bytes:
+    assert codec in (JSON, MSGPACK)
+    return codec.part(frame)
+
+
+def _device(link: Link) -> str:
+    assert link.session.identity is not None
+    return link.session.identity.device

@@ -1,0 +1,101 @@
+"""Finds whatever every hint lost: compares this process's topics and people with the database.
+
+A full pass every 5 s, every 250 ms while the bus is deaf, in slices of at most 5,000 ids, at most
+5 % of the time; above that the pass stretches. Also the ears for NOTIFY, and the second hand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from time import monotonic
+from typing import Any
+
+import psycopg
+
+from messaging.hub.hub import Hub
+from presence import database
+
+logger = logging.getLogger(__name__)
+
+PASS_S = 5.0
+DEAF_PASS_S = 0.25
+SLICE = 5_000
+MOST_OF_A_CORE = 0.05
+TICK_S = 1.0
+RETRY_S = 0.25
+
+
+class Reconciler:
+    """Start it with `start`, stop it with `close`."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._tasks: list[asyncio.Task[None]] = []
+        self.last_pass_s = 0.0
+
+    def start(self) -> None:
+        """Begin passes, listening and ticking in the running event loop."""
+        self._tasks = [asyncio.create_task(work) for work in (self._run(), self._listen(), self._tick())]
+
+    async def close(self) -> None:
+        """Stop."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _run(self) -> None:
+        last_full = monotonic()
+        while True:
+            began = monotonic()
+            try:
+                await self._pass(since_last=began - last_full)
+                last_full = began
+            except psycopg.Error as error:
+                logger.debug("the reconciler waits for the database: %s", error)
+            self.last_pass_s = monotonic() - began
+            await self._rest(self.last_pass_s)
+
+    async def _rest(self, took: float) -> None:
+        pause = DEAF_PASS_S if self._hub.bus.deaf else PASS_S
+        try:
+            async with asyncio.timeout(max(pause, took / MOST_OF_A_CORE)):
+                await self._hub.check_all.wait()
+        except TimeoutError:
+            return
+        self._hub.check_all.clear()
+
+    async def _pass(self, *, since_last: float) -> None:
+        for conversations in _slices(list(self._hub.topics)):
+            await self._hub.check(conversations)
+            await self._hub.check_marks(conversations, seconds=since_last + 1.0)
+        for users in _slices(list(self._hub.people)):
+            await self._hub.check_people(users)
+
+    async def _listen(self) -> None:
+        """Take NOTIFY hints; after each (re)connection everything is compared once."""
+        while True:
+            try:
+                connection = await database.connect("lockstep hints")
+                async with connection:
+                    await connection.execute("LISTEN lockstep")
+                    self._hub.check_all.set()
+                    await self._hear(connection)
+            except psycopg.Error as error:
+                logger.debug("hints of the database are not heard: %s", error)
+            await asyncio.sleep(RETRY_S)
+
+    async def _hear(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        async for notification in connection.notifies():
+            self._hub.hint(notification.payload)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self._hub.tick()
+
+
+def _slices(ids: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(ids), SLICE):
+        yield ids[start : start + SLICE]

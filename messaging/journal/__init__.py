@@ -1,0 +1,1 @@
+"""The durable verbs: messages by group commit, receipts by coalesced marks."""

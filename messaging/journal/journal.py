@@ -1,0 +1,321 @@
+"""The one writer of this process: whatever queued up while the last batch committed is the next one.
+
+Laws: an answer follows the commit; a session's sends to one conversation commit in the order put,
+so a retryable refusal takes everything behind it along; a conversation locked by someone else moves
+to the slow lane with all its writes and never stops the others; a poison row fails alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Iterable, Sequence
+from time import monotonic
+
+import psycopg
+from psycopg import errors as pg
+
+from messaging import signals
+from messaging.journal.writer import Entry, Outcome, Settle, Writer, target
+from messaging.protocol.batch import Batch
+from messaging.protocol.errors import Refusal, Refused
+from messaging.protocol.frames import Message, Send
+from messaging.protocol.server import Stored, Write
+
+logger = logging.getLogger(__name__)
+
+BATCH_ROWS = 500
+BATCH_BYTES = 1_048_576
+QUEUE_ROWS = 20_000
+QUEUE_BYTES = 33_554_432
+LOCK_TIMEOUT_MS = 50  # another process's batch commits well within it
+SLOW_LOCK_TIMEOUT_MS = 1_000
+OUTAGE_S = 5.0  # how long a batch waits for the database before its clients are told
+RETRY_S = 0.05  # between two attempts to reach the database
+
+REFUSALS = {refusal.code: refusal for refusal in Refusal}
+
+
+class Journal:
+    """Appends, amends and removes messages durably. Start it with `start`, stop it with `close`."""
+
+    def __init__(self) -> None:
+        self._writer = Writer("lockstep journal", lock_timeout_ms=LOCK_TIMEOUT_MS)
+        self._slow_writer = Writer("lockstep slow lane", lock_timeout_ms=SLOW_LOCK_TIMEOUT_MS)
+        self._queue: deque[Entry] = deque()
+        self._slow: dict[str, deque[Entry]] = {}
+        self._rows = self._bytes = 0
+        self._work, self._slow_work = asyncio.Event(), asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._closing = False
+        self._down_since: float | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Start the lanes in the running event loop."""
+        self._tasks = [
+            asyncio.create_task(self._run(), name="journal"),
+            asyncio.create_task(self._run_slow()),
+        ]
+
+    def put(self, device: str, frame: Write, settle: Settle) -> None:
+        """Queue a write. `settle` is called once, synchronously, with its place or its refusal."""
+        size = len(getattr(frame, "body", "")) + 200
+        if self._closing:
+            settle(Refused(Refusal.SHUTTING_DOWN))
+        elif self._rows >= QUEUE_ROWS or self._bytes + size > QUEUE_BYTES:
+            settle(Refused(Refusal.OVERLOADED))
+        else:
+            self._rows += 1
+            self._bytes += size
+            self._queue.append(Entry(device, frame, settle, size))
+            self._idle.clear()
+            self._work.set()
+
+    async def submit(self, device: str, frame: Write) -> Stored:
+        """Write and wait for the commit. Raises Refused. Cancelling the caller does not cancel the write."""
+        future: asyncio.Future[Stored | Refused] = asyncio.get_running_loop().create_future()
+
+        def settle(outcome: Stored | Refused) -> None:
+            if not future.done():
+                future.set_result(outcome)
+
+        self.put(device, frame, settle)
+        outcome = await future
+        if isinstance(outcome, Refused):
+            raise outcome
+        return outcome
+
+    async def drain(self) -> None:
+        """Refuse new writes and wait until everything queued is answered."""
+        self._closing = True
+        await self._idle.wait()
+
+    async def close(self) -> None:
+        """Stop the lanes and close their connections."""
+        self._closing = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._writer.close()
+        await self._slow_writer.close()
+
+    # The fast lane
+
+    async def _run(self) -> None:
+        while True:
+            await self._work.wait()
+            entries = self._take()
+            if entries:
+                await self._commit(self._writer, entries)
+            if not self._queue:
+                self._work.clear()
+
+    def _take(self) -> list[Entry]:
+        """The next batch. It ends before a repeat of a key or of a changed message, which the next one judges."""
+        entries: list[Entry] = []
+        size, seen = 0, set()
+        while self._queue and len(entries) < BATCH_ROWS and size < BATCH_BYTES:
+            entry = self._queue[0]
+            lane = (
+                self._slow.get(entry.frame.conversation) if isinstance(entry.frame, Send) else None
+            )
+            if lane is not None:
+                lane.append(self._queue.popleft())
+                continue
+            keys = {(entry.device, entry.frame.client_id), target(entry.frame)} - {""}
+            if seen & keys:
+                break
+            seen |= keys
+            size += entry.size
+            entries.append(self._queue.popleft())
+        return entries
+
+    async def _commit(self, writer: Writer, entries: Sequence[Entry]) -> None:
+        """Commit a batch of the fast lane: retry what passes, split what can't be stored, never give up silently."""
+        skip_locked = False
+        while True:
+            try:
+                outcomes = await writer.append(entries, skip_locked=skip_locked)
+            except pg.LockNotAvailable:
+                skip_locked = True
+            except (pg.DeadlockDetected, pg.SerializationFailure, pg.UniqueViolation) as error:
+                if isinstance(error, pg.UniqueViolation) and len(entries) == 1 and skip_locked:
+                    return self._refuse(entries, Refused(Refusal.STORAGE_REFUSED, _sentence(error)))
+                skip_locked = skip_locked or isinstance(error, pg.UniqueViolation)
+            except psycopg.OperationalError as error:
+                if self._outage(error):
+                    return self._refuse_everything(entries)
+                await asyncio.sleep(RETRY_S)
+            except psycopg.Error as error:
+                return await self._split(writer, entries, error)
+            else:
+                self._down_since = None
+                return self._finish(entries, outcomes)
+
+    async def _split(self, writer: Writer, entries: Sequence[Entry], error: psycopg.Error) -> None:
+        """One row of the batch can't be stored: try the halves, in order, until it stands alone."""
+        if len(entries) == 1:
+            logger.warning("a message was refused by the database: %s", error)
+            return self._refuse(entries, Refused(Refusal.STORAGE_REFUSED, _sentence(error)))
+        half = len(entries) // 2
+        await self._commit(writer, entries[:half])
+        await self._commit(writer, entries[half:])
+
+    def _outage(self, error: Exception) -> bool:
+        """Note that the database does not answer. Returns whether it has been away for too long."""
+        if self._down_since is None:
+            self._down_since = monotonic()
+            logger.warning("the database does not answer, the journal tries again: %s", error)
+        return monotonic() - self._down_since >= OUTAGE_S
+
+    # The slow lane
+
+    async def _run_slow(self) -> None:
+        while True:
+            await self._slow_work.wait()
+            for conversation in list(self._slow):
+                await self._commit_slow(conversation)
+            if not self._slow:
+                self._slow_work.clear()
+
+    async def _commit_slow(self, conversation: str) -> None:
+        """Wait for one locked conversation, at most for a second; then its writers are told that it is busy."""
+        lane = self._slow[conversation]
+        entries = _batch(lane)
+        try:
+            outcomes = await self._slow_writer.append(entries)
+        except (pg.LockNotAvailable, pg.DeadlockDetected):
+            return self._refuse_lane(conversation, Refusal.BUSY)
+        except psycopg.OperationalError as error:
+            if self._outage(error):
+                return self._refuse_lane(conversation, Refusal.DATABASE_UNAVAILABLE)
+            await asyncio.sleep(RETRY_S)
+            return None
+        except psycopg.Error as error:
+            for _ in entries:
+                lane.popleft()
+            await self._split(self._slow_writer, entries, error)
+        else:
+            self._down_since = None
+            for _ in entries:
+                lane.popleft()
+            self._finish(entries, outcomes)
+        if not lane:
+            del self._slow[conversation]
+        return None
+
+    def _refuse_lane(self, conversation: str, refusal: Refusal) -> None:
+        self._refuse(self._slow.pop(conversation), Refused(refusal))
+        behind = [
+            e
+            for e in self._queue
+            if isinstance(e.frame, Send) and e.frame.conversation == conversation
+        ]
+        if behind:
+            self._queue = deque(e for e in self._queue if e not in behind)
+            self._refuse(behind, Refused(refusal))
+
+    # Answers
+
+    def _finish(self, entries: Sequence[Entry], outcomes: Sequence[Outcome]) -> None:
+        """Announce what was committed, then answer everyone; locked writes go to the slow lane."""
+        batches = _batches(entries, outcomes)
+        if batches:
+            signals.announce_messages(batches)
+        for entry, outcome in zip(entries, outcomes, strict=True):
+            if outcome.verdict == "locked" and outcome.conversation is not None:
+                self._slow.setdefault(outcome.conversation, deque()).append(entry)
+                self._slow_work.set()
+            else:
+                self._settle(entry, _answer(outcome))
+        self._note_idle()
+
+    def _settle(self, entry: Entry, answer: Stored | Refused) -> None:
+        self._rows -= 1
+        self._bytes -= entry.size
+        entry.settle(answer)
+
+    def _refuse(self, entries: Iterable[Entry], answer: Refused) -> None:
+        for entry in entries:
+            self._settle(entry, answer)
+        self._note_idle()
+
+    def _refuse_everything(self, entries: Sequence[Entry]) -> None:
+        """The database is away: what was tried and what waits behind it, so that no later send overtakes."""
+        logger.error("the database is away; %d writes are refused", self._rows)
+        waiting, self._queue = list(self._queue), deque()
+        slow, self._slow = list(self._slow.values()), {}
+        unavailable = Refused(Refusal.DATABASE_UNAVAILABLE)
+        self._refuse([*entries, *waiting, *(entry for lane in slow for entry in lane)], unavailable)
+
+    def _note_idle(self) -> None:
+        if self._rows == 0:
+            self._idle.set()
+
+
+def _batch(lane: deque[Entry]) -> list[Entry]:
+    entries: list[Entry] = []
+    seen: set[tuple[str, str] | str] = set()
+    for entry in lane:
+        keys = {(entry.device, entry.frame.client_id), target(entry.frame)} - {""}
+        if len(entries) >= BATCH_ROWS or seen & keys:
+            break
+        seen |= keys
+        entries.append(entry)
+    return entries
+
+
+def _batches(entries: Sequence[Entry], outcomes: Sequence[Outcome]) -> list[Batch]:
+    """What was committed, by conversation. The numbers of one batch in one conversation are consecutive."""
+    accepted: dict[str, list[Message]] = {}
+    for entry, outcome in zip(entries, outcomes, strict=True):
+        if outcome.verdict == "accepted":
+            accepted.setdefault(outcome.conversation or "", []).append(
+                outcome.row or _appended(entry, outcome)
+            )
+    return [
+        Batch(
+            conversation=conversation,
+            since=messages[0].seq - 1,
+            upto=messages[-1].seq,
+            messages=messages,
+        )
+        for conversation, messages in accepted.items()
+    ]
+
+
+def _appended(entry: Entry, outcome: Outcome) -> Message:
+    frame = entry.frame
+    assert isinstance(frame, Send) and outcome.message and outcome.seq  # the verdict says so
+    return Message(
+        id=outcome.message,
+        seq=outcome.seq,
+        position=outcome.seq,
+        kind=frame.kind,
+        body=frame.body,
+        created=outcome.created or 0,
+        device=entry.device,
+        user=outcome.user,
+        client_id=frame.client_id,
+        reply_to=frame.reply_to,
+    )
+
+
+def _answer(outcome: Outcome) -> Stored | Refused:
+    if outcome.verdict not in ("accepted", "repeated"):
+        return Refused(REFUSALS[outcome.verdict], current=outcome.row)
+    return Stored(
+        message=outcome.message or "",
+        seq=outcome.seq or 0,
+        position=outcome.position or 0,
+        version=outcome.version or 1,
+        created=outcome.created or 0,
+        repeated=outcome.verdict == "repeated",
+    )
+
+
+def _sentence(error: psycopg.Error) -> str:
+    return (error.diag.message_primary or str(error)).rstrip(".")

@@ -1,0 +1,230 @@
+"""The only door to who is here: this process's lease, and the sessions it holds.
+
+A process registers as a node with a lease by database time and renews it; its sessions count only
+while the lease lasts. Until the process knows its lease renewed it must send nothing to anyone
+(`alive`), because revocation waits for exactly that. Hellos that wait in one turn share a statement.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from typing import Any, NamedTuple
+
+import psycopg
+from django.contrib.auth import get_user_model
+
+from presence import database
+
+logger = logging.getLogger(__name__)
+
+LEASE_S = 6.0  # G7: with one missed beat everyone else knows within 10 s that a process is gone
+BEAT_S = 2.0
+POLL_S = 0.02  # how often a revocation looks whether its sessions are gone
+
+REGISTER = "INSERT INTO presence_node (name, lease) VALUES (%s, now() + make_interval(secs => %s)) RETURNING id::text"
+BEAT = "UPDATE presence_node SET lease = now() + make_interval(secs => %s) WHERE id = %s RETURNING id"
+# One lease after it ran out nobody can still be using a node; its connections go with it.
+REAP = """
+WITH dead AS (SELECT id FROM presence_node WHERE lease < now() - make_interval(secs => %s) FOR UPDATE SKIP LOCKED),
+     gone AS (DELETE FROM presence_connection WHERE node_id IN (SELECT id FROM dead))
+SELECT id FROM dead
+"""
+REMOVE = "DELETE FROM presence_node WHERE id = ANY (%s)"
+# FOR SHARE makes this wait for a revocation under way, and a revocation wait for this.
+ARRIVE = """
+WITH hello AS (SELECT * FROM unnest(%s::bytea[]) WITH ORDINALITY AS h (hash, n)),
+     here AS (SELECT d.id, d.user_id, d.token_hash FROM presence_device d
+               WHERE d.token_hash = ANY (%s::bytea[]) AND d.revoked IS NULL
+                 AND EXISTS (SELECT FROM {users} u WHERE u.id = d.user_id AND u.is_active) FOR SHARE OF d),
+     session AS MATERIALIZED (SELECT h.n, lockstep_uuid() AS id, here.id AS device, here.user_id
+                                FROM hello h JOIN here ON here.token_hash = h.hash),
+     stored AS (INSERT INTO presence_connection (id, device_id, node_id) SELECT id, device, %s::uuid FROM session)
+SELECT n, device::text, user_id::text, id::text FROM session
+"""
+READMIT = """
+INSERT INTO presence_connection (id, device_id, node_id)
+SELECT s.id, s.device, %s FROM unnest(%s::uuid[], %s::uuid[]) AS s (id, device) ON CONFLICT (id) DO NOTHING
+"""
+LEAVE = """
+WITH gone AS (DELETE FROM presence_connection WHERE id = ANY (%s::uuid[]) RETURNING device_id)
+UPDATE presence_device SET last_seen = now() WHERE id IN (SELECT device_id FROM gone)
+"""
+REVOKE = "UPDATE presence_device SET revoked = now() WHERE id = %s AND revoked IS NULL"
+REVOKED = "SELECT id::text FROM presence_device WHERE id = ANY (%s::uuid[]) AND revoked IS NOT NULL"
+HELD = """
+SELECT 1 FROM presence_connection c JOIN presence_node n ON n.id = c.node_id
+ WHERE c.device_id = %s AND n.lease > now() LIMIT 1
+"""
+
+
+class Arrival(NamedTuple):
+    """A session that began: whose it is, and its id."""
+
+    device: str
+    user: str
+    session: str
+
+
+class Roster:
+    """This process's node and its sessions. `on_renewed` is called when the lease holds again after it lapsed."""
+
+    def __init__(self) -> None:
+        self.node: str | None = None
+        self.sessions: dict[str, str] = {}  # session -> device
+        self._lease_until = 0.0
+        self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._lock = asyncio.Lock()
+        self._hellos: list[tuple[bytes, asyncio.Future[Arrival | None]]] = []
+        self._leaving: list[tuple[str, asyncio.Future[None]]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.on_renewed: Callable[[], Awaitable[None]] | None = None
+        self._reap_after = float("inf")
+
+    @property
+    def alive(self) -> bool:
+        """Whether this process's lease certainly still lasts."""
+        return monotonic() < self._lease_until
+
+    async def start(self) -> None:
+        """Register this process and begin to renew its lease. Raises psycopg.Error without a database."""
+        await self._register()
+        self._spawn(self._beat())
+
+    async def arrive(self, token: str) -> Arrival | None:
+        """Begin a session of the token's device; None if the token is unknown or revoked."""
+        future: asyncio.Future[Arrival | None] = asyncio.get_running_loop().create_future()
+        if not self._hellos:
+            asyncio.get_running_loop().call_soon(lambda: self._spawn(self._admit()))
+        self._hellos.append((hashlib.sha256(token.encode()).digest(), future))
+        return await future
+
+    async def leave(self, session: str) -> None:
+        """End a session; returns when the database knows, or could not be reached."""
+        if self.sessions.pop(session, None) is None:
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if not self._leaving:
+            asyncio.get_running_loop().call_soon(lambda: self._spawn(self._dismiss()))
+        self._leaving.append((session, future))
+        await future
+
+    async def revoked(self, devices: list[str]) -> set[str]:
+        """Which of the devices are revoked."""
+        return {row[0] for row in await self._execute(REVOKED, (devices,))}
+
+    async def stop(self) -> None:
+        """Give the lease back: nobody needs to wait for it any more."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.node is not None:
+            try:
+                await self._execute(LEAVE, (list(self.sessions),))
+                await self._execute(REMOVE, ([self.node],))
+            except psycopg.Error as error:
+                logger.warning("the node's lease could not be given back, it runs out: %s", error)
+        self._lease_until = 0.0
+        if self._connection is not None:
+            await self._connection.close()
+
+    async def _register(self) -> None:
+        asked = monotonic()
+        name = f"{socket.gethostname()}:{os.getpid()}"[:64]
+        rows = await self._execute(REGISTER, (name, LEASE_S))
+        self.node = rows[0][0]
+        self._lease_until = asked + LEASE_S
+        self._reap_after = asked + LEASE_S
+        if self.sessions:
+            await self._execute(READMIT, (self.node, list(self.sessions), list(self.sessions.values())))
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(BEAT_S)
+            was_alive = self.alive
+            try:
+                await self._renew()
+            except psycopg.Error as error:
+                self._reap_after = float("inf")
+                logger.warning("the lease could not be renewed: %s", error)
+                continue
+            if not was_alive and self.on_renewed is not None:
+                await self.on_renewed()
+
+    async def _renew(self) -> None:
+        asked = monotonic()
+        if not await self._execute(BEAT, (LEASE_S, self.node)):
+            await self._register()
+        self._lease_until = asked + LEASE_S
+        if self._reap_after == float("inf"):
+            self._reap_after = asked + LEASE_S
+        if asked > self._reap_after:
+            dead = await self._execute(REAP, (LEASE_S,))
+            if dead:
+                await self._execute(REMOVE, ([row[0] for row in dead],))
+
+    async def _admit(self) -> None:
+        hellos, self._hellos = self._hellos, []
+        hashes = [digest for digest, _ in hellos]
+        statement = ARRIVE.format(users=get_user_model()._meta.db_table)
+        try:
+            rows = await self._execute(statement, (hashes, hashes, self.node))
+        except Exception as error:
+            for _, future in hellos:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        arrivals = {row[0]: Arrival(row[1], row[2], row[3]) for row in rows}
+        for n, (_, future) in enumerate(hellos, start=1):
+            arrival = arrivals.get(n)
+            if arrival is not None:
+                self.sessions[arrival.session] = arrival.device
+            if not future.done():
+                future.set_result(arrival)
+            elif arrival is not None:
+                self._spawn(self.leave(arrival.session))
+
+    async def _dismiss(self) -> None:
+        leaving, self._leaving = self._leaving, []
+        try:
+            await self._execute(LEAVE, ([session for session, _ in leaving],))
+        except psycopg.Error as error:
+            logger.warning("%d sessions could not be signed off, the lease covers them: %s", len(leaving), error)
+        for _, future in leaving:
+            if not future.done():
+                future.set_result(None)
+
+    async def _execute(self, statement: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        async with self._lock:
+            if self._connection is None or self._connection.closed:
+                self._connection = await database.connect("lockstep roster", lockstep__writer="journal")
+            return await _run(self._connection, statement, parameters)
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def revoke(device: str) -> None:
+    """Revoke a device: refused from this commit on; returns when no live process holds a session of it.
+
+    Raises psycopg.Error when the database is away.
+    """
+    connection = await database.connect("lockstep revoke")
+    async with connection:
+        await _run(connection, REVOKE, (device,))
+        while await _run(connection, HELD, (device,)):
+            await asyncio.sleep(POLL_S)
+
+
+async def _run(
+    connection: psycopg.AsyncConnection[Any], statement: str, parameters: tuple[object, ...]
+) -> list[tuple[Any, ...]]:
+    cursor = await connection.execute(statement.encode(), parameters)
+    return await cursor.fetchall() if cursor.description else []
