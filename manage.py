@@ -1,0 +1,30 @@
+#!/usr/bin/env python3
+"""Django's command line. Starts PostgreSQL and Valkey first when a command needs them."""
+
+import os
+import sys
+
+
+def main() -> None:
+    """Run one management command; an error of the services is one line."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+    try:
+        from django.core.management import execute_from_command_line
+    except ImportError:
+        sys.exit(
+            "Django is not installed for this Python: run `make setup`, "
+            "then `.venv/bin/python manage.py …`."
+        )
+    from project import services
+
+    try:
+        with services.for_command(sys.argv[1:]):
+            execute_from_command_line(sys.argv)
+    except services.ServiceError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Settings, entry points, embedded services and `serve`: what turns the apps into a site."""

@@ -1,0 +1,54 @@
+"""Servers that the user has brought: are they there, and do they let us in?"""
+
+from collections.abc import Callable
+
+import psycopg
+import redis
+
+from project import daemons
+from project.errors import ServiceError
+
+PATIENCE_S = 10  # a server that is just starting refuses at first
+FINAL = ("password", "authentication", "does not exist", "no pg_hba.conf entry", "translate host")
+
+
+def check(*, database_url: str, redis_url: str) -> None:
+    """Raise ServiceError unless every given server answers; an empty address is skipped."""
+    for name, url, attempt in (
+        ("DATABASE_URL", database_url, _connect_database),
+        ("REDIS_URL", redis_url, _connect_redis),
+    ):
+        if url and (reason := _first_answer(attempt, url)):
+            raise ServiceError(f"{name} does not work: {reason} Correct {name}, or unset it.")
+
+
+def _first_answer(attempt: Callable[[str], str], url: str) -> str:
+    reason = ""
+    for _ in daemons.pauses(PATIENCE_S):
+        reason = attempt(url)
+        if not reason or any(word in reason for word in FINAL):
+            break
+    return reason
+
+
+def _connect_database(url: str) -> str:
+    try:
+        with psycopg.connect(url, connect_timeout=5):
+            return ""
+    except psycopg.Error as error:
+        return _sentence(str(error))
+
+
+def _connect_redis(url: str) -> str:
+    try:
+        with redis.Redis.from_url(url, socket_timeout=5) as client:
+            client.ping()
+            return ""
+    except (redis.RedisError, ValueError) as error:
+        return _sentence(str(error))
+
+
+def _sentence(text: str) -> str:
+    """The last line of a driver's message, which says most, without its line breaks."""
+    line = (text.strip().splitlines() or ["no reason given"])[-1].strip()
+    return line.removeprefix("FATAL:").strip().rstrip(".") + "."

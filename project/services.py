@@ -1,0 +1,121 @@
+"""PostgreSQL and Valkey for whoever has not brought their own.
+
+With DATABASE_URL and REDIS_URL set, those servers are used. Otherwise real ones from wheels run
+with their data in `.lockstep/` beside manage.py. They outlive a crash of their starter and are
+found again; the last user who leaves in peace stops them. `postgres` and `valkey` know the two
+servers, `home` knows where they live.
+"""
+
+import contextlib
+import fcntl
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from project import external, postgres, valkey
+from project.errors import ServiceError
+from project.home import Home, one_line_errors, prepare, remove
+
+__all__ = ["ServiceError", "Services", "for_command", "locate", "start", "stop", "use"]
+
+DIRECTORY = Path(__file__).resolve().parent.parent / ".lockstep"
+
+# Commands that need no server; every other one gets both.
+OFFLINE = {
+    *("help", "version", "check", "makemigrations", "diffsettings", "startapp"),
+    *("collectstatic", "findstatic", "makemessages", "compilemessages"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """Where the two servers are."""
+
+    database_url: str
+    redis_url: str
+    psql: str
+    home: Home
+
+
+def locate(directory: Path) -> Services:
+    """Return the addresses of the servers of `directory`, running or not."""
+    home = prepare(directory)
+    return Services(
+        database_url=postgres.url(home),
+        redis_url=valkey.url(home),
+        psql=f"{postgres.psql(home)} {shlex.quote(postgres.url(home))}",
+        home=home,
+    )
+
+
+def start(directory: Path) -> Services:
+    """Start both servers, or adopt those that run. Safe when two processes do it at once."""
+    services = locate(directory)
+    with one_line_errors(directory), _lock(services.home, "start.lock", fcntl.LOCK_EX):
+        postgres.start(services.home)
+        valkey.start(services.home)
+    return services
+
+
+def stop(directory: Path, *, delete: bool = False) -> None:
+    """Stop both servers, whoever uses them; with `delete` their data goes too."""
+    home = prepare(directory)
+    with _lock(home, "start.lock", fcntl.LOCK_EX):
+        valkey.stop(home)
+        postgres.stop(home)
+    if delete:
+        remove(home, directory)
+
+
+@contextlib.contextmanager
+def use(directory: Path) -> Iterator[Services]:
+    """Start or adopt the servers; on the way out stop them unless another process uses them."""
+    home = prepare(directory)
+    with _lock(home, "users.lock", fcntl.LOCK_SH) as file:
+        services = start(directory)
+        try:
+            yield services
+        finally:
+            with _lock(home, "start.lock", fcntl.LOCK_EX), contextlib.suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                valkey.stop(home)
+                postgres.stop(home)
+
+
+@contextlib.contextmanager
+def for_command(arguments: list[str]) -> Iterator[None]:
+    """Run a management command with DATABASE_URL and REDIS_URL set to servers that answer."""
+    if not needs_services(arguments):
+        yield
+        return
+    given = {name: os.environ.get(name, "") for name in ("DATABASE_URL", "REDIS_URL")}
+    external.check(database_url=given["DATABASE_URL"], redis_url=given["REDIS_URL"])
+    if all(given.values()):
+        yield
+        return
+    with use(Path(os.environ.get("LOCKSTEP_DATA") or DIRECTORY)) as services:
+        os.environ["DATABASE_URL"] = given["DATABASE_URL"] or services.database_url
+        os.environ["REDIS_URL"] = given["REDIS_URL"] or services.redis_url
+        os.environ.setdefault("LOCKSTEP_PSQL", services.psql)
+        yield
+
+
+def needs_services(arguments: list[str]) -> bool:
+    """Whether the command line `manage.py ARGUMENTS` talks to the database or the bus."""
+    if not arguments or {"--help", "-h", "--version"} & set(arguments):
+        return False
+    return arguments[0] not in OFFLINE or "--database" in arguments
+
+
+@contextlib.contextmanager
+def _lock(home: Home, name: str, mode: int) -> Iterator[int]:
+    """Hold a lock that the kernel lets go when this process ends, however it ends."""
+    file = os.open(home.directory / name, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(file, mode)
+        yield file
+    finally:
+        os.close(file)
