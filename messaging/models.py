@@ -139,7 +139,7 @@ class Message(models.Model):
         db_index=False,
         help_text="Empty for system messages and for messages written straight into the database.",
     )
-    client_id = models.CharField(max_length=64, null=True, blank=True, editable=False)  # noqa: DJ001 - NULL is not a key
+    client_id = models.CharField(max_length=64, null=True, blank=True, editable=False)
     kind = models.CharField(max_length=8, choices=Kind, db_default=Kind.TEXT)
     body = models.TextField(blank=True, db_default="", help_text="JSON text unless kind is text.")
     # Nothing to do on delete: a deleted message stays as a tombstone, a purge clears the replies.
@@ -147,7 +147,7 @@ class Message(models.Model):
         "self", models.DO_NOTHING, related_name="replies", null=True, blank=True, db_index=False
     )
     version = models.IntegerField(db_default=1, editable=False)
-    change_id = models.CharField(max_length=128, null=True, blank=True, editable=False)  # noqa: DJ001 - as client_id
+    change_id = models.CharField(max_length=128, null=True, blank=True, editable=False)
     fingerprint = models.BinaryField(max_length=16, null=True, blank=True)
     created = models.DateTimeField(db_default=Now(), editable=False)
     edited = models.DateTimeField(null=True, blank=True, editable=False)

@@ -1,0 +1,155 @@
+"""Users, devices, processes and sessions in the admin.
+
+A device is revoked, not edited or deleted; processes and sessions are written by the servers alone.
+What the database refuses is shown with its own hint instead of an error page.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from asgiref.sync import async_to_sync
+from django.contrib import admin, messages
+from django.contrib.auth.admin import UserAdmin
+from django.db import IntegrityError
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+
+from presence import roster
+from presence.models import Connection, Device, Node, User
+
+if TYPE_CHECKING:
+    ModelAdmin = admin.ModelAdmin[Any]
+else:  # Django's own class takes no parameters at run time
+    ModelAdmin = admin.ModelAdmin
+
+
+class SaysWhatIsRefused(ModelAdmin):
+    """Shows what the database refused, with the hint, and stays on the page."""
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Add or change one row."""
+        return self._attempt(request, super().changeform_view, *args, **kwargs)
+
+    def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Delete one row."""
+        return self._attempt(request, super().delete_view, *args, **kwargs)
+
+    def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """List rows and run actions on them."""
+        return self._attempt(request, super().changelist_view, *args, **kwargs)
+
+    def _attempt(
+        self, request: HttpRequest, view: Callable[..., HttpResponse], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        try:
+            return view(request, *args, **kwargs)
+        except IntegrityError as refusal:
+            self.message_user(request, describe_refusal(refusal), messages.ERROR)
+            return HttpResponseRedirect(request.get_full_path())
+
+
+class ReadOnly(ModelAdmin):
+    """Rows that only the servers write."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Nobody adds."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Nobody changes."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Nobody deletes."""
+        return False
+
+
+class RevokedFilter(admin.SimpleListFilter):
+    """Devices that are revoked, or are not."""
+
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """The choices."""
+        return [("active", "active"), ("revoked", "revoked")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Device]) -> QuerySet[Device]:
+        """The rows of the choice."""
+        if self.value() is None:
+            return queryset
+        return queryset.filter(revoked__isnull=self.value() == "active")
+
+
+def describe_refusal(refusal: IntegrityError) -> str:
+    """The database's own words, with its hint."""
+    diagnosis = getattr(refusal.__cause__, "diag", None)
+    lines = (getattr(diagnosis, name, None) for name in ("message_primary", "message_hint"))
+    return " ".join(line for line in lines if line) or str(refusal)
+
+
+def revoke_device(device: UUID) -> None:
+    """Revoke a device; returns when nothing more can reach it."""
+    async_to_sync(roster.revoke)(str(device))
+
+
+admin.site.register(User, UserAdmin)
+
+
+@admin.register(Device)
+class DeviceAdmin(SaysWhatIsRefused):
+    """Devices can be renamed and revoked. They register themselves and are never deleted."""
+
+    list_display = ("__str__", "user", "platform", "registered", "last_seen", "revoked")
+    list_filter = (RevokedFilter, "platform")
+    list_select_related = ("user",)
+    search_fields = ("name", "installation", "user__username")
+    search_help_text = "Name, installation or user name"
+    fields = (
+        "id",
+        "user",
+        "name",
+        "platform",
+        "installation",
+        "registered",
+        "last_seen",
+        "revoked",
+    )
+    readonly_fields = tuple(field for field in fields if field != "name")
+    actions = ("revoke",)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """A device registers itself: nobody else may know its token."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Its messages keep their author: revoke it instead."""
+        return False
+
+    @admin.action(description="Revoke: log out at once and for ever", permissions=["change"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[Device]) -> None:
+        """Revoke the chosen devices; each is out when the page answers."""
+        devices = list(queryset.filter(revoked=None).values_list("pk", flat=True))
+        for device in devices:
+            revoke_device(device)
+        self.message_user(request, f"{len(devices)} revoked; nothing more reaches them.")
+
+
+@admin.register(Node)
+class NodeAdmin(ReadOnly):
+    """Server processes and their leases."""
+
+    list_display = ("name", "started", "lease")
+    search_fields = ("name",)
+    list_filter = ("started",)
+
+
+@admin.register(Connection)
+class ConnectionAdmin(ReadOnly):
+    """Live sessions."""
+
+    list_display = ("id", "device", "node", "since")
+    list_filter = ("node",)
+    list_select_related = ("device", "node")
+    search_fields = ("device__name", "device__user__username")

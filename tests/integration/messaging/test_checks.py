@@ -1,0 +1,64 @@
+"""The system checks speak before the guarantees are missed."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.core.checks.registry import registry
+
+from messaging import checks
+
+SOUND = {
+    "server_version_num": "150018",
+    "server_version": "15.18",
+    "fsync": "on",
+    "full_page_writes": "on",
+}
+
+
+def test_a_sound_server_passes() -> None:
+    assert checks.judge_server("default", SOUND) == []
+
+
+@pytest.mark.parametrize(
+    ("difference", "code", "mend"),
+    [
+        ({"server_version_num": "140009", "server_version": "14.9"}, "messaging.E003", "Upgrade"),
+        ({"fsync": "off"}, "messaging.W001", "ALTER SYSTEM SET fsync = on"),
+        ({"full_page_writes": "off"}, "messaging.W001", "full_page_writes = on"),
+    ],
+)
+def test_an_unsound_server_is_named_with_the_mend(
+    difference: dict[str, str], code: str, mend: str
+) -> None:
+    (message,) = checks.judge_server("default", SOUND | difference)
+    assert message.id == code
+    assert mend in (message.hint or "")
+
+
+def test_the_server_in_use_is_asked(transactional_db: None) -> None:
+    assert [
+        m.id for m in checks.check_database(databases=["default"]) if m.id != "messaging.W001"
+    ] == []
+
+
+def test_another_database_than_postgresql_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "connections", {"default": SimpleNamespace(vendor="sqlite")})
+    (message,) = checks.check_database(databases=["default"])
+    assert message.id == "messaging.E002"
+
+
+def test_our_own_user_model_has_the_key_that_the_wire_needs() -> None:
+    assert checks.check_user_key() == []
+
+
+def test_a_user_model_with_a_number_as_key_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in: Any = SimpleNamespace(_meta=SimpleNamespace(pk=object(), label="numbered.User"))
+    monkeypatch.setattr(checks, "get_user_model", lambda: stand_in)
+    (message,) = checks.check_user_key()
+    assert message.id == "messaging.E001"
+    assert "numbered.User" in message.msg
+
+
+def test_the_checks_are_registered() -> None:
+    assert {checks.check_user_key, checks.check_database} <= registry.registered_checks
