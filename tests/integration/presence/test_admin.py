@@ -103,6 +103,6 @@ def test_the_list_is_filtered_by_state(
 def test_a_user_with_devices_cannot_be_deleted(browser: Client, ann: User) -> None:
     register(user=ann, installation="phone")
     url = reverse("admin:presence_user_delete", args=[ann.pk])
-    assert "protected" in browser.get(url).content.decode()
+    assert "Cannot delete user" in browser.get(url).content.decode()
     browser.post(url, {"post": "yes"})
     assert User.objects.filter(pk=ann.pk).exists()
