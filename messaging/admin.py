@@ -31,9 +31,9 @@ class ShowsWhatTheDatabaseKeeps(SaysWhatIsRefused):
     editable: tuple[str, ...] = ()
     shown: tuple[str, ...] = ()
 
-    def get_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:
+    def get_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
         """The numbers and times of a new row are not known yet."""
-        return [*self.written, *(self.shown if obj else ())]
+        return (*self.written, *(self.shown if obj else ()))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:
         """What cannot be changed any more."""
@@ -45,7 +45,7 @@ class KeepsWhatIsDeleted(ShowsWhatTheDatabaseKeeps):
 
     remains = ""
 
-    def get_deleted_objects(  # type: ignore[override]  # the base lists cascades, here are none
+    def get_deleted_objects(
         self, objs: Iterable[Any], request: HttpRequest
     ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
         """What will happen to each row, and the rows that cannot be deleted."""

@@ -49,7 +49,7 @@ def register(
     sessions. Raises DeviceRevoked.
     """
     token, digest = new_token()
-    facts = {"token_hash": digest, "name": name, "platform": platform}
+    facts: dict[str, str | bytes] = {"token_hash": digest, "name": name, "platform": platform}
     with transaction.atomic():
         device, created = Device.objects.select_for_update().get_or_create(
             user=user, installation=installation, defaults=facts
