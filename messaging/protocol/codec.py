@@ -49,7 +49,7 @@ class Spoilt(Envelope, frozen=True, kw_only=True):
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # after parsing: pairs are one character
 _ENVELOPE = msgspec.json.Decoder(Envelope).decode
 
-Decode: TypeAlias = Callable[[bytes | str], Any]
+Decode: TypeAlias = Callable[[Any], Any]  # takes bytes or str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class Decoders:
     client_one: Decode
     server_one: Decode
     envelope: Decode
-    split: Decode
+    split: Callable[[bytes | str], list[bytes]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,9 @@ class Codec:
 
     def _unfit(self, data: str | bytes) -> FrameError | None:
         if self.binary and isinstance(data, str):
-            return FrameError(Refusal.BAD_FRAME, f"{self.subprotocol} takes binary messages, not text")
+            return FrameError(
+                Refusal.BAD_FRAME, f"{self.subprotocol} takes binary messages, not text"
+            )
         return _size_error(data)
 
     def _each_of_client(self, data: str | bytes) -> list[ClientFrame | FrameError]:
@@ -129,8 +131,7 @@ class Codec:
 
     def _split(self, data: str | bytes) -> list[bytes]:
         try:
-            parts: list[bytes] = self.decoders.split(data)
-            return parts
+            return self.decoders.split(data)
         except (
             *BAD_DATA,
             ValueError,
@@ -167,7 +168,9 @@ def _checked(frame: ClientFrame) -> ClientFrame | FrameError:
 
 def _error(refusal: Refusal, detail: str, told: Envelope | Send | Edit | Delete) -> FrameError:
     ref = told.ref if isinstance(told.ref, (str, int)) and not _is_long(told.ref) else None
-    key = told.client_id if isinstance(told.client_id, str) and not _is_long(told.client_id) else None
+    key = (
+        told.client_id if isinstance(told.client_id, str) and not _is_long(told.client_id) else None
+    )
     return FrameError(refusal, detail, ref=ref, client_id=key)
 
 
@@ -245,7 +248,9 @@ def _join_msgpack(parts: Sequence[bytes]) -> bytes:
     return head + b"".join(parts)
 
 
-def _decoders(decoder: Callable[[Any], Any], envelope: Decode, split: Decode) -> Decoders:
+def _decoders(
+    decoder: Callable[[Any], Any], envelope: Decode, split: Callable[[bytes | str], list[bytes]]
+) -> Decoders:
     return Decoders(
         client=decoder(ClientFrame | list[ClientFrame]).decode,
         server=decoder(ServerFrame | list[ServerFrame]).decode,
@@ -268,7 +273,9 @@ MSGPACK = Codec(
     binary=True,
     part=msgspec.msgpack.Encoder().encode,
     join=_join_msgpack,
-    decoders=_decoders(msgspec.msgpack.Decoder, msgspec.msgpack.Decoder(Envelope).decode, _split_msgpack),
+    decoders=_decoders(
+        msgspec.msgpack.Decoder, msgspec.msgpack.Decoder(Envelope).decode, _split_msgpack
+    ),
 )
 CODECS = {codec.subprotocol: codec for codec in (JSON, MSGPACK)}
 """By subprotocol, in the order in which a server prefers them."""

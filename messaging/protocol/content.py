@@ -6,10 +6,20 @@ small. Who may write a message is decided elsewhere, under the conversation's lo
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from messaging.protocol.errors import Refusal, Refused
 from messaging.protocol.frames import MAX_BODY_BYTES
+
+
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def is_id(text: str) -> bool:
+    """Whether the text is an id as the wire writes it: a UUID in lower case with hyphens."""
+    return _ID.fullmatch(text) is not None
 
 
 def check_key(key: str) -> None:

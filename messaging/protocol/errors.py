@@ -29,16 +29,22 @@ class Refusal(enum.Enum):
     REVOKED = "This device was revoked; log in and register it again."
     NO_SUCH_CONVERSATION = "There is no such conversation among yours."
     NO_SUCH_MESSAGE = "There is no such message in your conversations."
-    FORBIDDEN = "Only the author edits a message; the author or an admin of the conversation deletes it."
-    CLIENT_ID_REUSED = "This client_id was used for another message; make a new one for each message."
-    CONFLICT = "The message changed meanwhile; look at `current` and decide anew."
-    CURSOR_AHEAD = "The mark is beyond the conversation's last change ({detail}); resume from there."
-    AFTER_REFUSED = (
-        "An earlier send to this conversation was refused; repeat that client_id first, or reconnect."
+    FORBIDDEN = (
+        "Only the author edits a message; the author or an admin of the conversation deletes it."
     )
+    CLIENT_ID_REUSED = (
+        "This client_id was used for another message; make a new one for each message."
+    )
+    CONFLICT = "The message changed meanwhile; look at `current` and decide anew."
+    CURSOR_AHEAD = (
+        "The mark is beyond the conversation's last change ({detail}); resume from there."
+    )
+    AFTER_REFUSED = "An earlier send to this conversation was refused; repeat that client_id first, or reconnect."
     OVERLOADED = "Too much is under way; the request was not taken."
     BUSY = "The conversation is locked by another transaction; the request was not taken."
-    DATABASE_UNAVAILABLE = "The database can't be reached; repeat the same request with the same client_id."
+    DATABASE_UNAVAILABLE = (
+        "The database can't be reached; repeat the same request with the same client_id."
+    )
     SHUTTING_DOWN = "The server is going down; repeat on the next connection."
     STORAGE_REFUSED = "The database refuses this message: {detail}."
 
@@ -145,7 +151,9 @@ class FrameError(LockstepError):
 class Refused(LockstepError):
     """A request that the server refuses; `current` is the message as it is, for conflicts."""
 
-    def __init__(self, refusal: Refusal, detail: object = "", *, current: Message | None = None) -> None:
+    def __init__(
+        self, refusal: Refusal, detail: object = "", *, current: Message | None = None
+    ) -> None:
         self.refusal, self.detail, self.current = refusal, detail, current
 
     def __str__(self) -> str:

@@ -25,7 +25,8 @@ Id: TypeAlias = Annotated[
 
 # Bounded, because the answer repeats it; a number within what every JSON parser keeps exactly.
 Reference: TypeAlias = (
-    Annotated[str, msgspec.Meta(max_length=64)] | Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
+    Annotated[str, msgspec.Meta(max_length=64)]
+    | Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
 )
 """Made by the client, echoed by the answer."""
 
@@ -57,7 +58,7 @@ class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A part of frames that never stands alone on the wire."""
 
 
-class Message(Value):
+class Message(Value, frozen=True, kw_only=True):
     """A message in its newest state. Feeds are ordered by `seq`; screens by `position`."""
 
     id: str
@@ -75,7 +76,7 @@ class Message(Value):
     deleted: int | None = None
 
 
-class Mark(Value):
+class Mark(Value, frozen=True, kw_only=True):
     """One device's cumulative receipt: everything up to and including the number."""
 
     conversation: Id
@@ -83,7 +84,7 @@ class Mark(Value):
     read: Sequence = 0
 
 
-class DeviceMark(Value):
+class DeviceMark(Value, frozen=True, kw_only=True):
     """How far one device of a conversation has got, and when its marks last moved."""
 
     device: str
@@ -94,7 +95,7 @@ class DeviceMark(Value):
     read_at: int | None = None
 
 
-class MarkSummary(Value):
+class MarkSummary(Value, frozen=True, kw_only=True):
     """The marks of a conversation with more than 100 devices, by count."""
 
     last_seq: int
@@ -105,7 +106,7 @@ class MarkSummary(Value):
     lowest_read: int
 
 
-class ConversationState(Value):
+class ConversationState(Value, frozen=True, kw_only=True):
     """A conversation as `welcome` lists it; `since` is where this session's feed starts."""
 
     conversation: str
@@ -115,14 +116,14 @@ class ConversationState(Value):
     title: str = ""
 
 
-class Window(Value):
+class Window(Value, frozen=True, kw_only=True):
     """How much may be sent to this session before it acknowledges."""
 
     messages: int
     bytes: int
 
 
-class Limits(Value):
+class Limits(Value, frozen=True, kw_only=True):
     """What the server accepts from one session."""
 
     body_bytes: int
@@ -133,7 +134,7 @@ class Limits(Value):
 # Client -> server
 
 
-class Hello(Frame, tag="hello"):
+class Hello(Frame, frozen=True, kw_only=True, tag="hello"):
     """Opens the session. `cursors` says what this device has; a conversation left out resumes from the stored mark."""
 
     token: str | None = None
@@ -143,7 +144,7 @@ class Hello(Frame, tag="hello"):
     ref: Reference | None = None
 
 
-class Send(Frame, tag="send"):
+class Send(Frame, frozen=True, kw_only=True, tag="send"):
     """Appends a message. A repeat with the same `client_id` and content gets the first result."""
 
     conversation: Id
@@ -154,7 +155,7 @@ class Send(Frame, tag="send"):
     ref: Reference | None = None
 
 
-class Edit(Frame, tag="edit"):
+class Edit(Frame, frozen=True, kw_only=True, tag="edit"):
     """Replaces a message's body if it is still at `base_version`."""
 
     message: Id
@@ -164,7 +165,7 @@ class Edit(Frame, tag="edit"):
     ref: Reference | None = None
 
 
-class Delete(Frame, tag="delete"):
+class Delete(Frame, frozen=True, kw_only=True, tag="delete"):
     """Turns a message into a tombstone if it is still at `base_version`."""
 
     message: Id
@@ -173,14 +174,14 @@ class Delete(Frame, tag="delete"):
     ref: Reference | None = None
 
 
-class Receipt(Frame, tag="receipt"):
+class Receipt(Frame, frozen=True, kw_only=True, tag="receipt"):
     """Acknowledges: `delivered` gives credit back, both marks are stored and shown to the others."""
 
     marks: Annotated[list[Mark], msgspec.Meta(max_length=10_000)]
     ref: Reference | None = None
 
 
-class Sync(Frame, tag="sync"):
+class Sync(Frame, frozen=True, kw_only=True, tag="sync"):
     """Asks for a conversation's changes after `since`."""
 
     conversation: Id
@@ -189,7 +190,7 @@ class Sync(Frame, tag="sync"):
     ref: Reference | None = None
 
 
-class Ping(Frame, tag="ping"):
+class Ping(Frame, frozen=True, kw_only=True, tag="ping"):
     """Asks for a `pong`."""
 
     ref: Reference | None = None
@@ -198,7 +199,7 @@ class Ping(Frame, tag="ping"):
 # Server -> client
 
 
-class Welcome(Frame, tag="welcome"):
+class Welcome(Frame, frozen=True, kw_only=True, tag="welcome"):
     """The session is open. Conversations whose `last_seq` differs from the cursor are listed; more may follow as `conversation`."""
 
     device: str
@@ -211,7 +212,7 @@ class Welcome(Frame, tag="welcome"):
     ref: Reference | None = None
 
 
-class Ok(Frame, tag="ok"):
+class Ok(Frame, frozen=True, kw_only=True, tag="ok"):
     """The request is committed. For `send`, `edit` and `delete` it names the message's place."""
 
     ref: Reference | None = None
@@ -223,7 +224,7 @@ class Ok(Frame, tag="ok"):
     created: int | None = None
 
 
-class Error(Frame, tag="error"):
+class Error(Frame, frozen=True, kw_only=True, tag="error"):
     """A refusal. `definite` means that the request certainly had no effect; `retry_after` (ms) that it may be repeated then."""
 
     code: str
@@ -235,7 +236,7 @@ class Error(Frame, tag="error"):
     current: Message | None = None
 
 
-class Events(Frame, tag="events"):
+class Events(Frame, frozen=True, kw_only=True, tag="events"):
     """The changes of a conversation in (since, upto], in `seq` order."""
 
     conversation: str
@@ -245,7 +246,7 @@ class Events(Frame, tag="events"):
     ref: Reference | None = None
 
 
-class Receipts(Frame, tag="receipts"):
+class Receipts(Frame, frozen=True, kw_only=True, tag="receipts"):
     """Marks of a conversation's devices that moved, or their summary above 100 devices."""
 
     conversation: str
@@ -253,7 +254,7 @@ class Receipts(Frame, tag="receipts"):
     summary: MarkSummary | None = None
 
 
-class Conversation(Frame, tag="conversation"):
+class Conversation(Frame, frozen=True, kw_only=True, tag="conversation"):
     """You are in this conversation (added now, or a further page of `welcome`); its feed starts at `since`."""
 
     conversation: str
@@ -263,26 +264,26 @@ class Conversation(Frame, tag="conversation"):
     title: str = ""
 
 
-class Left(Frame, tag="left"):
+class Left(Frame, frozen=True, kw_only=True, tag="left"):
     """You are no longer in the conversation; nothing after `upto` follows."""
 
     conversation: str
     upto: int
 
 
-class Reset(Frame, tag="reset"):
+class Reset(Frame, frozen=True, kw_only=True, tag="reset"):
     """Your cursor is not of this database: forget what you have of the conversation, start from 0, keep the outbox."""
 
     conversation: str
 
 
-class Pong(Frame, tag="pong"):
+class Pong(Frame, frozen=True, kw_only=True, tag="pong"):
     """Answers `ping`."""
 
     ref: Reference | None = None
 
 
-class Goodbye(Frame, tag="goodbye"):
+class Goodbye(Frame, frozen=True, kw_only=True, tag="goodbye"):
     """The server closes after this frame; come back after `reconnect_after` ms, or do not if it is absent."""
 
     reason: str

@@ -1,0 +1,34 @@
+"""When a client comes back: the close code says whether, the attempts say how soon.
+
+Full jitter: a wait is random between 0 and a limit that doubles, so that a fleet cut off in one
+moment does not return in one moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from messaging.protocol.frames import Goodbye
+
+FIRST_MS = 100.0  # limit of the first wait: a restarted server is back in about a second
+LIMIT_MS = 10_000.0  # it doubles up to here: a fleet of 10,000 comes back at 1,000 a second
+LOST = 1006  # RFC 6455: the connection ended without a word
+
+
+def may_return(code: int) -> bool:
+    """Whether a close code lets the client reconnect."""
+    return code not in (1008, 1009) and not 4500 <= code < 5000
+
+
+class Backoff:
+    """How long to wait; `attempts` counts the connections that brought no welcome."""
+
+    def __init__(self, random: Callable[[], float]) -> None:
+        self._random, self.attempts = random, 0
+
+    def wait(self, farewell: Goodbye | None) -> float:
+        """The ms until the next connect, after this farewell if there was one."""
+        limit = min(LIMIT_MS, FIRST_MS * 2.0 ** min(self.attempts, 16))
+        self.attempts += 1
+        asked = farewell.reconnect_after if farewell and farewell.reconnect_after else 0
+        return asked + self._random() * limit
