@@ -21,29 +21,34 @@ READY_S = 60  # a start takes well under a second; recovery after a crash under 
 STOP_S = 20
 
 
-def spawn(home: Home, command: list[str], *, log: Path) -> subprocess.Popen[bytes]:
-    """Start `command` as the home's account, in a session of its own, with a fresh log."""
+def spawn(home: Home, command: list[str], *, log: Path) -> int:
+    """Start `command` in a session of its own, with a fresh log; return its pid.
+
+    The shell in between ends at once, so the server is nobody's child: it survives its starter,
+    and no zombie of it stays with us.
+    """
     if log.exists():
         log.replace(log.with_suffix(".log.old"))
-    with open(log, "wb") as output:
-        os.chown(log, home.uid, home.gid)
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=home.directory,
-            env=environment(),
-            start_new_session=True,
-            **identity(home),
-        )
+    result = run(home, ["/bin/sh", "-c", '"$@" >"$0" 2>&1 & echo $!', str(log), *command])
+    return int(result.stdout)
 
 
-def identity(home: Home) -> dict[str, int | list[int]]:
-    """The arguments of Popen that change to the home's account; none for an ordinary user."""
-    if os.geteuid() != 0:
-        return {}
-    return {"user": home.uid, "group": home.gid, "extra_groups": []}
+def run(home: Home, command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run `command` as the home's account and return what it printed."""
+    root = os.geteuid() == 0
+    return subprocess.run(
+        command,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        cwd=home.directory,
+        env=environment(),
+        start_new_session=True,
+        user=home.uid if root else None,
+        group=home.gid if root else None,
+        extra_groups=[] if root else None,
+    )
 
 
 def environment() -> dict[str, str]:
@@ -55,33 +60,35 @@ def find(pid_file: Path, program: str) -> int | None:
     """Return the pid in `pid_file` if that process lives and runs `program`."""
     try:
         pid = int(pid_file.read_text().split()[0])
-        process = psutil.Process(pid)
-        alive = process.status() != psutil.STATUS_ZOMBIE and process.name() == program
-    except (OSError, ValueError, IndexError, psutil.Error):
+        return pid if alive(pid) and psutil.Process(pid).name() == program else None
+    except (OSError, ValueError, IndexError, psutil.NoSuchProcess):
         return None
-    return pid if alive else None
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs; one that has ended and was not collected does not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def stop(pid: int, number: signal.Signals) -> None:
     """Send the signal and wait for the end; after STOP_S seconds send SIGKILL."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        process = psutil.Process(pid)
-        process.send_signal(number)
-        try:
-            process.wait(STOP_S)
-        except psutil.TimeoutExpired:
-            process.kill()
-            process.wait(STOP_S)
+    for attempt in (number, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, attempt)
+        for _ in pauses(STOP_S):
+            if not alive(pid):
+                return
 
 
-def wait_until_ready(
-    name: str, ready: Callable[[], bool], alive: Callable[[], bool], log: Path
-) -> None:
+def wait_until_ready(name: str, pid: int, *, ready: Callable[[], bool], log: Path) -> None:
     """Return once `ready()`; raise ServiceError when the process ends or READY_S is over."""
     for _ in pauses(READY_S):
         if ready():
             return
-        if not alive():
+        if not alive(pid):
             raise ServiceError(f"{name} did not start: {_last_words(log)}")
     raise ServiceError(f"{name} was not ready after {READY_S} s: look into {log}.")
 

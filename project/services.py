@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import os
 import shlex
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path

@@ -35,16 +35,11 @@ def pid(home: Home) -> int | None:
 def start(home: Home) -> None:
     """Start it or adopt the running one, and wait until it answers."""
     log = home.directory / "valkey.log"
-    if pid(home) is not None:
-        daemons.wait_until_ready(
-            "Valkey", lambda: _answers(home), lambda: pid(home) is not None, log
-        )
-        return
-    _pid_file(home).unlink(missing_ok=True)
-    process = daemons.spawn(home, _command(home), log=log)
-    daemons.wait_until_ready(
-        "Valkey", lambda: _answers(home), lambda: process.poll() is None, log
-    )
+    number = pid(home)
+    if number is None:
+        _pid_file(home).unlink(missing_ok=True)
+        number = daemons.spawn(home, _command(home), log=log)
+    daemons.wait_until_ready("Valkey", number, ready=lambda: _answers(home), log=log)
 
 
 def stop(home: Home) -> None:
