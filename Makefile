@@ -1,0 +1,35 @@
+# The commands of Lockstep. Each sets up what it needs first.
+PY := .venv/bin/python
+
+.PHONY: help run test verify setup check demo flaky
+
+help:  ## list the commands
+	@sed -n 's/^\([a-z]*\):.*## /make \1|/p' Makefile | column -t -s '|'
+
+run:  ## set up everything on a fresh machine, then serve
+	@bin/setup run
+	@exec $(PY) manage.py serve
+
+test: check  ## set up everything, then static checks and all tests
+	@bin/browser
+	$(PY) -m pytest -m "not long"
+
+verify: check  ## everything in `make test`, and whatever takes longer
+	@bin/browser
+	$(PY) -m pytest
+
+setup:  ## only make .venv, with the tools of the tests
+	@bin/setup dev
+
+check: setup  ## static checks
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy project presence messaging perf tests
+	$(PY) -c "from importlinter.cli import lint_imports_command as lint; lint()"
+	$(PY) manage.py makemigrations --check --dry-run
+
+demo:
+	@echo "error: there is no demo yet; \`make run\` has the users alice and bob." >&2; exit 2
+
+flaky: setup  ## the quick tests 20 times in random order, and the flake rate
+	@$(PY) -m tests.flaky
