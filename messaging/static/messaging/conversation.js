@@ -1,0 +1,78 @@
+/** One conversation as a device has it: cursor, messages, marks. What moves them is decided in `session.js`. */
+
+const KEPT_MESSAGES = 200; // newest messages that a store keeps; older ones come over REST
+
+export class Conversation {
+  constructor(id, saved = {}) {
+    this.id = id;
+    this.kind = saved.kind ?? "";
+    this.title = saved.title ?? "";
+    this.cursor = saved.cursor ?? null; // null until a feed has started
+    this.floor = saved.floor ?? null; // from this position on no message is missing
+    this.lastSeq = saved.lastSeq ?? 0;
+    this.read = saved.read ?? 0; // by this device
+    this.readElsewhere = saved.readElsewhere ?? 0; // by any device of the user, as REST told
+    this.left = saved.left ?? null; // where the user's stay ended
+    this.messages = new Map((saved.messages ?? []).map((message) => [message.id, message]));
+    this.marks = new Map((saved.marks ?? []).map((mark) => [mark.device, mark]));
+    this.summary = saved.summary ?? null;
+    this.endSync();
+  }
+
+  /** Messages in screen order. */
+  ordered() {
+    return [...this.messages.values()].sort((one, other) => one.position - other.position);
+  }
+
+  /** Messages in screen order without holes; a change of a much older message waits below the floor. */
+  visible() {
+    return this.ordered().filter(({ position }) => this.floor === null || position >= this.floor);
+  }
+
+  /** Starts the feed at `since`, unless it has started. */
+  begin(since) {
+    if (this.cursor !== null) return;
+    this.cursor = since;
+    this.floor = Math.min(this.floor ?? Infinity, since + 1);
+  }
+
+  /** Keeps the newest state of a message; the feed wins over an equal `seq`. */
+  put(message) {
+    const known = this.messages.get(message.id);
+    if (known && known.seq > message.seq) return;
+    this.messages.set(message.id, { kind: "text", body: "", version: 1, ...message });
+  }
+
+  /** Keeps the newest mark of a device: each number is the greatest seen. */
+  putMark(mark) {
+    const { delivered = 0, read = 0, ...known } = this.marks.get(mark.device) ?? {};
+    const isNewer = (mark.delivered ?? 0) > delivered || (mark.read ?? 0) > read || !known.device;
+    this.marks.set(mark.device, {
+      ...(isNewer ? { ...known, ...mark } : known),
+      delivered: Math.max(mark.delivered ?? 0, delivered),
+      read: Math.max(mark.read ?? 0, read),
+    });
+  }
+
+  /** Drops everything of a database that is no more. */
+  forget() {
+    this.messages.clear();
+    this.marks.clear();
+    Object.assign(this, { cursor: 0, floor: 0, lastSeq: 0, read: 0, readElsewhere: 0, left: null, summary: null });
+    this.endSync();
+  }
+
+  /** No `sync` is under way, and no hole is known. */
+  endSync() {
+    this.syncing = null; // ref of the unanswered sync
+    this.wanted = 0; // greatest `upto` seen beyond a hole
+  }
+
+  /** What a store keeps. Cursor and messages lie in one value, so that one never runs ahead of the other. */
+  saved() {
+    const { kind, title, cursor, lastSeq, read, readElsewhere, left, summary } = this;
+    const messages = this.ordered().slice(-KEPT_MESSAGES);
+    const floor = messages.length < this.messages.size ? Math.max(this.floor ?? 0, messages[0].position) : this.floor;
+    return { kind, title, cursor, floor, lastSeq, read, readElsewhere, left, summary, messages, marks: [...this.marks.values()] };
+  }
+}

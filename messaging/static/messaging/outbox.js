@@ -1,0 +1,60 @@
+/**
+ * What the app has asked for and the server has not answered: one lane per conversation, strictly in order.
+ *
+ * An entry is {id, conversation, frame, asked, sent}; `id` is its client_id, `asked` wall-clock ms for the screen.
+ */
+
+export class Outbox {
+  constructor(saved = []) {
+    this.entries = saved.map((entry) => ({ ...entry, sent: false }));
+    this.restart();
+  }
+
+  /** A new connection: nothing is under way, nothing is held. */
+  restart() {
+    for (const entry of this.entries) entry.sent = false;
+    this.holds = new Map(); // conversation -> moment until which its lane waits
+  }
+
+  add(conversation, frame, asked) {
+    const entry = { id: frame.client_id, conversation, frame, asked, sent: false };
+    this.entries.push(entry);
+    return entry;
+  }
+
+  find(id) {
+    return this.entries.find((entry) => entry.id === id);
+  }
+
+  remove(entry) {
+    this.entries.splice(this.entries.indexOf(entry), 1);
+  }
+
+  /** The frames that may go now, at most `limit` unanswered ones in all. They count as sent. */
+  due(now, limit) {
+    const frames = [];
+    let room = limit - this.entries.filter(({ sent }) => sent).length;
+    for (const entry of this.entries) {
+      if (room <= 0) break;
+      if (entry.sent || this.#isHeld(entry.conversation, now)) continue;
+      entry.sent = true;
+      room -= 1;
+      frames.push(entry.frame);
+    }
+    return frames;
+  }
+
+  /** The entry was refused for now: it and its successors wait until the moment. */
+  hold(entry, until) {
+    entry.sent = false;
+    if (!this.holds.has(entry.conversation)) this.holds.set(entry.conversation, until);
+  }
+
+  /** Also while anything of the lane is under way: a later send could overtake a refused one. */
+  #isHeld(conversation, now) {
+    const until = this.holds.get(conversation);
+    if (until === undefined) return false;
+    if (until > now || this.entries.some((entry) => entry.conversation === conversation && entry.sent)) return true;
+    return !this.holds.delete(conversation);
+  }
+}

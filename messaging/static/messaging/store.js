@@ -1,0 +1,88 @@
+/**
+ * Where a device keeps what must outlive its connection: `MemoryStore` for a visit, `LocalStore` for good.
+ *
+ * Laws: an outbox entry is stored before it is sent, under a key of its own, so that two tabs of one device never overwrite
+ * each other's. A cursor is stored together with the messages it covers, a little later: what a killed tab had not
+ * stored yet, the server sends again.
+ */
+
+const LATER_MS = 250; // conversations change often; they are written at most four times a second
+
+/** Forgets everything when the page goes. */
+export class MemoryStore {
+  load() {
+    return {};
+  }
+
+  save() {}
+
+  flush() {}
+
+  clear() {}
+}
+
+/** Keeps one device in localStorage under `name`; survives a reload and a killed tab. */
+export class LocalStore {
+  #prefix;
+  #due = null;
+  #dirty = new Set();
+  #session = null;
+  #counter = 0;
+
+  constructor(name, { storage = globalThis.localStorage, page = globalThis } = {}) {
+    this.#prefix = `lockstep:${name}:`;
+    this.storage = storage;
+    page.addEventListener?.("pagehide", () => this.flush());
+  }
+
+  /** What was kept: the value that `Session` takes as `saved`. */
+  load() {
+    const conversations = {};
+    for (const key of this.#keys("conversation:")) conversations[key.split(":").at(-1)] = this.#get(key);
+    const outbox = this.#keys("outbox:").sort().map((key) => ({ ...this.#get(key), key }));
+    return { ...this.#get(`${this.#prefix}session`), conversations, outbox };
+  }
+
+  /** Stores what a `take()` says has changed. Throws if the storage is full. */
+  save({ session, conversations, added, removed }, current) {
+    this.#session = current;
+    for (const entry of added) {
+      entry.key = `${this.#prefix}outbox:${Date.now()}-${String((this.#counter += 1)).padStart(6, "0")}:${entry.id}`;
+      this.#put(entry.key, entry);
+    }
+    for (const { key } of removed) if (key) this.storage.removeItem(key);
+    for (const id of conversations) this.#dirty.add(id);
+    if (session) this.flush();
+    else if (this.#dirty.size) this.#due ??= setTimeout(() => this.flush(), LATER_MS);
+  }
+
+  /** Stores what waits. Conversations go before the epoch their cursors belong to. */
+  flush() {
+    clearTimeout(this.#due);
+    this.#due = null;
+    if (!this.#session) return;
+    const { conversations, device, user, epoch, unsettled } = this.#session;
+    for (const id of this.#dirty) this.#put(`${this.#prefix}conversation:${id}`, conversations.get(id).saved());
+    this.#dirty.clear();
+    this.#put(`${this.#prefix}session`, { device, user, epoch, unsettled: [...unsettled] });
+  }
+
+  /** Forgets the device. */
+  clear() {
+    clearTimeout(this.#due);
+    this.#session = null;
+    for (const key of this.#keys("")) this.storage.removeItem(key);
+  }
+
+  #keys(part) {
+    return Object.keys(this.storage).filter((key) => key.startsWith(this.#prefix + part));
+  }
+
+  #get(key) {
+    return JSON.parse(this.storage.getItem(key) ?? "null");
+  }
+
+  #put(key, value) {
+    this.storage.setItem(key, JSON.stringify(value));
+  }
+}

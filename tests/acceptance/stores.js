@@ -1,0 +1,61 @@
+/** Stories about `LocalStore` and `Session` together; each returns what a restarted client would find. */
+
+import { Session } from "/messaging/session.js";
+import { LocalStore } from "/messaging/store.js";
+
+const NAME = "story";
+const WELCOME = { type: "welcome", device: "d1", user: "u1", session: "s1", epoch: "e1" };
+const LISTED = { conversation: "c1", kind: "group", since: 0, last_seq: 2 };
+
+const keep = (store, session) => store.save(session.take().saves, session);
+const bodies = () => new LocalStore(NAME).load().outbox.map(({ frame }) => frame.body);
+
+function opened(store) {
+  const session = new Session({ token: "t", saved: store.load() });
+  session.connect(0);
+  session.opened(0);
+  session.received([{ ...WELCOME, conversations: [LISTED] }], 0);
+  keep(store, session);
+  return session;
+}
+
+const STORIES = {
+  outbox() {
+    const store = new LocalStore(NAME);
+    const session = opened(store);
+    for (const body of ["a", "b"]) session.send({ conversation: "c1", body, clientId: body }, 1);
+    keep(store, session);
+    const outbox = bodies();
+    session.received([{ type: "ok", client_id: "a", message: "m1", seq: 1, position: 1, version: 1, created: 1 }], 2);
+    keep(store, session);
+    const confirmed = bodies();
+    store.clear();
+    return { outbox, after_confirmation: confirmed, cleared: Object.keys(localStorage) };
+  },
+
+  cursor() {
+    const store = new LocalStore(NAME);
+    const session = opened(store);
+    const messages = [{ id: "m1", seq: 1, position: 1 }, { id: "m2", seq: 2, position: 2 }];
+    session.received([{ type: "events", conversation: "c1", since: 0, upto: 2, messages }], 1);
+    keep(store, session);
+    store.flush();
+    const { epoch, conversations } = new LocalStore(NAME).load();
+    return { cursor: conversations.c1.cursor, messages: conversations.c1.messages.map(({ id }) => id), epoch };
+  },
+
+  tabs() {
+    const stores = [new LocalStore(NAME), new LocalStore(NAME)];
+    const sessions = stores.map(opened);
+    for (const [index, name] of ["first", "second"].entries()) {
+      sessions[index].send({ conversation: "c1", body: `from the ${name} tab` }, 1);
+      keep(stores[index], sessions[index]);
+    }
+    return bodies().sort();
+  },
+};
+
+export function run(story) {
+  localStorage.clear();
+  return STORIES[story]();
+}
