@@ -1,0 +1,112 @@
+/**
+ * What a device knows from REST about the people of its conversations: names, and the devices a message is for.
+ *
+ * Everything here is a convenience for the screen; messages and marks come through the socket.
+ */
+
+const ROSTER_MS = 3_000; // a roster is asked again no sooner than this
+const PAGE = 50; // messages of one page back
+
+export class Directory {
+  #rosters = new Map(); // conversation -> {devices: Map(device -> user), considered: Set(device), asked}
+  #peers = new Map(); // direct conversation -> name of the other one
+  #asked = new Set(); // authors whose names were asked for
+
+  constructor(client, changed) {
+    Object.assign(this, { client, changed, names: new Map() });
+  }
+
+  nameOf = (user) => this.names.get(user) ?? "somebody";
+
+  /** The name of a conversation for its user. */
+  title({ id, title, kind }) {
+    if (title) return title;
+    return kind === "self" ? "Notes to self" : (this.#peers.get(id) ?? "Conversation");
+  }
+
+  /** Loads the user's conversations. */
+  async load() {
+    for (let after = ""; after !== null; ) {
+      const page = await this.client.request(`/conversations${after && `?after=${after}`}`);
+      for (const one of page.conversations) this.#put(one);
+      after = page.after;
+    }
+    this.changed();
+  }
+
+  #put({ conversation, kind, title, read, peer }) {
+    this.client.merge({ id: conversation, kind, title, read });
+    if (!peer) return;
+    this.#peers.set(conversation, peer.username);
+    this.names.set(peer.user, peer.username);
+  }
+
+  /** Asks for the names of a conversation's members if an author of its messages has none. */
+  async loadNames(conversation) {
+    const authors = conversation.visible().map(({ user }) => user);
+    const unknown = authors.filter((user) => user && !this.names.has(user) && !this.#asked.has(user));
+    if (!unknown.length) return;
+    for (const user of unknown) this.#asked.add(user);
+    const { members } = await this.client.request(`/conversations/${conversation.id}/members`);
+    for (const { user, username } of members) this.names.set(user, username);
+    this.changed();
+  }
+
+  /** Loads the page of messages before the oldest one shown. */
+  async loadEarlier({ id, floor }) {
+    const from = floor > 0 ? `&before=${floor}` : "";
+    const { messages, before = 0 } = await this.client.request(`/conversations/${id}/messages?limit=${PAGE}${from}`);
+    this.client.merge({ id, messages, floor: before });
+  }
+
+  /** Devices of a conversation's members (device -> user), by the last answer; null before the first. */
+  roster({ id }) {
+    return this.#rosters.get(id)?.devices ?? null;
+  }
+
+  /** Whether the marks name a device that the last answer could not have known. */
+  hasStranger({ id, marks }) {
+    const { considered = new Set() } = this.#rosters.get(id) ?? {};
+    return [...marks.keys()].some((device) => !considered.has(device));
+  }
+
+  /** Asks for a conversation's devices unless that was just asked. */
+  async loadRoster(conversation) {
+    const known = this.#rosters.get(conversation.id);
+    const message = this.#witness(conversation);
+    if (!message || Date.now() - (known?.asked ?? -Infinity) < ROSTER_MS) return;
+    this.#rosters.set(conversation.id, { ...known, asked: Date.now() });
+    await this.receipts(conversation, message);
+  }
+
+  /** The message whose receipts name every device: nobody's or this device's own, for the sender's is left out. */
+  #witness(conversation) {
+    const messages = conversation.visible();
+    return messages.findLast(({ device }) => !device || device === this.client.session.device) ?? messages.at(-1);
+  }
+
+  /** Who has a message: {summary, marks: [{device, user, delivered, read, …}] or null above 100 devices}. */
+  async receipts({ id, marks }, message) {
+    const considered = new Set(marks.keys());
+    const answer = await this.client.request(`/messages/${message.id}/receipts`);
+    const devices = new Map((answer.marks ?? []).map(({ device, user }) => [device, user]));
+    if (marks.has(message.device)) devices.set(message.device, message.user);
+    this.#rosters.set(id, { devices, considered, asked: Date.now() });
+    this.changed();
+    return answer;
+  }
+
+  /** People whose name contains the text: [{user, username}]. */
+  async people(search) {
+    if (!search.trim()) return [];
+    return (await this.client.request(`/users?search=${encodeURIComponent(search.trim())}`)).users;
+  }
+
+  /** Opens the conversation with one other user and returns its id. */
+  async open(user) {
+    const body = { kind: "direct", members: [{ user }] };
+    const { conversation } = await this.client.request("/conversations", { method: "POST", body });
+    await this.load();
+    return conversation;
+  }
+}

@@ -1,0 +1,199 @@
+/** The desk: which devices this window has, who is in use, the dialogs they share. Each device is a `Pane`. */
+
+import { newId, register } from "./lockstep.js";
+import { Pane } from "./pane.js";
+
+const KEPT = "lockstep.devices"; // localStorage: the devices of this window, with their tokens
+const DEMO_PASSWORD = "lockstep"; // of the demo logins, which exist in development only
+const DEVICE_NAMES = ["Laptop", "Phone", "Tablet", "Desktop", "Watch"];
+
+const find = (selector) => document.querySelector(selector);
+const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
+
+class Desk {
+  constructor() {
+    this.element = find(".desk");
+    this.templates = { pane: find("#pane"), message: find("#message") };
+    this.panes = [];
+  }
+
+  /** Brings back the devices of the last visit; on the first visit opens one for each demo login. */
+  async open() {
+    const kept = localStorage.getItem(KEPT);
+    for (const record of JSON.parse(kept ?? "[]")) this.#place(record);
+    this.#arranged();
+    if (kept === null) for (const username of demoUsers()) await this.addDemo(username);
+  }
+
+  /** Registers a device for a demo login. */
+  addDemo(username) {
+    const count = this.panes.filter(({ record }) => record.username === username).length;
+    const name = DEVICE_NAMES[count] ?? `Device ${count + 1}`;
+    return this.add({ username, password: DEMO_PASSWORD, name }).catch((error) => this.login(error.message));
+  }
+
+  /** Logs in, registers a new device and places it. Throws what the server refuses. */
+  async add({ username, password, name }) {
+    const key = newId();
+    const { token, user } = await register({ username, password, installation: key, name, platform: "web" });
+    this.#place({ key, token, user, username, name, isCut: false, selected: null });
+    this.#arranged();
+  }
+
+  async remove(pane) {
+    await pane.logout().catch((error) => pane.notice(error.message));
+    if (pane.element.isConnected) return;
+    this.panes.splice(this.panes.indexOf(pane), 1);
+    this.#arranged();
+  }
+
+  /** The pane in use. */
+  activate(pane) {
+    if (this.active === pane) return;
+    this.active?.activate(false);
+    this.active = pane;
+    pane.activate(true);
+  }
+
+  save() {
+    localStorage.setItem(KEPT, JSON.stringify(this.panes.map(({ record }) => record)));
+  }
+
+  /** The newest change of a conversation that any device of this window knows of. */
+  newest(conversation) {
+    const heard = this.panes.map(({ client }) => client.conversations.get(conversation));
+    return Math.max(0, ...heard.map((known) => Math.max(known?.cursor ?? 0, known?.lastSeq ?? 0)));
+  }
+
+  progressed() {
+    for (const pane of this.panes) pane.drawCounter();
+  }
+
+  // -- dialogs
+
+  login(problem = "") {
+    const dialog = find("#login");
+    tell(dialog, problem);
+    if (!dialog.open) dialog.showModal();
+  }
+
+  async submitLogin(form) {
+    try {
+      await this.add(Object.fromEntries(new FormData(form)));
+      form.reset();
+      find("#login").close();
+    } catch (error) {
+      tell(find("#login"), error.message);
+    }
+  }
+
+  talk(pane) {
+    this.talker = pane;
+    tell(find("#talk"), "");
+    find("#talk").showModal();
+    find("#talk form").reset();
+    this.search("");
+  }
+
+  async search(text) {
+    const pane = this.talker;
+    const people = await pane.directory.people(text).catch((error) => tell(find("#talk"), error.message));
+    if (text !== find("#talk input").value) return; // an older answer
+    const others = (people ?? []).filter(({ user }) => user !== pane.client.session.user);
+    find("#talk .found").replaceChildren(...others.map(({ user, username }) => this.#person(user, username)));
+  }
+
+  #person(user, username) {
+    const item = document.createElement("li");
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = username;
+    button.addEventListener("click", () => this.#start(user));
+    item.append(button);
+    return item;
+  }
+
+  async #start(user) {
+    try {
+      this.talker.select(await this.talker.directory.open(user));
+      find("#talk").close();
+    } catch (error) {
+      tell(find("#talk"), error.message);
+    }
+  }
+
+  /** Says beside the ticks who has a message. */
+  async showReceipts(pane, message, button) {
+    const box = find("#receipts");
+    const answer = pane.directory.receipts(pane.conversation, message);
+    const { summary, marks } = await answer.catch(({ message: summary }) => ({ summary, marks: [] }));
+    const heading = document.createElement("p");
+    heading.textContent = summary;
+    const list = document.createElement("ul");
+    list.append(...(marks ?? []).map((mark) => receipt(mark, `${pane.directory.nameOf(mark.user)}, ${this.deviceName(mark)}`)));
+    box.replaceChildren(heading, list);
+    box.showPopover();
+    place(box, button);
+  }
+
+  /** A device by the name it has in this window, or by the end of its id. */
+  deviceName({ device }) {
+    const here = this.panes.find(({ client }) => client.session.device === device);
+    return here?.record.name ?? `device …${device.slice(-4)}`;
+  }
+
+  #place(record) {
+    const pane = new Pane(record, { templates: this.templates, desk: this });
+    this.panes.push(pane);
+    this.element.append(pane.element);
+  }
+
+  #arranged() {
+    this.element.dataset.count = this.panes.length;
+    find(".empty").hidden = this.panes.length > 0 || demoUsers().length > 0;
+    this.save();
+  }
+}
+
+function demoUsers() {
+  return document.body.dataset.demo.split(" ").filter(Boolean);
+}
+
+function tell(dialog, problem) {
+  dialog.querySelector(".problem").hidden = !problem;
+  dialog.querySelector(".problem").textContent = problem;
+}
+
+function receipt({ delivered, read, delivered_at, read_at }, who) {
+  const item = document.createElement("li");
+  const at = read ? read_at : delivered_at;
+  item.dataset.ticks = read ? "read" : delivered ? "delivered" : "stored";
+  item.textContent = `${who}: ${read ? "read" : delivered ? "delivered" : "on its way"}${at ? ` by ${clock.format(at)}` : ""}`;
+  return item;
+}
+
+/** Puts a box above a button, inside the window. */
+function place(box, button) {
+  const spot = button.getBoundingClientRect();
+  const { offsetWidth: width, offsetHeight: height } = box;
+  const above = spot.top - height - 8;
+  box.style.left = `${Math.max(8, Math.min(spot.right - width, innerWidth - width - 8))}px`;
+  box.style.top = `${above > 8 ? above : spot.bottom + 8}px`;
+}
+
+const desk = new Desk();
+
+for (const button of document.querySelectorAll("[data-add]"))
+  button.addEventListener("click", () => desk.addDemo(button.dataset.add));
+for (const button of document.querySelectorAll("[data-login]")) button.addEventListener("click", () => desk.login());
+for (const button of document.querySelectorAll("[data-close]"))
+  button.addEventListener("click", () => button.closest("dialog").close());
+find("#login form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  desk.submitLogin(event.target);
+});
+find("#talk input").addEventListener("input", ({ target }) => desk.search(target.value));
+find("#talk form").addEventListener("submit", (event) => event.preventDefault());
+document.addEventListener("visibilitychange", () => desk.active?.refresh());
+
+desk.open();

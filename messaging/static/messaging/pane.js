@@ -1,0 +1,358 @@
+/** One device on screen: its header, conversations, thread and composer around a `Client`. */
+
+import { Directory } from "./directory.js";
+import { Client, LocalStore } from "./lockstep.js";
+import { unread } from "./standing.js";
+import { Thread, rows } from "./thread.js";
+
+const PHASES = {
+  open: "Live",
+  connecting: "Connecting",
+  greeting: "Connecting",
+  waiting: "Reconnecting",
+  closed: "Cut off",
+  stopped: "Signed out",
+};
+const CONFLICT = "That message was changed elsewhere meanwhile. It is shown as it is now; change it again if you still want to.";
+const NEAR_END_PX = 48; // scrolled this near to the end, the thread follows new messages
+
+export class Pane {
+  #drawing = false;
+  #isAtEnd = true; // the thread follows new messages
+  #loaded = false;
+  #looked = new Set(); // conversations shown on this connection
+
+  /** `record` is what the page keeps of the device: {key, token, user, username, name, isCut, selected}. */
+  constructor(record, { templates, desk }) {
+    Object.assign(this, { record, desk, editing: null, isActive: false });
+    this.element = templates.pane.content.firstElementChild.cloneNode(true);
+    this.store = new LocalStore(record.key);
+    this.client = new Client({ token: record.token, store: this.store });
+    this.directory = new Directory(this.client, () => this.refresh());
+    this.directory.names.set(record.user, record.username);
+    this.thread = new Thread(this.part("messages"), templates.message);
+    this.#dress();
+    this.#listen();
+    if (!record.isCut) this.client.connect();
+    this.refresh();
+  }
+
+  part(name) {
+    return this.element.querySelector(`.${name}`);
+  }
+
+  get conversation() {
+    return this.client.conversations.get(this.record.selected) ?? null;
+  }
+
+  /** The newest change this device has of its conversation, and the newest it has heard of. */
+  get progress() {
+    const { cursor, lastSeq } = this.conversation ?? {};
+    return { conversation: this.record.selected, cursor: cursor ?? 0, last: Math.max(lastSeq ?? 0, cursor ?? 0) };
+  }
+
+  /** Draws once before the next frame, however much has changed. */
+  refresh() {
+    if (this.#drawing) return;
+    this.#drawing = true;
+    setTimeout(() => {
+      this.#drawing = false;
+      this.#draw();
+    });
+  }
+
+  /** The pane in use marks as read what it shows, and speaks to screen readers; the others stay quiet. */
+  activate(isActive) {
+    this.isActive = isActive;
+    this.element.classList.toggle("active", isActive);
+    this.part("thread").setAttribute("aria-live", isActive ? "polite" : "off");
+    this.refresh();
+  }
+
+  /** Revokes the device and forgets it. */
+  async logout() {
+    const { device } = this.client.session;
+    if (device && this.client.phase !== "stopped") await this.client.request(`/devices/${device}`, { method: "DELETE" });
+    this.client.close();
+    this.store.clear();
+    this.element.remove();
+  }
+
+  select(id) {
+    this.record.selected = id;
+    this.stopEditing();
+    this.desk.save();
+    this.#toEnd();
+    this.refresh();
+  }
+
+  notice(text) {
+    this.part("notice").hidden = !text;
+    this.part("notice").textContent = text;
+  }
+
+  // -- what the user does
+
+  #dress() {
+    const { username, name, key, isCut } = this.record;
+    this.element.classList.add(`hue-${[...username].reduce((sum, letter) => sum + letter.codePointAt(0), 0) % 6}`);
+    this.element.dataset.device = key;
+    this.part("user").textContent = username;
+    this.part("device").textContent = name;
+    this.part("avatar").textContent = username.slice(0, 1).toUpperCase();
+    this.part("user").id = `user-${key}`;
+    this.part("device").id = `device-${key}`;
+    this.element.setAttribute("aria-labelledby", `user-${key} device-${key}`);
+    this.part("label").textContent = `Connection of ${username}, ${name}`;
+    this.part("switch").querySelector("input").checked = !isCut;
+  }
+
+  #listen() {
+    const { client } = this;
+    client.addEventListener("change", ({ detail }) => this.#changed(detail));
+    client.addEventListener("refused", ({ detail }) => this.#refused(detail));
+    client.addEventListener("warning", () => this.notice("This browser's storage is full: what waits would be lost with the tab."));
+    this.element.addEventListener("pointerdown", () => this.desk.activate(this), true);
+    this.element.addEventListener("focusin", () => this.desk.activate(this));
+    this.part("switch").addEventListener("change", ({ target }) => this.#connect(target.checked));
+    this.part("logout").addEventListener("click", () => this.desk.remove(this));
+    this.part("start").addEventListener("click", () => this.desk.talk(this));
+    this.part("list").addEventListener("click", ({ target }) => {
+      const button = target.closest("[data-conversation]");
+      if (button) this.select(button.dataset.conversation);
+    });
+    this.part("earlier").addEventListener("click", () => this.#earlier());
+    const thread = this.part("thread");
+    thread.addEventListener("scroll", () => {
+      this.#isAtEnd = thread.scrollHeight - thread.scrollTop - thread.clientHeight < NEAR_END_PX;
+    });
+    new ResizeObserver(() => this.#isAtEnd && this.#toEnd()).observe(thread);
+    this.part("messages").addEventListener("click", (event) => this.#clicked(event));
+    this.#listenComposer();
+  }
+
+  #listenComposer() {
+    const text = this.part("composer").querySelector("textarea");
+    this.part("composer").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#submit(text);
+    });
+    this.part("cancel").addEventListener("click", () => this.stopEditing());
+    text.addEventListener("input", () => this.#grow(text));
+    text.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+        event.preventDefault();
+        this.#submit(text);
+      }
+      if (event.key === "Escape") this.stopEditing();
+      if (event.key === "ArrowUp" && !text.value) this.#editNewest(event);
+    });
+  }
+
+  #connect(isOn) {
+    this.record.isCut = !isOn;
+    this.desk.save();
+    if (isOn) this.client.connect();
+    else this.client.disconnect();
+  }
+
+  #submit(text) {
+    const body = text.value.trim();
+    if (!body || !this.conversation) return;
+    this.notice("");
+    if (this.editing) this.client.edit({ message: this.editing, body });
+    else this.client.send({ conversation: this.conversation.id, body });
+    this.stopEditing();
+    text.value = "";
+    this.#grow(text);
+    this.#toEnd();
+  }
+
+  #clicked({ target }) {
+    const message = target.closest(".message")?.dataset.message;
+    if (target.closest(".edit")) this.#edit(message);
+    else if (target.closest(".delete")) this.client.remove({ message });
+    else if (target.closest(".ticks")) this.desk.showReceipts(this, this.conversation.messages.get(message), target.closest(".ticks"));
+  }
+
+  #edit(message) {
+    const text = this.part("composer").querySelector("textarea");
+    this.editing = message;
+    text.value = this.conversation.messages.get(message).body;
+    this.part("editing").hidden = false;
+    this.#grow(text);
+    text.focus();
+  }
+
+  #editNewest(event) {
+    const isMine = ({ user, deleted, kind = "text" }) => user === this.client.session.user && !deleted && kind === "text";
+    const newest = this.conversation?.visible().findLast(isMine);
+    if (!newest) return;
+    event.preventDefault();
+    this.#edit(newest.id);
+  }
+
+  stopEditing() {
+    if (!this.editing) return;
+    const text = this.part("composer").querySelector("textarea");
+    this.editing = null;
+    text.value = "";
+    this.part("editing").hidden = true;
+    this.#grow(text);
+  }
+
+  #grow(text) {
+    text.style.height = "auto";
+    text.style.height = `${text.scrollHeight + text.offsetHeight - text.clientHeight}px`;
+  }
+
+  async #earlier() {
+    const thread = this.part("thread");
+    const fromEnd = thread.scrollHeight - thread.scrollTop;
+    await this.#ask(this.directory.loadEarlier(this.conversation));
+    this.#draw();
+    thread.scrollTop = thread.scrollHeight - fromEnd;
+  }
+
+  // -- what the client tells
+
+  #changed(heardOf) {
+    if (heardOf.has("welcome")) this.#welcomed();
+    if (heardOf.has("conversation")) this.#ask(this.directory.load());
+    this.refresh();
+    this.desk.progressed();
+  }
+
+  async #welcomed() {
+    this.#looked.clear();
+    await this.#ask(this.directory.load());
+    this.#loaded = true;
+    if (!this.conversation) this.select(this.#favourite());
+  }
+
+  /** The conversation with somebody, if there is one. */
+  #favourite() {
+    const all = [...this.client.conversations.values()];
+    return (all.find(({ kind }) => kind === "direct") ?? all.find(({ kind }) => kind === "group") ?? all[0])?.id ?? null;
+  }
+
+  #refused({ entry, error }) {
+    const text = this.part("composer").querySelector("textarea");
+    if (entry.frame.body && !text.value) text.value = entry.frame.body;
+    this.#grow(text);
+    this.notice(error.code === "conflict" ? CONFLICT : error.message);
+  }
+
+  /** Waits for a REST answer; the sentence of a refusal goes to the user. */
+  async #ask(answer) {
+    try {
+      return await answer;
+    } catch (error) {
+      if (this.client.phase === "open") this.notice(error.message);
+    }
+  }
+
+  // -- drawing
+
+  #draw() {
+    const { conversation, client } = this;
+    this.#drawState();
+    this.#drawList();
+    if (conversation) {
+      this.#drawThread(conversation);
+      this.#look(conversation);
+    }
+    this.part("queue").textContent = client.outbox.length ? `${client.outbox.length} waiting` : "";
+    this.drawCounter();
+  }
+
+  #drawState() {
+    const { phase, session } = this.client;
+    const state = this.part("state");
+    if (this.element.dataset.phase === phase) return;
+    this.element.dataset.phase = phase;
+    state.textContent = PHASES[phase];
+    state.title = session.reason;
+    if (phase === "stopped") this.notice(session.reason);
+  }
+
+  #drawList() {
+    const list = this.part("list").querySelector("ul");
+    const shows = this.#sorted().map((one) => ({
+      id: one.id,
+      title: this.directory.title(one),
+      unread: unread(one, this.client.session.user),
+      isSelected: one.id === this.record.selected,
+      isLeft: one.left !== null,
+    }));
+    if (list.dataset.shows === JSON.stringify(shows)) return;
+    const focused = list.contains(document.activeElement) && document.activeElement.dataset.conversation;
+    list.dataset.shows = JSON.stringify(shows);
+    list.replaceChildren(...shows.map(listed));
+    if (focused) list.querySelector(`[data-conversation="${focused}"]`)?.focus();
+  }
+
+  #sorted() {
+    const rank = { direct: 0, group: 1, self: 2 };
+    const all = [...this.client.conversations.values()].filter(({ kind }) => kind);
+    return all.sort((one, other) => rank[one.kind] - rank[other.kind] || one.id.localeCompare(other.id));
+  }
+
+  #drawThread(conversation) {
+    const thread = this.part("thread");
+    const { directory, client } = this;
+    const roster = directory.roster(conversation);
+    const shown = rows({ conversation, outbox: client.outbox, session: client.session, roster, nameOf: directory.nameOf });
+    this.thread.draw(shown);
+    this.part("nothing").hidden = shown.length > 0 || !this.#loaded;
+    this.part("earlier").hidden = !(conversation.floor > 1) || !shown.length;
+    this.part("composer").querySelector("textarea").disabled = conversation.left !== null;
+    if (this.#isAtEnd) this.#toEnd();
+  }
+
+  #toEnd() {
+    this.#isAtEnd = true;
+    this.part("thread").scrollTop = this.part("thread").scrollHeight;
+  }
+
+  /** What follows from a conversation being on screen: it is read, and what else the screen needs is asked for. */
+  #look(conversation) {
+    const { client, directory } = this;
+    if (this.isActive && document.visibilityState === "visible") client.read({ conversation: conversation.id });
+    if (client.phase !== "open" || !this.#loaded || conversation.left !== null) return;
+    const isFirst = !this.#looked.has(conversation.id);
+    this.#looked.add(conversation.id);
+    if (isFirst && conversation.floor !== 0) this.#ask(directory.loadEarlier(conversation));
+    if (isFirst || directory.hasStranger(conversation)) this.#ask(directory.loadRoster(conversation));
+    this.#ask(directory.loadNames(conversation));
+  }
+
+  /** Shows how far this device is; `newest` is the newest change that any device of the page has seen. */
+  drawCounter() {
+    const { cursor, conversation } = this.progress;
+    const behind = Math.max(0, this.desk.newest(conversation) - cursor);
+    this.element.classList.toggle("behind", behind > 0);
+    const text = conversation ? `change ${cursor} of ${cursor + behind}${behind ? ` · ${behind} behind` : ""}` : "";
+    if (this.part("counter").textContent !== text) this.part("counter").textContent = text;
+  }
+}
+
+function listed({ id, title, unread, isSelected, isLeft }) {
+  const item = document.createElement("li");
+  const button = document.createElement("button");
+  button.type = "button";
+  button.dataset.conversation = id;
+  if (isSelected) button.setAttribute("aria-current", "true");
+  button.classList.toggle("over", isLeft);
+  button.append(span("title", title));
+  if (unread) button.append(span("badge", String(unread)), span("hidden", " unread"));
+  item.append(button);
+  return item;
+}
+
+function span(className, text) {
+  const element = document.createElement("span");
+  element.className = className;
+  element.textContent = text;
+  return element;
+}

@@ -1,0 +1,148 @@
+/**
+ * The messages of one conversation on screen: stored ones by position, then those still in the outbox.
+ *
+ * Rows are kept by key and touched only when what they show has changed, so focus and selection stay.
+ */
+
+import { standing } from "./standing.js";
+
+const TICKS = {
+  waiting: "Waiting to be sent",
+  stored: "Stored, on its way to the other devices",
+  delivered: "Delivered to every device",
+  read: "Read",
+};
+
+const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
+const day = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
+
+/** What the screen is to show, in order: [{key, type, …}]. */
+export function rows({ conversation, outbox, session, roster, nameOf }) {
+  const waiting = outbox.filter((entry) => entry.conversation === conversation.id);
+  const changes = new Map(waiting.filter(({ frame }) => frame.message).map(({ frame }) => [frame.message, frame]));
+  const known = conversation.visible().map((message) => shown(message, changes.get(message.id)));
+  const sends = waiting.filter(({ frame }) => frame.type === "send").map((entry) => pending(entry, session));
+  const result = [];
+  let before = null;
+  for (const message of [...known, ...sends]) {
+    const today = day.format(message.created);
+    if (today !== before?.today) result.push({ key: `day ${today}`, type: "day", text: today });
+    const isGrouped = before?.today === today && before.user === message.user && before.kind !== "system";
+    result.push(row(message, { isGrouped, conversation, session, roster, nameOf }));
+    before = { today, user: message.user, kind: message.kind };
+  }
+  return result;
+}
+
+/** A stored message as it will be once this device's own change of it is taken. */
+function shown(message, change) {
+  if (!change) return message;
+  return change.type === "delete" ? { ...message, deleted: 1, waiting: true } : { ...message, body: change.body, waiting: true };
+}
+
+function pending({ id, frame, asked }, { user, device }) {
+  return { id, client_id: id, kind: "text", body: frame.body, created: asked, user, device, waiting: true, unsent: true };
+}
+
+function row(message, { isGrouped, conversation, session, roster, nameOf }) {
+  if (message.kind === "system") return { key: message.id, type: "system", text: announcement(message.body, nameOf) };
+  const isOwn = message.user === session.user;
+  return {
+    // A message keeps its row from the outbox into the conversation.
+    key: message.client_id && message.device === session.device ? message.client_id : message.id,
+    type: "message",
+    id: message.id,
+    isOwn,
+    isGrouped,
+    author: isOwn ? "" : nameOf(message.user),
+    body: message.deleted ? "This message was deleted" : message.body,
+    kind: message.kind ?? "text",
+    isDeleted: Boolean(message.deleted),
+    isEdited: Boolean(message.edited) && !message.deleted,
+    isUnsent: Boolean(message.unsent),
+    created: message.created,
+    ticks: !isOwn ? "" : message.waiting ? "waiting" : standing(message, conversation, roster),
+  };
+}
+
+/** A system message for people. */
+function announcement(body, nameOf) {
+  const { event, user, name = nameOf(user), role, title } = parsed(body);
+  if (event === "joined") return `${name} joined`;
+  if (event === "left") return `${name} left`;
+  if (event === "role") return `${name} is now ${role === "admin" ? "an admin" : "a member"}`;
+  if (event === "title") return title ? `The conversation is now called “${title}”` : "The conversation has no title now";
+  return body;
+}
+
+function parsed(body) {
+  try {
+    return JSON.parse(body);
+  } catch {
+    return {};
+  }
+}
+
+/** Keeps an <ol> in step with rows. */
+export class Thread {
+  #items = new Map(); // key -> {element, shows}
+
+  constructor(list, template) {
+    Object.assign(this, { list, template });
+  }
+
+  draw(rows) {
+    const keys = new Set(rows.map(({ key }) => key));
+    for (const [key, { element }] of this.#items) {
+      if (keys.has(key)) continue;
+      element.remove();
+      this.#items.delete(key);
+    }
+    let place = this.list.firstElementChild;
+    for (const row of rows) {
+      const element = this.#item(row);
+      if (element === place) place = place.nextElementSibling;
+      else this.list.insertBefore(element, place);
+    }
+  }
+
+  #item(row) {
+    const shows = JSON.stringify(row);
+    let item = this.#items.get(row.key);
+    if (!item) this.#items.set(row.key, (item = { element: this.#make(row), shows: "" }));
+    if (item.shows !== shows) {
+      if (row.type === "message") fill(item.element, row);
+      else item.element.textContent = row.text;
+      item.shows = shows;
+    }
+    return item.element;
+  }
+
+  #make({ type }) {
+    if (type === "message") return this.template.content.firstElementChild.cloneNode(true);
+    const element = document.createElement("li");
+    element.className = type;
+    return element;
+  }
+}
+
+function fill(element, row) {
+  const part = (name) => element.querySelector(`.${name}`);
+  element.dataset.message = row.id;
+  element.classList.toggle("own", row.isOwn);
+  element.classList.toggle("grouped", row.isGrouped);
+  element.classList.toggle("deleted", row.isDeleted);
+  element.classList.toggle("data", row.kind === "data");
+  element.classList.toggle("waiting", row.ticks === "waiting");
+  part("author").textContent = row.author;
+  part("body").textContent = row.body;
+  part("edited").hidden = !row.isEdited;
+  part("meta").querySelector("time").dateTime = new Date(row.created).toISOString();
+  part("meta").querySelector("time").textContent = clock.format(row.created);
+  part("tools").hidden = !row.isOwn || row.isDeleted || row.isUnsent;
+  part("ticks").hidden = !row.isOwn;
+  part("ticks").disabled = row.isUnsent;
+  part("ticks").dataset.ticks = row.ticks;
+  part("ticks").title = TICKS[row.ticks] ?? "";
+  part("ticks").querySelector(".hidden").textContent = TICKS[row.ticks] ?? "";
+}

@@ -1,0 +1,30 @@
+"""The page at `/`: an empty desk whose devices are clients of the same API and socket as any other.
+
+Nothing of a user is in it; the browser logs in over REST. Its policy allows our own files only.
+"""
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from presence.models import User
+
+DEMO_USERS = ("alice", "bob")  # `serve` makes them, with the password `lockstep`, in development
+
+
+async def page(request: HttpRequest) -> HttpResponse:
+    """Answer the page; in development with a button for each demo login that exists."""
+    demo = User.objects.filter(username__in=DEMO_USERS, is_active=True).order_by("username")
+    names = [user.username async for user in demo] if settings.DEBUG else []
+    response = render(request, "messaging/page.html", {"demo_users": names})
+    response["Content-Security-Policy"] = _policy(request.get_host())
+    return response
+
+
+def _policy(host: str) -> str:
+    """Own files and own connections; no inline script or style, no frame, nothing foreign."""
+    return (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        f"connect-src 'self' ws://{host} wss://{host}; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
