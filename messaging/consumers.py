@@ -25,8 +25,8 @@ from messaging.protocol.server import (
     Identity,
     Read,
     Session,
-    StoreMarks,
     Stored,
+    StoreMarks,
     Submit,
     Write,
 )
@@ -123,14 +123,20 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
             await self._wakeup.wait()
             self._wakeup.clear()
             if session.closing is not None:
-                asyncio.get_running_loop().call_later(CLOSE_S, self._abandon, asyncio.current_task())
+                asyncio.get_running_loop().call_later(
+                    CLOSE_S, self._abandon, asyncio.current_task()
+                )
             while (data := session.outgoing()) is not None:
-                await self._send({"type": "websocket.send", "bytes" if isinstance(data, bytes) else "text": data})
+                await self._send(
+                    {"type": "websocket.send", "bytes" if isinstance(data, bytes) else "text": data}
+                )
                 self._store(session.written())
             self._drained.set()
             if session.closing is not None:
                 reason = session.closing.reason
-                await self._send({"type": "websocket.close", "code": int(session.closing), "reason": reason})
+                await self._send(
+                    {"type": "websocket.close", "code": int(session.closing), "reason": reason}
+                )
                 return
 
     def _abandon(self, writer: asyncio.Task[None] | None) -> None:
@@ -143,8 +149,11 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
     def _act(self, action: Action) -> None:
         match action:
             case Submit(frame):
-                assert self._engine is not None and self.session.identity is not None
-                self._engine.journal.put(self.session.identity.device, frame, partial(self._settle, frame))
+                assert self._engine
+                assert self.session.identity
+                self._engine.journal.put(
+                    self.session.identity.device, frame, partial(self._settle, frame)
+                )
             case StoreMarks(marks, ref):
                 self._store(marks, ref)
             case Authenticate(token):
@@ -160,7 +169,8 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
     def _store(self, marks: list[Any], ref: str | int | None = None) -> None:
         if not marks and ref is None:
             return
-        assert self._engine is not None and self.session.identity is not None
+        assert self._engine
+        assert self.session.identity
         done = None if ref is None else partial(self._confirm, ref)
         self._engine.receipts.put(self.session.identity.device, marks, done)
 
@@ -188,7 +198,9 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
         assert self._engine is not None
         frame = action.frame
         try:
-            pages = await self._engine.hub.feed.pages([(frame.conversation, frame.since)], limit=frame.limit)
+            pages = await self._engine.hub.feed.pages(
+                [(frame.conversation, frame.since)], limit=frame.limit
+            )
             page = pages.get((frame.conversation, frame.since))
             self.session.answer_sync(frame, page or Refused(Refusal.NO_SUCH_CONVERSATION))
         except psycopg.Error:

@@ -61,7 +61,9 @@ async def _start() -> Engine:
     hub = Hub(roster)
     roster.on_renewed = hub.lease_renewed
     await roster.start()
-    engine = Engine(roster=roster, journal=Journal(), receipts=Receipts(), hub=hub, reconciler=Reconciler(hub))
+    engine = Engine(
+        roster=roster, journal=Journal(), receipts=Receipts(), hub=hub, reconciler=Reconciler(hub)
+    )
     engine.journal.start()
     engine.receipts.start()
     await hub.start()
@@ -79,11 +81,16 @@ async def drain(deadline_s: float = DRAIN_S) -> None:
         async with asyncio.timeout(deadline_s):
             await engine.journal.drain()
             await engine.receipts.drain()
-            engine.hub.close_all(CloseCode.RESTART, reconnect_after=lambda: random.randint(*RECONNECT_MS))
-            while engine.roster.sessions:
-                await asyncio.sleep(0.01)
+            engine.hub.close_all(
+                CloseCode.RESTART, reconnect_after=lambda: random.randint(*RECONNECT_MS)
+            )
+            await engine.roster.emptied()
     except TimeoutError:
-        logger.warning("the drain took longer than %s s; %d sessions are cut", deadline_s, len(engine.roster.sessions))
+        logger.warning(
+            "the drain took longer than %s s; %d sessions are cut",
+            deadline_s,
+            len(engine.roster.sessions),
+        )
     await engine.close()
 
 

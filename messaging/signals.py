@@ -43,7 +43,7 @@ def _send(signal: Signal, **facts: object) -> None:
 
 def _announce_models(batches: Iterable[Batch]) -> None:
     """Send Django's own `post_save` of Message, if an integrator listens to it."""
-    from messaging.models import Message  # after the app registry is ready
+    from messaging.models import Message  # noqa: PLC0415 - after the app registry is ready
 
     if not post_save.has_listeners(Message):
         return
@@ -60,7 +60,7 @@ def _announce_models(batches: Iterable[Batch]) -> None:
                 body=message.body,
                 reply_to_id=message.reply_to,
                 version=message.version,
-                created=_moment(message.created),
+                created=datetime.fromtimestamp(message.created / 1000, UTC),
                 edited=_moment(message.edited),
                 deleted=_moment(message.deleted),
             )

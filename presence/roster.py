@@ -28,7 +28,9 @@ BEAT_S = 2.0
 POLL_S = 0.02  # how often a revocation looks whether its sessions are gone
 
 REGISTER = "INSERT INTO presence_node (name, lease) VALUES (%s, now() + make_interval(secs => %s)) RETURNING id::text"
-BEAT = "UPDATE presence_node SET lease = now() + make_interval(secs => %s) WHERE id = %s RETURNING id"
+BEAT = (
+    "UPDATE presence_node SET lease = now() + make_interval(secs => %s) WHERE id = %s RETURNING id"
+)
 # One lease after it ran out nobody can still be using a node; its connections go with it.
 REAP = """
 WITH dead AS (SELECT id FROM presence_node WHERE lease < now() - make_interval(secs => %s) FOR UPDATE SKIP LOCKED),
@@ -80,6 +82,7 @@ class Roster:
         self._lease_until = 0.0
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._lock = asyncio.Lock()
+        self._changed = asyncio.Event()
         self._hellos: list[tuple[bytes, asyncio.Future[Arrival | None]]] = []
         self._leaving: list[tuple[str, asyncio.Future[None]]] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -108,11 +111,18 @@ class Roster:
         """End a session; returns when the database knows, or could not be reached."""
         if self.sessions.pop(session, None) is None:
             return
+        self._changed.set()
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if not self._leaving:
             asyncio.get_running_loop().call_soon(lambda: self._spawn(self._dismiss()))
         self._leaving.append((session, future))
         await future
+
+    async def emptied(self) -> None:
+        """Wait until no session is left here."""
+        while self.sessions:
+            self._changed.clear()
+            await self._changed.wait()
 
     async def revoked(self, devices: list[str]) -> set[str]:
         """Which of the devices are revoked."""
@@ -141,7 +151,9 @@ class Roster:
         self._lease_until = asked + LEASE_S
         self._reap_after = asked + LEASE_S
         if self.sessions:
-            await self._execute(READMIT, (self.node, list(self.sessions), list(self.sessions.values())))
+            await self._execute(
+                READMIT, (self.node, list(self.sessions), list(self.sessions.values()))
+            )
 
     async def _beat(self) -> None:
         while True:
@@ -194,15 +206,23 @@ class Roster:
         try:
             await self._execute(LEAVE, ([session for session, _ in leaving],))
         except psycopg.Error as error:
-            logger.warning("%d sessions could not be signed off, the lease covers them: %s", len(leaving), error)
+            logger.warning(
+                "%d sessions could not be signed off, the lease covers them: %s",
+                len(leaving),
+                error,
+            )
         for _, future in leaving:
             if not future.done():
                 future.set_result(None)
 
-    async def _execute(self, statement: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
+    async def _execute(
+        self, statement: str, parameters: tuple[object, ...]
+    ) -> list[tuple[Any, ...]]:
         async with self._lock:
             if self._connection is None or self._connection.closed:
-                self._connection = await database.connect("lockstep roster", lockstep__writer="journal")
+                self._connection = await database.connect(
+                    "lockstep roster", lockstep__writer="journal"
+                )
             return await _run(self._connection, statement, parameters)
 
     def _spawn(self, work: Any) -> None:
@@ -219,7 +239,7 @@ async def revoke(device: str) -> None:
     connection = await database.connect("lockstep revoke")
     async with connection:
         await _run(connection, REVOKE, (device,))
-        while await _run(connection, HELD, (device,)):
+        while await _run(connection, HELD, (device,)):  # noqa: ASYNC110 - it waits for other processes
             await asyncio.sleep(POLL_S)
 
 

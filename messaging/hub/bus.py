@@ -55,6 +55,7 @@ class Bus:
         self._origin = uuid.uuid4().hex
         self._layer: Any = get_channel_layer()
         self._channel = ""
+        self._opening = asyncio.Lock()
         self._queue: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue(QUEUE)
         self._joins: asyncio.Queue[tuple[str, bool]] = asyncio.Queue()
         self._on_batch, self._on_marks = on_batch, on_marks
@@ -136,7 +137,8 @@ class Bus:
                     if wanted:
                         await self._layer.group_add(group, channel)
                         await self._layer.group_send(
-                            group, {"type": NONCE, "conversation": conversation, "origin": self._origin}
+                            group,
+                            {"type": NONCE, "conversation": conversation, "origin": self._origin},
                         )
                     else:
                         await self._layer.group_discard(group, channel)
@@ -144,13 +146,16 @@ class Bus:
                 logger.debug("the bus could not be joined: %s", error)
 
     async def _ensure_channel(self) -> str:
-        while not self._channel:
-            try:
-                async with asyncio.timeout(CALL_S):
-                    self._channel = await self._layer.new_channel()
-            except Exception as error:
-                logger.warning("the bus can't be reached; changes of other processes come from the database: %s", error)
-                await asyncio.sleep(PULSE_S)
+        async with self._opening:
+            while not self._channel:
+                try:
+                    async with asyncio.timeout(CALL_S):
+                        self._channel = await self._layer.new_channel()
+                except Exception as error:
+                    logger.warning(
+                        "the bus can't be reached, changes come from the database: %s", error
+                    )
+                    await asyncio.sleep(PULSE_S)
         return self._channel
 
     async def _receive(self) -> None:
@@ -206,4 +211,6 @@ class Bus:
             await asyncio.sleep(PULSE_S)
             if not self.deaf and monotonic() - self._heard > MISSED * PULSE_S:
                 self.deaf = True
-                logger.warning("the bus is deaf; changes of other processes come from the database meanwhile")
+                logger.warning(
+                    "the bus is deaf; changes of other processes come from the database meanwhile"
+                )

@@ -27,15 +27,15 @@ SELECT c.id::text, asked.since, c.last_seq, page.count, page.upto, page.oldest, 
   JOIN messaging_conversation c ON c.id = asked.conversation
  CROSS JOIN LATERAL (
     SELECT count(*) AS count, max(m.seq) AS upto, min(m.position) AS oldest,
-           coalesce(json_agg(messaging_wire(m.id, m.seq, m.position, m.kind, m.body, m.version, m.created,
-                    m.device_id, d.user_id, m.client_id, m.reply_to_id, m.edited, m.deleted) ORDER BY m.seq),
-                    '[]')::text AS messages,
+           concat('[', string_agg(messaging_wire(m.id, m.seq, m.position, m.kind, m.body, m.version, m.created,
+                  m.device_id, d.user_id, m.client_id, m.reply_to_id, m.edited, m.deleted), ',' ORDER BY m.seq),
+                  ']') AS messages,
            json_agg(json_build_array(m.body::json->>'user', m.seq) ORDER BY m.seq)
                FILTER (WHERE m.kind = 'system' AND m.body::json->>'event' = 'left')::text AS fences
       FROM (SELECT * FROM messaging_message x
              WHERE x.conversation_id = asked.conversation AND x.seq > asked.since
              ORDER BY x.seq LIMIT %s) m
-      LEFT JOIN presence_device d ON d.id = m.device_id) page
+      LEFT JOIN LATERAL (SELECT x.user_id FROM presence_device x WHERE x.id = m.device_id LIMIT 1) d ON true) page
 """
 
 STANDINGS = """

@@ -29,11 +29,16 @@ from presence.roster import Roster
 
 logger = logging.getLogger(__name__)
 
-HOLE_S = 0.005  # how long a batch waits for its predecessor before the hole is read from the database
+HOLE_S = (
+    0.005  # how long a batch waits for its predecessor before the hole is read from the database
+)
+RING_MOST_BYTES = 262_144  # of JSON kept of one conversation: seconds of a busy one, for sessions that lag a little
+RING_TOTAL_BYTES = 33_554_432  # of all conversations together
 RETRY_S = 0.1  # between two attempts to read while the database is away
 SUMMARY_DEVICES = 100  # above, marks are announced as a summary
 SUMMARY_S = 1.0
 RECENT_MARKS_S = 10.0
+FOR_EVER_S = 1e9
 
 
 @dataclass(slots=True)
@@ -53,12 +58,16 @@ class Hub:
         self.topics: dict[str, Topic] = {}
         self.people: dict[str, Person] = {}
         self.bus = Bus(
-            on_batch=self.apply, on_marks=self._show_marks, on_joined=self._joined, on_return=self._bus_returned
+            on_batch=self.apply,
+            on_marks=self._show_marks,
+            on_joined=self._joined,
+            on_return=self._bus_returned,
         )
         self._epoch: str | None = None
         self._summaries: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.check_all = asyncio.Event()
+        self.ring_bytes = RING_MOST_BYTES
 
     async def start(self) -> None:
         """Listen to the journal and to the bus."""
@@ -98,7 +107,7 @@ class Hub:
                 self._subscribe(link, standing.conversation, standing.last_seq)
         self.pump(link)
         link.wake()
-        self._spawn(self._send_marks([link], list(session.feeds), seconds=None))
+        self._spawn(self._greet_with_marks(link))
 
     def detach(self, link: Link) -> None:
         """Forget a session."""
@@ -115,8 +124,11 @@ class Hub:
         topic = self.topics.get(conversation)
         if topic is None:
             topic = self.topics[conversation] = Topic(conversation, last_seq)
+            self.ring_bytes = min(RING_MOST_BYTES, RING_TOTAL_BYTES // len(self.topics))
             self.bus.join(conversation)
-            self._spawn(self._catch_up(topic))  # what was committed while the standings were on their way
+            self._spawn(
+                self._catch_up(topic)
+            )  # what was committed while the standings were on their way
         topic.links.add(link)
         if last_seq > topic.position:
             self._spawn(self._catch_up(topic))
@@ -144,7 +156,7 @@ class Hub:
         topic = self.topics.get(batch.conversation)
         if topic is None or batch.upto <= topic.position:
             return
-        for due in topic.take(batch):
+        for due in topic.take(batch, ring_bytes=self.ring_bytes):
             self._deliver(topic, due)
         if topic.hole:
             asyncio.get_running_loop().call_later(HOLE_S, self._repair, topic)
@@ -187,19 +199,19 @@ class Hub:
 
     def pump(self, link: Link) -> None:
         """Feed a session what it lacks, as its credit allows: from the ring, else from the database."""
-        if not self.roster.alive:
-            return
-        for conversation, since in link.session.to_read():
+        while self.roster.alive and (wanted := link.session.to_read()) is not None:
+            conversation, since = wanted
             topic = self.topics.get(conversation)
             if topic is None:
-                continue
+                link.session.read_failed(conversation)
+                return
             recent = topic.recent(since)
             for batch in recent:
                 link.session.fed(batch, position=topic.position)
-            if recent:
-                self._fed(link, conversation)
-            else:
+            if not recent:
                 self._spawn(self._read_for(link, conversation, since))
+            elif conversation not in link.session.feeds:
+                self._unsubscribe(link, conversation)
 
     async def _read_for(self, link: Link, conversation: str, since: int) -> None:
         page = await self._page(conversation, since)
@@ -212,15 +224,11 @@ class Hub:
             link.session.read_failed(conversation)
             return
         link.session.fed(page, position=topic.position)
-        self._fed(link, conversation)
-
-    def _fed(self, link: Link, conversation: str) -> None:
         if conversation not in link.session.feeds:
             self._unsubscribe(link, conversation)
+        self.pump(link)
         if link.session.ready:
             link.wake()
-        if link.session.behind:
-            self.pump(link)
 
     # Marks
 
@@ -233,10 +241,11 @@ class Hub:
         topic = self.topics.get(conversation)
         if topic is None:
             return
-        if topic.devices > SUMMARY_DEVICES:
+        news = topic.news(marks)
+        if news and topic.devices > SUMMARY_DEVICES:
             self._summaries.add(conversation)
-            return
-        self._offer_marks(topic.links, Receipts(conversation=conversation, marks=marks))
+        elif news:
+            self._offer_marks(topic.links, Receipts(conversation=conversation, marks=news))
 
     def _offer_marks(self, links: Iterable[Link], frame: Receipts) -> None:
         encoded: dict[bool, bytes] = {}
@@ -248,23 +257,33 @@ class Hub:
             if link.session.ready:
                 link.wake()
 
-    async def _send_marks(self, links: list[Link], conversations: list[str], *, seconds: float | None) -> None:
-        """Repair marks by re-reading them: all of these conversations', or those stored of late."""
-        try:
-            found = await self.feed.marks(conversations, seconds=1e9 if seconds is None else seconds)
-        except psycopg.Error as error:
-            logger.debug("marks can't be read now: %s", error)
-            return
-        for conversation, marks in found.items():
+    async def _greet_with_marks(self, link: Link) -> None:
+        """Current marks follow `welcome`; a large conversation's come as a summary."""
+        for conversation, marks in (
+            await self._marks(list(link.session.feeds), seconds=FOR_EVER_S)
+        ).items():
             topic = self.topics.get(conversation)
             if topic is None:
                 continue
-            if len(marks) > SUMMARY_DEVICES:
-                topic.devices = len(marks)
+            topic.devices = max(topic.devices, len(marks))
             if topic.devices > SUMMARY_DEVICES:
                 self._summaries.add(conversation)
             else:
-                self._offer_marks(links or topic.links, Receipts(conversation=conversation, marks=marks))
+                self._offer_marks([link], Receipts(conversation=conversation, marks=marks))
+
+    async def check_marks(self, conversations: list[str], *, seconds: float) -> None:
+        """Show marks stored within the last `seconds` whose hint was lost."""
+        for conversation, marks in (await self._marks(conversations, seconds=seconds)).items():
+            self._show_marks(conversation, marks)
+
+    async def _marks(
+        self, conversations: list[str], *, seconds: float
+    ) -> dict[str, list[DeviceMark]]:
+        try:
+            return await self.feed.marks(conversations, seconds=seconds)
+        except psycopg.Error as error:
+            logger.debug("marks can't be read now: %s", error)
+            return {}
 
     async def _summarize(self) -> None:
         """At most once a second: the marks of conversations too large to show device by device."""
@@ -282,7 +301,9 @@ class Hub:
                 topic = self.topics.get(conversation)
                 if topic is not None:
                     topic.devices = summary.devices
-                    self._offer_marks(topic.links, Receipts(conversation=conversation, summary=summary))
+                    self._offer_marks(
+                        topic.links, Receipts(conversation=conversation, summary=summary)
+                    )
 
     # Hints from the database
 
@@ -291,7 +312,7 @@ class Hub:
         kind, _, key = group.partition(".")
         if kind == "conversation" and key in self.topics:
             self._spawn(self._catch_up(self.topics[key]))
-            self._spawn(self._send_marks([], [key], seconds=RECENT_MARKS_S))
+            self._spawn(self.check_marks([key], seconds=RECENT_MARKS_S))
         elif kind == "user" and key in self.people:
             self._spawn(self._refresh(key))
         elif kind == "*":
@@ -343,10 +364,6 @@ class Hub:
             person = self.people.get(user)
             if person is not None and version > person.version:
                 await self._refresh(user)
-
-    async def check_marks(self, conversations: list[str], *, seconds: float) -> None:
-        """Show marks stored within the last `seconds` again, in case their hint was lost."""
-        await self._send_marks([], conversations, seconds=seconds)
 
     # Time and trouble
 

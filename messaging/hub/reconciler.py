@@ -37,7 +37,9 @@ class Reconciler:
 
     def start(self) -> None:
         """Begin passes, listening and ticking in the running event loop."""
-        self._tasks = [asyncio.create_task(work) for work in (self._run(), self._listen(), self._tick())]
+        self._tasks = [
+            asyncio.create_task(work) for work in (self._run(), self._listen(), self._tick())
+        ]
 
     async def close(self) -> None:
         """Stop."""

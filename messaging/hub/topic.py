@@ -9,10 +9,8 @@ from collections import deque
 from typing import Protocol
 
 from messaging.protocol.batch import Batch
+from messaging.protocol.frames import DeviceMark
 from messaging.protocol.server import Session
-
-RING_BATCHES = 32
-RING_BYTES = 8_192  # of JSON; 10,000 watched conversations keep below 80 MB
 
 
 class Link(Protocol):
@@ -27,7 +25,17 @@ class Link(Protocol):
 class Topic:
     """A conversation with local sessions. `position` is its last contiguous change here."""
 
-    __slots__ = ("_ring", "_ring_bytes", "conversation", "devices", "joined", "links", "position", "waiting")
+    __slots__ = (
+        "_ring",
+        "_ring_bytes",
+        "conversation",
+        "devices",
+        "joined",
+        "links",
+        "position",
+        "shown",
+        "waiting",
+    )
 
     def __init__(self, conversation: str, position: int) -> None:
         self.conversation, self.position = conversation, position
@@ -35,19 +43,23 @@ class Topic:
         self.waiting: dict[int, Batch] = {}
         self.joined = False
         self.devices = 0
+        self.shown: dict[
+            str, tuple[int, int]
+        ] = {}  # device -> the marks that the sessions here have seen
         self._ring: deque[Batch] = deque()
         self._ring_bytes = 0
 
-    def take(self, batch: Batch) -> list[Batch]:
+    def take(self, batch: Batch, *, ring_bytes: int) -> list[Batch]:
         """The batches that are now due, in order; empty if this one is old or leaves a hole."""
-        due = []
+        due: list[Batch] = []
         if batch.since > self.position:
             self.waiting[batch.since] = batch
             return due
-        while batch is not None:
-            if batch.upto > self.position:
-                due.append(self._append(batch))
-            batch = self._next()
+        following: Batch | None = batch
+        while following is not None:
+            if following.upto > self.position:
+                due.append(self._append(following, ring_bytes))
+            following = self._next()
         return due
 
     @property
@@ -61,13 +73,23 @@ class Topic:
             return []
         return [batch for batch in self._ring if batch.upto > since]
 
-    def _append(self, batch: Batch) -> Batch:
+    def news(self, marks: list[DeviceMark]) -> list[DeviceMark]:
+        """Those of the marks that are ahead of what was shown, now noted as shown."""
+        ahead = []
+        for mark in marks:
+            delivered, read = self.shown.get(mark.device, (-1, -1))
+            if mark.delivered > delivered or mark.read > read:
+                self.shown[mark.device] = (mark.delivered, mark.read)
+                ahead.append(mark)
+        return ahead
+
+    def _append(self, batch: Batch, ring_bytes: int) -> Batch:
         if batch.since < self.position:
             batch = batch.after(self.position)
         self.position = batch.upto
         self._ring.append(batch)
         self._ring_bytes += len(batch.json)
-        while self._ring_bytes > RING_BYTES or len(self._ring) > RING_BATCHES:
+        while self._ring_bytes > ring_bytes:
             self._ring_bytes -= len(self._ring.popleft().json)
         return batch
 

@@ -17,24 +17,20 @@ import psycopg
 from psycopg import errors as pg
 
 from messaging import signals
-from messaging.journal.writer import Entry, Outcome, Settle, Writer, target
-from messaging.protocol.batch import Batch
+from messaging.journal.batching import answer, batches_of, cut, sentence
+from messaging.journal.writer import Entry, Outcome, Settle, Writer
 from messaging.protocol.errors import Refusal, Refused
-from messaging.protocol.frames import Message, Send
+from messaging.protocol.frames import Send
 from messaging.protocol.server import Stored, Write
 
 logger = logging.getLogger(__name__)
 
-BATCH_ROWS = 500
-BATCH_BYTES = 1_048_576
 QUEUE_ROWS = 20_000
 QUEUE_BYTES = 33_554_432
 LOCK_TIMEOUT_MS = 50  # another process's batch commits well within it
 SLOW_LOCK_TIMEOUT_MS = 1_000
 OUTAGE_S = 5.0  # how long a batch waits for the database before its clients are told
 RETRY_S = 0.05  # between two attempts to reach the database
-
-REFUSALS = {refusal.code: refusal for refusal in Refusal}
 
 
 class Journal:
@@ -114,55 +110,59 @@ class Journal:
                 self._work.clear()
 
     def _take(self) -> list[Entry]:
-        """The next batch. It ends before a repeat of a key or of a changed message, which the next one judges."""
-        entries: list[Entry] = []
-        size, seen = 0, set()
-        while self._queue and len(entries) < BATCH_ROWS and size < BATCH_BYTES:
-            entry = self._queue[0]
-            lane = (
-                self._slow.get(entry.frame.conversation) if isinstance(entry.frame, Send) else None
-            )
-            if lane is not None:
-                lane.append(self._queue.popleft())
-                continue
-            keys = {(entry.device, entry.frame.client_id), target(entry.frame)} - {""}
-            if seen & keys:
-                break
-            seen |= keys
-            size += entry.size
-            entries.append(self._queue.popleft())
+        """The next batch; writes to a conversation in the slow lane are sent there, behind the others."""
+        if self._slow:
+            fast = deque[Entry]()
+            for entry in self._queue:
+                lane = self._slow.get(_conversation(entry))
+                (fast if lane is None else lane).append(entry)
+            self._queue = fast
+        entries = cut(self._queue)
+        for _ in entries:
+            self._queue.popleft()
         return entries
 
     async def _commit(self, writer: Writer, entries: Sequence[Entry]) -> None:
-        """Commit a batch of the fast lane: retry what passes, split what can't be stored, never give up silently."""
+        """Commit a batch: retry what passes, split what can't be stored, never give up silently."""
         skip_locked = False
         while True:
             try:
                 outcomes = await writer.append(entries, skip_locked=skip_locked)
             except pg.LockNotAvailable:
                 skip_locked = True
-            except (pg.DeadlockDetected, pg.SerializationFailure, pg.UniqueViolation) as error:
-                if isinstance(error, pg.UniqueViolation) and len(entries) == 1 and skip_locked:
-                    return self._refuse(entries, Refused(Refusal.STORAGE_REFUSED, _sentence(error)))
-                skip_locked = skip_locked or isinstance(error, pg.UniqueViolation)
+            except (pg.DeadlockDetected, pg.SerializationFailure):
+                continue
             except psycopg.OperationalError as error:
                 if self._outage(error):
-                    return self._refuse_everything(entries)
+                    self._refuse_everything(entries)
+                    return
                 await asyncio.sleep(RETRY_S)
             except psycopg.Error as error:
-                return await self._split(writer, entries, error)
+                await self._split(writer, entries, error)
+                return
             else:
                 self._down_since = None
-                return self._finish(entries, outcomes)
+                self._finish(entries, outcomes)
+                return
 
     async def _split(self, writer: Writer, entries: Sequence[Entry], error: psycopg.Error) -> None:
-        """One row of the batch can't be stored: try the halves, in order, until it stands alone."""
-        if len(entries) == 1:
-            logger.warning("a message was refused by the database: %s", error)
-            return self._refuse(entries, Refused(Refusal.STORAGE_REFUSED, _sentence(error)))
-        half = len(entries) // 2
-        await self._commit(writer, entries[:half])
-        await self._commit(writer, entries[half:])
+        """One row of the batch can't be stored: try the halves, in order, until it stands alone.
+
+        A unique violation means that another process committed the key meanwhile: alone, the next
+        look finds it, so it is tried once more.
+        """
+        if len(entries) > 1:
+            half = len(entries) // 2
+            await self._commit(writer, entries[:half])
+            await self._commit(writer, entries[half:])
+            return
+        try:
+            if not isinstance(error, pg.UniqueViolation):
+                raise error
+            self._finish(entries, await writer.append(entries))
+        except psycopg.Error as last:
+            logger.warning("a message was refused by the database: %s", last)
+            self._refuse(entries, Refused(Refusal.STORAGE_REFUSED, sentence(last)))
 
     def _outage(self, error: Exception) -> bool:
         """Note that the database does not answer. Returns whether it has been away for too long."""
@@ -184,28 +184,26 @@ class Journal:
     async def _commit_slow(self, conversation: str) -> None:
         """Wait for one locked conversation, at most for a second; then its writers are told that it is busy."""
         lane = self._slow[conversation]
-        entries = _batch(lane)
+        entries = cut(lane)
         try:
             outcomes = await self._slow_writer.append(entries)
         except (pg.LockNotAvailable, pg.DeadlockDetected):
-            return self._refuse_lane(conversation, Refusal.BUSY)
+            self._refuse_lane(conversation, Refusal.BUSY)
+            return
         except psycopg.OperationalError as error:
             if self._outage(error):
-                return self._refuse_lane(conversation, Refusal.DATABASE_UNAVAILABLE)
+                self._refuse_lane(conversation, Refusal.DATABASE_UNAVAILABLE)
             await asyncio.sleep(RETRY_S)
-            return None
+            return
         except psycopg.Error as error:
-            for _ in entries:
-                lane.popleft()
             await self._split(self._slow_writer, entries, error)
         else:
             self._down_since = None
-            for _ in entries:
-                lane.popleft()
             self._finish(entries, outcomes)
+        for _ in entries:
+            lane.popleft()
         if not lane:
-            del self._slow[conversation]
-        return None
+            self._slow.pop(conversation, None)
 
     def _refuse_lane(self, conversation: str, refusal: Refusal) -> None:
         self._refuse(self._slow.pop(conversation), Refused(refusal))
@@ -222,7 +220,7 @@ class Journal:
 
     def _finish(self, entries: Sequence[Entry], outcomes: Sequence[Outcome]) -> None:
         """Announce what was committed, then answer everyone; locked writes go to the slow lane."""
-        batches = _batches(entries, outcomes)
+        batches = batches_of(entries, outcomes)
         if batches:
             signals.announce_messages(batches)
         for entry, outcome in zip(entries, outcomes, strict=True):
@@ -230,7 +228,7 @@ class Journal:
                 self._slow.setdefault(outcome.conversation, deque()).append(entry)
                 self._slow_work.set()
             else:
-                self._settle(entry, _answer(outcome))
+                self._settle(entry, answer(outcome))
         self._note_idle()
 
     def _settle(self, entry: Entry, answer: Stored | Refused) -> None:
@@ -256,66 +254,5 @@ class Journal:
             self._idle.set()
 
 
-def _batch(lane: deque[Entry]) -> list[Entry]:
-    entries: list[Entry] = []
-    seen: set[tuple[str, str] | str] = set()
-    for entry in lane:
-        keys = {(entry.device, entry.frame.client_id), target(entry.frame)} - {""}
-        if len(entries) >= BATCH_ROWS or seen & keys:
-            break
-        seen |= keys
-        entries.append(entry)
-    return entries
-
-
-def _batches(entries: Sequence[Entry], outcomes: Sequence[Outcome]) -> list[Batch]:
-    """What was committed, by conversation. The numbers of one batch in one conversation are consecutive."""
-    accepted: dict[str, list[Message]] = {}
-    for entry, outcome in zip(entries, outcomes, strict=True):
-        if outcome.verdict == "accepted":
-            accepted.setdefault(outcome.conversation or "", []).append(
-                outcome.row or _appended(entry, outcome)
-            )
-    return [
-        Batch(
-            conversation=conversation,
-            since=messages[0].seq - 1,
-            upto=messages[-1].seq,
-            messages=messages,
-        )
-        for conversation, messages in accepted.items()
-    ]
-
-
-def _appended(entry: Entry, outcome: Outcome) -> Message:
-    frame = entry.frame
-    assert isinstance(frame, Send) and outcome.message and outcome.seq  # the verdict says so
-    return Message(
-        id=outcome.message,
-        seq=outcome.seq,
-        position=outcome.seq,
-        kind=frame.kind,
-        body=frame.body,
-        created=outcome.created or 0,
-        device=entry.device,
-        user=outcome.user,
-        client_id=frame.client_id,
-        reply_to=frame.reply_to,
-    )
-
-
-def _answer(outcome: Outcome) -> Stored | Refused:
-    if outcome.verdict not in ("accepted", "repeated"):
-        return Refused(REFUSALS[outcome.verdict], current=outcome.row)
-    return Stored(
-        message=outcome.message or "",
-        seq=outcome.seq or 0,
-        position=outcome.position or 0,
-        version=outcome.version or 1,
-        created=outcome.created or 0,
-        repeated=outcome.verdict == "repeated",
-    )
-
-
-def _sentence(error: psycopg.Error) -> str:
-    return (error.diag.message_primary or str(error)).rstrip(".")
+def _conversation(entry: Entry) -> str:
+    return entry.frame.conversation if isinstance(entry.frame, Send) else ""

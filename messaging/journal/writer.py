@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import msgspec
 import psycopg
 
+from messaging.protocol.errors import Refused
 from messaging.protocol.frames import Delete, Edit, Message, Send
 from messaging.protocol.server import Stored, Write
-from messaging.protocol.errors import Refused
 from presence import database
 
 STATEMENT_TIMEOUT_MS = 10_000
@@ -92,13 +92,17 @@ class Writer:
         """
         connection = await self._connected()
         try:
-            return await self._append(connection, entries, skip_locked)
+            return await self._append(connection, entries, skip_locked=skip_locked)
         except BaseException:
             await self._recover(connection)
             raise
 
     async def _append(
-        self, connection: psycopg.AsyncConnection[Any], entries: Sequence[Entry], skip_locked: bool
+        self,
+        connection: psycopg.AsyncConnection[Any],
+        entries: Sequence[Entry],
+        *,
+        skip_locked: bool,
     ) -> list[Outcome]:
         operations = [operation(n, entry) for n, entry in enumerate(entries)]
         cursor = psycopg.AsyncClientCursor(connection)
@@ -126,6 +130,8 @@ class Writer:
                 synchronous_commit="on",
                 default_transaction_isolation="read\\ committed",
                 enable_seqscan="off",  # plans are cached while tables are small; they grow
+                plan_cache_mode="force_generic_plan",  # planning this statement costs more than one row
+                jit="off",
             )
         return self._connection
 

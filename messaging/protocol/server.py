@@ -7,16 +7,17 @@ live batches. Every conversation of a session is either *live* (at the hub's pos
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeAlias
 
 import msgspec
 
 from messaging.protocol import frames
 from messaging.protocol.batch import Batch
+from messaging.protocol.content import is_id
 from messaging.protocol.errors import CloseCode, FrameError, Refusal, Refused
-from messaging.protocol.state import IllegalFrame, State, advance
+from messaging.protocol.state import TRANSITIONS, IllegalFrame, State, advance
 from messaging.protocol.window import Window
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ SLOW_S = 60.0  # a session without credit for so long is told goodbye
 UNHEARD_BYTES = (
     262_144  # bytes of other frames sent since the client was last heard; then marks are held
 )
-OUTGOING_BYTES = 262_144  # one WebSocket message stays below, unless a single frame is larger
+READS = 4  # pages on their way for one session
+OUTGOING_BYTES = 65_536  # one WebSocket message stays below, unless a single frame is larger
 
 Write: TypeAlias = frames.Send | frames.Edit | frames.Delete
 
@@ -110,7 +112,6 @@ class Feed:
     visible_from: int = 0
     leaves_at: int | None = None
     live: bool = False
-    reading: bool = False
     delivered: int = 0
     read: int = 0
 
@@ -140,6 +141,7 @@ class Session:
         self.behind: dict[
             str, None
         ] = {}  # an ordered set: conversations to read, the longest waiting first
+        self.reading: set[str] = set()  # conversations whose page is on its way
         self.hello = frames.Hello()
         self.auto_ack = False
         self._outbox = Outbox()
@@ -163,17 +165,22 @@ class Session:
                 self._refuse(frame.refusal, frame.detail, ref=frame.ref)
                 self._count_abuse()
                 continue
-            try:
-                self.state = advance(self.state, frame.name, role="server")
-            except IllegalFrame:
-                opened = Refusal.ALREADY_OPEN if frame.name == "hello" else Refusal.NOT_READY
-                self._refuse(opened, ref=frame.ref, client_id=getattr(frame, "client_id", None))
-                self._count_abuse()
-                continue
-            if self._abuse:
-                self._abuse -= 1
-            self._HANDLERS[type(frame)](self, frame, actions)
+            if (self.state is State.LIVE and type(frame) in STAY_LIVE) or self._advances(frame):
+                self._HANDLERS[type(frame)](self, frame, actions)
+                if self._abuse:
+                    self._abuse -= 1
         return actions
+
+    def _advances(self, frame: frames.ClientFrame) -> bool:
+        """Move to the state after the frame, or refuse it."""
+        try:
+            self.state = advance(self.state, frame.name, role="server")
+        except IllegalFrame:
+            refusal = Refusal.ALREADY_OPEN if isinstance(frame, frames.Hello) else Refusal.NOT_READY
+            self._refuse(refusal, ref=frame.ref, client_id=getattr(frame, "client_id", None))
+            self._count_abuse()
+            return False
+        return True
 
     def _on_hello(self, frame: frames.Hello, actions: list[Action]) -> None:
         self.hello = frame
@@ -182,6 +189,8 @@ class Session:
 
     def _on_write(self, frame: Write, actions: list[Action]) -> None:
         size = len(getattr(frame, "body", ""))
+        if not self._well_formed(frame):
+            return
         if self._requests >= MAX_REQUESTS or self._request_bytes + size > MAX_REQUEST_BYTES:
             self._block(frame)
             self._refuse(Refusal.OVERLOADED, ref=frame.ref, client_id=frame.client_id)
@@ -195,6 +204,20 @@ class Session:
         self._requests += 1
         self._request_bytes += size
         actions.append(Submit(frame))
+
+    def _well_formed(self, frame: Write) -> bool:
+        """Whether every id is one; a known conversation needs no look."""
+        if isinstance(frame, frames.Send):
+            if frame.conversation not in self.feeds and not is_id(frame.conversation):
+                self._refuse(Refusal.NO_SUCH_CONVERSATION, ref=frame.ref, client_id=frame.client_id)
+                return False
+            message = frame.reply_to
+        else:
+            message = frame.message
+        if message is not None and not is_id(message):
+            self._refuse(Refusal.NO_SUCH_MESSAGE, ref=frame.ref, client_id=frame.client_id)
+            return False
+        return True
 
     def _on_receipt(self, frame: frames.Receipt, actions: list[Action]) -> None:
         moved = []
@@ -237,7 +260,7 @@ class Session:
     def _on_ping(self, frame: frames.Ping, _: list[Action]) -> None:
         self._push(frames.Pong(ref=frame.ref))
 
-    _HANDLERS = {
+    _HANDLERS: ClassVar[dict[type, Callable[..., None]]] = {
         frames.Hello: _on_hello,
         frames.Send: _on_write,
         frames.Edit: _on_write,
@@ -253,7 +276,8 @@ class Session:
         """Welcome the device: list what it lacks and start its feeds."""
         self.identity = identity
         stale = self.hello.epoch is not None and self.hello.epoch != epoch
-        listed, resets = [], []
+        listed: list[frames.ConversationState] = []
+        resets: list[str] = []
         for standing in standings:
             since = self._start(standing, stale=stale, resets=resets)
             state = self._enrol(standing, since)
@@ -398,46 +422,43 @@ class Session:
         feed = self.feeds.get(page.conversation)
         if feed is None:
             return
-        feed.reading = False
         feed.known = max(feed.known, page.upto)
-        if page.upto > feed.cursor and page.since <= feed.cursor:
+        if page.since <= feed.cursor < page.upto and not self.window.exhausted:
             self._advance(feed, page)
         self.settle_feed(page.conversation, position=position)
 
     def settle_feed(self, conversation: str, *, position: int) -> None:
         """Decide, without an await since the hub's position was taken, whether a conversation is live or behind."""
         feed = self.feeds.get(conversation)
-        if feed is None or feed.reading:
+        if feed is None:
             return
+        self.reading.discard(conversation)
         feed.live = feed.cursor >= position and feed.leaves_at is None
         if feed.live:
             self.behind.pop(conversation, None)
         else:
             self.behind[conversation] = None
 
-    def to_read(self) -> list[tuple[str, int]]:
-        """The (conversation, since) pairs to read from the database now; none without credit."""
-        if not self.behind or not self.window.roomy or self.state is not State.LIVE:
-            return []
-        pairs = []
+    def to_read(self) -> tuple[str, int] | None:
+        """The (conversation, since) to read next, now being read; None without need or credit."""
+        if self.state is not State.LIVE or len(self.reading) >= READS or not self.window.roomy:
+            return None
         for conversation in self.behind:
-            feed = self.feeds[conversation]
-            feed.reading = True
-            pairs.append((conversation, feed.cursor))
-        self.behind.clear()
-        return pairs
+            del self.behind[conversation]
+            self.reading.add(conversation)
+            return conversation, self.feeds[conversation].cursor
+        return None
 
     def suspend(self, conversation: str) -> None:
         """Stop the live changes of a conversation; it is behind until read again."""
         feed = self.feeds.get(conversation)
-        if feed is not None and not feed.reading:
+        if feed is not None and conversation not in self.reading:
             self._fall_behind(conversation, feed)
 
     def read_failed(self, conversation: str) -> None:
         """A page could not be read; it stays to be read."""
-        feed = self.feeds.get(conversation)
-        if feed is not None:
-            feed.reading = False
+        self.reading.discard(conversation)
+        if conversation in self.feeds:
             self.behind[conversation] = None
 
     def offer_marks(
@@ -488,6 +509,7 @@ class Session:
     def _leave(self, conversation: str, upto: int) -> None:
         del self.feeds[conversation]
         self.behind.pop(conversation, None)
+        self.reading.discard(conversation)
         self._blocked.pop(conversation, None)
         self._outbox.held_marks.pop(conversation, None)
         self.window.forget(conversation)
@@ -548,7 +570,9 @@ class Session:
         elif now - self._starved_since >= SLOW_S:
             self.close(CloseCode.SLOW, reconnect_after=0)
 
-    def close(self, code: CloseCode, *, reconnect_after: int | None = None, discard: bool = False) -> None:
+    def close(
+        self, code: CloseCode, *, reconnect_after: int | None = None, discard: bool = False
+    ) -> None:
         """Say goodbye; the socket is closed with `code` when everything outgoing was written, or discarded."""
         if self.closing is not None:
             return
@@ -603,6 +627,12 @@ class Session:
             self.close(code, reconnect_after=1_000)
 
 
+# The table's most frequent answer, looked up once: what a live session takes and stays live.
+STAY_LIVE = frozenset(
+    kind
+    for kind in Session._HANDLERS
+    if TRANSITIONS.get((State.LIVE, str(kind.__struct_config__.tag))) is State.LIVE
+)
 LIMITS = frames.Limits(
     body_bytes=frames.MAX_BODY_BYTES, frame_bytes=frames.MAX_FRAME_BYTES, requests=MAX_REQUESTS
 )

@@ -105,9 +105,9 @@ BEGIN
                coalesce(a.created, j.earlier_created, j.old_created) AS created,
                j.place, j.user_id,
                CASE WHEN k.id IS NOT NULL THEN messaging_wire(k.id, k.seq, k.position, k.kind, k.body, k.version,
-                        k.created, k.device_id, j.author, k.client_id, k.reply_to_id, k.edited, k.deleted)
+                        k.created, k.device_id, j.author, k.client_id, k.reply_to_id, k.edited, k.deleted)::json
                     WHEN j.verdict = 'conflict' THEN (SELECT messaging_wire(t.id, t.seq, t.position, t.kind, t.body,
-                        t.version, t.created, t.device_id, j.author, t.client_id, t.reply_to_id, t.edited, t.deleted)
+                        t.version, t.created, t.device_id, j.author, t.client_id, t.reply_to_id, t.edited, t.deleted)::json
                         FROM messaging_message t WHERE t.id = j.message)
                END AS row
           FROM judged j
