@@ -1,0 +1,211 @@
+"""Runs the cases that every client must pass against the Python client's core."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+import messaging.protocol
+from messaging.protocol.client import Client, Phase
+from messaging.protocol.codec import JSON
+from messaging.protocol.happenings import Applied, Confirmed, Declined, Restarted
+from messaging.protocol.saved import Saved
+from messaging.protocol.timeline import Timeline
+
+DIRECTORY = Path(messaging.protocol.__file__).parent / "conformance"
+CASES = [
+    pytest.param(case, id=f"{path.stem}: {case['name']}")
+    for path in sorted(DIRECTORY.glob("*.json"))
+    for case in json.loads(path.read_text())
+]
+WELCOME = {
+    "device": "d1",
+    "user": "u1",
+    "session": "s1",
+    "epoch": "e1",
+    "window": {"messages": 1000, "bytes": 65536},
+    "limits": {"body_bytes": 65536, "frame_bytes": 1_048_576, "requests": 256},
+}
+NOTHING = (None, 0, "", [], {}, False)
+
+
+class Run:
+    """One case: a client, its clock and what came of it."""
+
+    def __init__(self, case):
+        saved = case.get("saved", {})
+        outbox = [(frame["conversation"], _request(frame)) for frame in saved.get("outbox", [])]
+        self.client = Client(
+            token="t",
+            saved=Saved(
+                **{**saved, "left": dict.fromkeys(saved.get("left", []), 0), "outbox": outbox}
+            ),
+            random=lambda: case.get("random", 0),
+        )
+        self.now = 0
+        self.sent, self.told, self.timelines, self.refs = [], [], {}, {}
+
+    def play(self, steps):
+        for number, step in enumerate(steps):
+            (name, value), *_ = step.items()
+            note = f"step {number}: {json.dumps(step)[:300]}"
+            getattr(self, f"step_{name}")(value, step, note)
+            self._collect()
+        assert self.sent == [], "frames that no expect named"
+
+    def step_open(self, value, step, note):
+        self.client.connect(self.now)
+        self.client.opened(self.now)
+        self._collect()
+        self.sent.clear()
+        self.step_receive([{"type": "welcome", **value}], step, note)
+
+    def step_do(self, value, step, note):
+        (verb, arguments), *_ = value.items()
+        getattr(self, f"do_{verb}")(**arguments)
+
+    def step_receive(self, value, step, note):
+        raw = json.dumps([self._complete(frame) for frame in value])
+        frames = JSON.decode_server(raw)
+        self._tell(self.client.received(frames, self.now, size=step.get("bytes", 0)))
+
+    def step_at(self, value, step, note):
+        while (deadline := self.client.deadline) is not None and deadline <= value:
+            self.now = max(self.now, deadline)
+            self._collect()
+            if self.client.phase is Phase.CONNECTING and value < self.client.deadline:
+                break
+        self.now = value
+
+    def step_expect(self, value, step, note):
+        sent, self.sent = self.sent, []
+        assert [_plain(frame) for frame in sent] == [_plain(frame) for frame in value], note
+
+    def step_events(self, value, step, note):
+        told, self.told = self.told, []
+        assert told == value, note
+
+    def step_state(self, value, step, note):
+        client = self.client
+        found = {
+            "phase": client.phase.value,
+            "wait": (client.deadline or 0) - self.now,
+            "cursors": client.cursors,
+            "epoch": client.epoch,
+            "outbox": list(client.outbox.entries),
+            "left": list(client.left),
+            "reads": client.reads,
+        }
+        for key in value.keys() - {"messages"}:
+            assert found[key] == value[key], f"{key} at {note}"
+        for conversation, messages in value.get("messages", {}).items():
+            shown = self.timelines.get(conversation, Timeline()).ordered()
+            assert len(shown) == len(messages), note
+            for message, fields in zip(shown, messages, strict=True):
+                for field, wanted in fields.items():
+                    actual = getattr(message, field)
+                    assert (bool(actual) if wanted is True else actual) == wanted, (field, note)
+
+    def do_connect(self):
+        self.client.connect(self.now)
+
+    def do_opened(self):
+        self.client.opened(self.now)
+
+    def do_closed(self, code):
+        self._tell(self.client.closed(code, self.now))
+
+    def do_send(self, conversation, body, **more):
+        self.client.send(conversation, body, **more)
+
+    def do_edit(self, conversation, message, **more):
+        self.client.edit(conversation, message, **more)
+
+    def do_delete(self, conversation, message, **more):
+        self.client.delete(conversation, message, **more)
+
+    def do_read(self, conversation, upto):
+        self.client.read(conversation, upto)
+
+    def _complete(self, frame):
+        if frame["type"] == "welcome":
+            return {**WELCOME, **frame}
+        if frame.get("ref") == "$sync":
+            return {**frame, "ref": self.refs["sync", frame.get("conversation")]}
+        if frame.get("ref") == "$ping":
+            return {**frame, "ref": self.refs["ping", None]}
+        return frame
+
+    def _collect(self):
+        for frame in self.client.due(self.now):
+            plain = json.loads(JSON.encode([frame]))
+            self.refs[plain["type"], None] = plain.get("ref")
+            self.refs[plain["type"], plain.get("conversation")] = plain.get("ref")
+            self.sent.append(plain)
+        self._tell(self.client.happened())
+
+    def _tell(self, happened):
+        for it in happened:
+            match it:
+                case Applied():
+                    self._timeline(it.conversation).apply(it.messages)
+                case Restarted():
+                    self.timelines.pop(it.conversation, None)
+                case Confirmed():
+                    timeline = self._timeline(it.conversation)
+                    timeline.confirm(it, device=self.client.device, user=self.client.user)
+                    self.told.append({"confirmed": it.client_id})
+                case Declined():
+                    self.told.append({"refused": it.client_id, "code": it.error.code})
+
+    def _timeline(self, conversation):
+        return self.timelines.setdefault(conversation, Timeline())
+
+
+def _request(frame):
+    client = Client()
+    arguments = {key: value for key, value in frame.items() if key not in ("type", "conversation")}
+    return client.send(frame["conversation"], **arguments).request
+
+
+def _plain(value):
+    """A frame as the cases compare it: without ref, and without what equals absence."""
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    plain = {key: _plain(one) for key, one in value.items() if key != "ref"}
+    return {
+        key: one
+        for key, one in plain.items()
+        if one not in NOTHING and (key, one) != ("kind", "text")
+    }
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_client_passes_the_case(case):
+    """What every client promises."""
+    Run(case).play(case["steps"])
+
+
+def test_every_case_has_a_name_of_its_own_and_says_why_it_matters():
+    """A failing case is found by its name."""
+    cases = [param.values[0] for param in CASES]
+    names = sorted(case["name"] for case in cases)
+    assert all(one != other for one, other in pairwise(names))
+    assert all(case["about"] for case in cases)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_runner_convicts_a_client_that_does_not_send_what_is_expected(case):
+    """A judge that can't convict proves nothing."""
+    with pytest.raises(AssertionError, match="never sent"):
+        Run(case).play([*case["steps"], {"expect": [{"type": "never sent"}]}])
+
+
+def test_runner_convicts_a_client_that_sends_a_frame_that_no_case_expects():
+    """Silence is a promise, too."""
+    send = {"send": {"conversation": "c1", "body": "hi", "client_id": "k1"}}
+    with pytest.raises(AssertionError, match="no expect named"):
+        Run({}).play([{"open": {}}, {"do": send}])
