@@ -10,26 +10,25 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
-from time import monotonic
 from typing import Any
 
 import psycopg
 from channels.consumer import AsyncConsumer
 
 from messaging import conf, engine
-from messaging.protocol.codec import CODECS, JSON
-from messaging.protocol.errors import CloseCode, Refusal, Refused
-from messaging.protocol.server import (
+from messaging.protocol.actions import (
     Action,
     Authenticate,
     Identity,
     Read,
-    Session,
     Stored,
     StoreMarks,
     Submit,
     Write,
 )
+from messaging.protocol.codec import CODECS, JSON
+from messaging.protocol.errors import CloseCode, Refusal, Refused
+from messaging.protocol.server import Session
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +48,7 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
         """Serve the socket until either side ends it."""
         await receive()  # websocket.connect
         offered = next((name for name in scope["subprotocols"] if name in CODECS), None)
-        self.session = Session(CODECS.get(offered or "", JSON), now=monotonic())
+        self.session = Session(CODECS.get(offered or "", JSON))
         self._send, self._token = send, _header_token(scope)
         self._wakeup, self._drained = asyncio.Event(), asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -105,12 +104,12 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
             if data is None:
                 data = event.get("bytes") or b""
             try:
-                for action in self.session.receive(data, now=monotonic()):
+                for action in self.session.receive(data):
                     self._act(action)
             except Exception:
                 logger.exception("a frame met an error of the server")
                 self.close(CloseCode.INTERNAL)
-            if self.session.behind and self._engine is not None:
+            if self.session.feeds.behind and self._engine is not None:
                 self._engine.hub.pump(self)
             self.wake()
             if self.session.congested:

@@ -13,9 +13,9 @@ from typing import Any, LiteralString
 import msgspec
 import psycopg
 
+from messaging.protocol.actions import Standing
 from messaging.protocol.batch import Batch, Fence
 from messaging.protocol.frames import DeviceMark, MarkSummary
-from messaging.protocol.server import Standing
 from presence import database
 
 PAGE = 200  # messages; at about 200 bytes each a page is 40 KiB

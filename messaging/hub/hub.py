@@ -20,11 +20,11 @@ from messaging import signals
 from messaging.hub.bus import Bus
 from messaging.hub.feed import FeedReader
 from messaging.hub.topic import Link, Topic
+from messaging.protocol.actions import Identity
 from messaging.protocol.batch import Batch
 from messaging.protocol.codec import JSON, MSGPACK, Codec
 from messaging.protocol.errors import CloseCode
 from messaging.protocol.frames import DeviceMark, Receipts
-from messaging.protocol.server import Identity
 from presence.roster import Roster
 
 logger = logging.getLogger(__name__)
@@ -132,7 +132,7 @@ class Hub:
         topic.links.add(link)
         if last_seq > topic.position:
             self._spawn(self._catch_up(topic))
-        link.session.settle_feed(conversation, position=topic.position)
+        link.session.feeds.settle(conversation, position=topic.position)
 
     def _unsubscribe(self, link: Link, conversation: str) -> None:
         topic = self.topics.get(conversation)
@@ -166,7 +166,7 @@ class Hub:
         for link in list(topic.links):
             session = link.session
             if not alive:
-                session.suspend(topic.conversation)
+                session.feeds.fall_behind(topic.conversation)
                 continue
             session.offer(batch)
             if session.ready:
@@ -199,11 +199,11 @@ class Hub:
 
     def pump(self, link: Link) -> None:
         """Feed a session what it lacks, as its credit allows: from the ring, else from the database."""
-        while self.roster.alive and (wanted := link.session.to_read()) is not None:
+        while self.roster.alive and (wanted := link.session.next_read()) is not None:
             conversation, since = wanted
             topic = self.topics.get(conversation)
             if topic is None:
-                link.session.read_failed(conversation)
+                link.session.feeds.read_failed(conversation)
                 return
             recent = topic.recent(since)
             for batch in recent:
@@ -221,7 +221,7 @@ class Hub:
         if page.upto > topic.position:
             self.apply(page)
         if not self.roster.alive:
-            link.session.read_failed(conversation)
+            link.session.feeds.read_failed(conversation)
             return
         link.session.fed(page, position=topic.position)
         if conversation not in link.session.feeds:
@@ -375,7 +375,7 @@ class Hub:
                 link.session.tick(now)
                 if link.session.closing is not None:
                     link.wake()
-                elif link.session.behind:
+                elif link.session.feeds.behind:
                     self.pump(link)
 
     async def lease_renewed(self) -> None:

@@ -19,9 +19,9 @@ from psycopg import errors as pg
 from messaging import signals
 from messaging.journal.batching import answer, batches_of, cut, sentence
 from messaging.journal.writer import Entry, Outcome, Settle, Writer
+from messaging.protocol.actions import Stored, Write
 from messaging.protocol.errors import Refusal, Refused
 from messaging.protocol.frames import Send
-from messaging.protocol.server import Stored, Write
 
 logger = logging.getLogger(__name__)
 

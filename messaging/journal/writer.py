@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import msgspec
 import psycopg
 
+from messaging.protocol.actions import Stored, Write
 from messaging.protocol.errors import Refused
 from messaging.protocol.frames import Delete, Edit, Message, Send
-from messaging.protocol.server import Stored, Write
 from presence import database
 
 STATEMENT_TIMEOUT_MS = 10_000

@@ -30,8 +30,8 @@ from messaging.protocol.frames import (
 # What msgspec raises on foreign bytes: bad syntax or fields, bad UTF-8, nesting too deep.
 BAD_DATA = (msgspec.DecodeError, UnicodeError, RecursionError)
 
-CLIENT_TYPES = frozenset(str(frame.__struct_config__.tag) for frame in ClientFrame.__args__)
-SERVER_TYPES = frozenset(str(frame.__struct_config__.tag) for frame in ServerFrame.__args__)
+CLIENT_TYPES = frozenset(frame.tag() for frame in ClientFrame.__args__)
+SERVER_TYPES = frozenset(frame.tag() for frame in ServerFrame.__args__)
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):

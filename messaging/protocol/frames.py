@@ -38,10 +38,15 @@ MAX_PAGE = 500  # messages in one answer to `sync`: about 100 KiB of chat
 class Frame(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
     """What crosses the socket; the tag `type` names it."""
 
+    @classmethod
+    def tag(cls) -> str:
+        """The `type` of such frames on the wire."""
+        return str(cls.__struct_config__.tag)
+
     @property
     def name(self) -> str:
         """The frame's `type` on the wire."""
-        return str(self.__struct_config__.tag)
+        return self.tag()
 
     def __str__(self) -> str:
         shown = msgspec.structs.asdict(self)

@@ -1,0 +1,136 @@
+"""The conversations of one session: each is live, or behind and read as credit allows.
+
+A feed is *live* when its cursor is at the hub's position, and then takes batches as they come. Else
+it is *behind*: it holds its cursor and nothing more, until a page read from `cursor` brings it on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from messaging.protocol.actions import Standing
+from messaging.protocol.batch import Batch
+from messaging.protocol.frames import Mark
+
+READS = 4  # pages on their way for one session at a time
+
+
+@dataclass(slots=True, kw_only=True)
+class Feed:
+    """One conversation. `cursor` is what was sent, `known` the newest change heard of."""
+
+    cursor: int
+    known: int
+    joined: int
+    visible_from: int = 0
+    leaves_at: int | None = None
+    live: bool = False
+    delivered: int = 0
+    read: int = 0
+
+    @property
+    def over(self) -> bool:
+        """Whether everything up to the end of the user's stay was sent."""
+        return self.leaves_at is not None and self.cursor >= self.leaves_at
+
+    def permitted(self, batch: Batch, user: str) -> Batch:
+        """What of a batch the user may see: from their own stay, and not before it if that is hidden."""
+        for fence in batch.fences:
+            if fence.user == user and fence.seq >= self.joined:
+                self.leaves_at = fence.seq
+        if self.leaves_at is not None and batch.upto > self.leaves_at:
+            batch = batch.until(self.leaves_at)
+        if batch.oldest < self.visible_from:
+            batch = batch.visible_from(self.visible_from)
+        return batch
+
+    def mark(self, conversation: str, *, delivered: int, read: int) -> Mark | None:
+        """Raise the device's marks; the new ones, or None if they did not move."""
+        if delivered <= self.delivered and read <= self.read:
+            return None
+        self.delivered, self.read = max(self.delivered, delivered), max(self.read, read)
+        return Mark(conversation=conversation, delivered=self.delivered, read=self.read)
+
+
+class Feeds:
+    """All feeds of a session, by conversation."""
+
+    def __init__(self) -> None:
+        self._feeds: dict[str, Feed] = {}
+        self._behind: dict[str, None] = {}  # an ordered set: the longest waiting first
+        self._reading: set[str] = set()
+
+    def __contains__(self, conversation: object) -> bool:
+        return conversation in self._feeds
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._feeds)
+
+    def get(self, conversation: str) -> Feed | None:
+        """The feed, if the session has this conversation."""
+        return self._feeds.get(conversation)
+
+    @property
+    def behind(self) -> bool:
+        """Whether anything waits to be read."""
+        return bool(self._behind)
+
+    def start(self, standing: Standing, *, since: int) -> None:
+        """Begin to follow a conversation after `since`."""
+        self._feeds[standing.conversation] = Feed(
+            cursor=since,
+            known=max(standing.last, since),
+            joined=standing.joined_seq,
+            visible_from=standing.joined_seq if standing.since_joined else 0,
+            leaves_at=standing.left_seq,
+            delivered=standing.delivered or 0,
+            read=standing.read,
+        )
+        self._behind[standing.conversation] = None
+
+    def end(self, conversation: str) -> None:
+        """Stop following a conversation."""
+        del self._feeds[conversation]
+        self._behind.pop(conversation, None)
+        self._reading.discard(conversation)
+
+    def fall_behind(self, conversation: str) -> None:
+        """Stop taking live batches; a page on its way still counts."""
+        feed = self._feeds.get(conversation)
+        if feed is not None:
+            feed.live = False
+            if conversation not in self._reading:
+                self._behind[conversation] = None
+
+    def settle(self, conversation: str, *, position: int) -> None:
+        """Decide, without an await since the hub's position was taken, whether a feed is live or behind."""
+        feed = self._feeds.get(conversation)
+        if feed is None:
+            return
+        self._reading.discard(conversation)
+        feed.live = feed.cursor >= position and feed.leaves_at is None
+        if feed.live:
+            self._behind.pop(conversation, None)
+        else:
+            self._behind[conversation] = None
+
+    def next_read(self) -> tuple[str, int] | None:
+        """The (conversation, since) to read next, from now on being read; None if there is nothing, or enough."""
+        if len(self._reading) >= READS:
+            return None
+        for conversation in self._behind:
+            del self._behind[conversation]
+            self._reading.add(conversation)
+            return conversation, self._feeds[conversation].cursor
+        return None
+
+    def read_failed(self, conversation: str) -> None:
+        """A page could not be read; it stays to be read."""
+        self._reading.discard(conversation)
+        if conversation in self._feeds:
+            self._behind[conversation] = None
+
+    def stop_reading(self) -> None:
+        """Nothing more is wanted."""
+        self._behind.clear()

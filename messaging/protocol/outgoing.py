@@ -1,0 +1,91 @@
+"""What waits for one socket: encoded frames in order, and marks held back newest-only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from messaging.protocol.frames import DeviceMark, Frame, Receipts
+
+if TYPE_CHECKING:
+    from messaging.protocol.codec import Codec
+
+UNHEARD_BYTES = 262_144  # sent besides events since the client was last heard; then marks are held
+MESSAGE_BYTES = 65_536  # one WebSocket message stays below, unless a single frame is larger
+
+
+class Outgoing:
+    """The frames on their way to one client."""
+
+    __slots__ = ("_codec", "_encoded", "_held", "_unheard")
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+        self._encoded: list[bytes] = []
+        self._held: dict[str, dict[str, DeviceMark]] = {}
+        self._unheard = 0
+
+    def __len__(self) -> int:
+        return len(self._encoded)
+
+    @property
+    def holding(self) -> bool:
+        """Whether marks are held back."""
+        return bool(self._held)
+
+    @property
+    def patient(self) -> bool:
+        """Whether the client was heard recently enough to send it marks."""
+        return self._unheard < UNHEARD_BYTES
+
+    def heard(self) -> None:
+        """The client said something."""
+        self._unheard = 0
+
+    def push(self, frame: Frame) -> None:
+        """Add a frame."""
+        encoded = self._codec.part(frame)
+        self._unheard += len(encoded)
+        self._encoded.append(encoded)
+
+    def push_events(self, encoded: bytes) -> None:
+        """Add an encoded `events` frame, which the window counts."""
+        self._encoded.append(encoded)
+
+    def push_marks(self, conversation: str, encoded: bytes) -> bool:
+        """Add encoded marks, unless older ones of the conversation are held. Returns whether it did."""
+        if conversation in self._held:
+            return False
+        self._unheard += len(encoded)
+        self._encoded.append(encoded)
+        return True
+
+    def hold_marks(self, conversation: str, marks: list[DeviceMark]) -> None:
+        """Keep marks for later, the newest of each device."""
+        held = self._held.setdefault(conversation, {})
+        held.update((mark.device, mark) for mark in marks)
+
+    def release_marks(self) -> None:
+        """Add the marks that were held."""
+        held, self._held = self._held, {}
+        for conversation, marks in held.items():
+            self.push(Receipts(conversation=conversation, marks=list(marks.values())))
+
+    def forget(self, conversation: str) -> None:
+        """Drop what is held of a conversation."""
+        self._held.pop(conversation, None)
+
+    def discard(self) -> None:
+        """Drop everything."""
+        self._encoded.clear()
+        self._held.clear()
+
+    def take(self) -> str | bytes | None:
+        """The next WebSocket message, or None. What is due leaves together."""
+        encoded, size = self._encoded, 0
+        for index, part in enumerate(encoded):
+            size += len(part)
+            if index and size > MESSAGE_BYTES:
+                self._encoded = encoded[index:]
+                return self._codec.join(encoded[:index])
+        self._encoded = []
+        return self._codec.join(encoded) if encoded else None
