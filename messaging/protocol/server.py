@@ -23,10 +23,11 @@ from messaging.protocol.actions import (
     Submit,
     Write,
 )
-from messaging.protocol.content import is_id
+from messaging.protocol.admission import MAX_REQUESTS, Admission
 from messaging.protocol.errors import CloseCode, FrameError, Refusal, Refused
 from messaging.protocol.feeds import Feed, Feeds
 from messaging.protocol.outgoing import Outgoing
+from messaging.protocol.resume import listed, resume
 from messaging.protocol.state import TRANSITIONS, IllegalFrame, State, advance
 from messaging.protocol.window import Window
 
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
     from messaging.protocol.batch import Batch
     from messaging.protocol.codec import Codec
 
-MAX_REQUESTS = 256  # unanswered requests of one session
-MAX_REQUEST_BYTES = 1_048_576  # of their bodies
-ABUSE = 64  # bad or excessive frames, less half of one for every good frame, before the close
 LISTED = 200  # conversations in `welcome` itself; the rest follow as `conversation` frames
 SLOW_S = 60.0  # a session without credit for so long is told goodbye
 SLOW_RECONNECT_MS = 1_000
@@ -63,10 +61,7 @@ class Session:
         self.closing: CloseCode | None = None
         self._hello = frames.Hello()
         self._out = Outgoing(codec)
-        self._blocked: dict[
-            str, str
-        ] = {}  # conversation -> the refused client_id that must come first
-        self._requests = self._request_bytes = self._abuse = 0
+        self._admission = Admission()
         self._starved_since: float | None = None
 
     # What the client says
@@ -80,11 +75,10 @@ class Session:
                 break
             if isinstance(frame, FrameError):
                 self._refuse(frame.refusal, frame.detail, ref=frame.ref, client_id=frame.client_id)
-                self._count_abuse(CloseCode.ABUSE)
+                self._misbehaved(CloseCode.ABUSE)
             elif (self.state is State.LIVE and type(frame) in STAY_LIVE) or self._advances(frame):
+                self._admission.behaved()
                 self._HANDLERS[type(frame)](self, frame, actions)
-                if self._abuse:
-                    self._abuse -= 1
         return actions
 
     def _advances(self, frame: frames.ClientFrame) -> bool:
@@ -94,7 +88,7 @@ class Session:
         except IllegalFrame:
             early = Refusal.ALREADY_OPEN if isinstance(frame, frames.Hello) else Refusal.NOT_READY
             self._refuse(early, ref=frame.ref, client_id=getattr(frame, "client_id", None))
-            self._count_abuse(CloseCode.ABUSE)
+            self._misbehaved(CloseCode.ABUSE)
             return False
         return True
 
@@ -103,31 +97,14 @@ class Session:
         actions.append(Authenticate(frame.token))
 
     def _on_write(self, frame: Write, actions: list[Action]) -> None:
-        refusal = self._reason_against(frame)
-        if refusal is not None:
-            self._refuse(refusal, ref=frame.ref, client_id=frame.client_id)
+        known = isinstance(frame, frames.Send) and frame.conversation in self.feeds
+        refusal = self._admission.admit(frame, known=known)
+        if refusal is None:
+            actions.append(Submit(frame))
             return
-        if isinstance(frame, frames.Send):
-            self._blocked.pop(frame.conversation, None)
-        self._requests += 1
-        self._request_bytes += _size(frame)
-        actions.append(Submit(frame))
-
-    def _reason_against(self, frame: Write) -> Refusal | None:
-        """Why a write is refused before it is tried; sends behind a refused one are refused alike."""
-        if isinstance(frame, frames.Send):
-            if frame.conversation not in self.feeds and not is_id(frame.conversation):
-                return Refusal.NO_SUCH_CONVERSATION
-            if self._blocked.get(frame.conversation, frame.client_id) != frame.client_id:
-                return Refusal.AFTER_REFUSED
-        about = frame.reply_to if isinstance(frame, frames.Send) else frame.message
-        if about is not None and not is_id(about):
-            return Refusal.NO_SUCH_MESSAGE
-        if self._requests >= MAX_REQUESTS or self._request_bytes + _size(frame) > MAX_REQUEST_BYTES:
-            self._block(frame)
-            self._count_abuse(CloseCode.OVERLOADED)
-            return Refusal.OVERLOADED
-        return None
+        self._refuse(refusal, ref=frame.ref, client_id=frame.client_id)
+        if refusal is Refusal.OVERLOADED:
+            self._misbehaved(CloseCode.OVERLOADED)
 
     def _on_receipt(self, frame: frames.Receipt, actions: list[Action]) -> None:
         moved = []
@@ -150,11 +127,10 @@ class Session:
     def _on_sync(self, frame: frames.Sync, actions: list[Action]) -> None:
         if frame.conversation not in self.feeds:
             self._refuse(Refusal.NO_SUCH_CONVERSATION, ref=frame.ref)
-        elif self._requests >= MAX_REQUESTS:
-            self._refuse(Refusal.OVERLOADED, ref=frame.ref)
-            self._count_abuse(CloseCode.OVERLOADED)
+        elif (refusal := self._admission.admit_read()) is not None:
+            self._refuse(refusal, ref=frame.ref)
+            self._misbehaved(CloseCode.OVERLOADED)
         else:
-            self._requests += 1
             actions.append(Read(frame))
 
     def _on_ping(self, frame: frames.Ping, _: list[Action]) -> None:
@@ -175,31 +151,15 @@ class Session:
     def open(self, identity: Identity, standings: Iterable[Standing], *, epoch: str) -> None:
         """Welcome the device: list what it lacks and start its feeds."""
         self.identity = identity
-        stale = self._hello.epoch is not None and self._hello.epoch != epoch
-        listed: list[frames.ConversationState] = []
-        resets: list[str] = []
-        for standing in standings:
-            since = self._resume_point(standing, stale=stale, resets=resets)
-            if standing.left_seq is None or since < standing.last:
-                self.feeds.start(standing, since=since)
-            if since < standing.last:
-                listed.append(_listed(standing, since))
+        plan = resume(self._hello, standings, epoch=epoch)
+        for standing, since in plan.starts:
+            self.feeds.start(standing, since=since)
         self.state = advance(self.state, "welcome", role="server")
-        self._out.push(self._welcome(identity, listed[:LISTED], epoch))
-        for conversation in resets:
+        self._out.push(self._welcome(identity, plan.listed[:LISTED], epoch))
+        for conversation in plan.resets:
             self._out.push(frames.Reset(conversation=conversation))
-        for state in listed[LISTED:]:
+        for state in plan.listed[LISTED:]:
             self._out.push(_announced(state))
-
-    def _resume_point(self, standing: Standing, *, stale: bool, resets: list[str]) -> int:
-        """Where the feed of this device goes on: at its own cursor, its stored mark, or anew."""
-        cursor = self._hello.cursors.get(standing.conversation)
-        if cursor is None:
-            return standing.first if standing.delivered is None else standing.delivered
-        if stale or cursor > standing.last_seq:
-            resets.append(standing.conversation)
-            cursor = 0
-        return max(cursor, standing.first) if standing.since_joined else cursor
 
     def _welcome(
         self, identity: Identity, listed: list[frames.ConversationState], epoch: str
@@ -220,15 +180,14 @@ class Session:
         if standing.conversation in self.feeds or standing.left_seq is not None:
             return
         self.feeds.start(standing, since=standing.first)
-        self._out.push(_announced(_listed(standing, standing.first)))
+        self._out.push(_announced(listed(standing, standing.first)))
 
     def settle(self, frame: Write, outcome: Stored | Refused) -> None:
         """Answer a write."""
-        self._requests -= 1
-        self._request_bytes -= _size(frame)
+        self._admission.answered(frame)
         if isinstance(outcome, Refused):
             if outcome.refusal.retry_after is not None:
-                self._block(frame)
+                self._admission.block(frame)
             self._refuse(
                 outcome.refusal,
                 outcome.detail,
@@ -255,7 +214,7 @@ class Session:
 
     def answer_sync(self, frame: frames.Sync, page: Batch | Refused) -> None:
         """Answer the client's own `sync`; the page is counted like a live frame."""
-        self._requests -= 1
+        self._admission.answered()
         feed = self.feeds.get(frame.conversation)
         if isinstance(page, Refused) or feed is None or self.identity is None:
             refusal = page.refusal if isinstance(page, Refused) else Refusal.NO_SUCH_CONVERSATION
@@ -321,7 +280,7 @@ class Session:
         feed.cursor = batch.upto
         if feed.over:
             self.feeds.end(batch.conversation)
-            self._blocked.pop(batch.conversation, None)
+            self._admission.forget(batch.conversation)
             self._out.forget(batch.conversation)
             self.window.forget(batch.conversation)
             self._out.push(frames.Left(conversation=batch.conversation, upto=batch.upto))
@@ -399,10 +358,6 @@ class Session:
 
     # Refusals
 
-    def _block(self, frame: Write) -> None:
-        if isinstance(frame, frames.Send):
-            self._blocked.setdefault(frame.conversation, frame.client_id)
-
     def _refuse(
         self,
         refusal: Refusal,
@@ -424,9 +379,8 @@ class Session:
             )
         )
 
-    def _count_abuse(self, code: CloseCode) -> None:
-        self._abuse += 2
-        if self._abuse > 2 * ABUSE:
+    def _misbehaved(self, code: CloseCode) -> None:
+        if self._admission.misbehaved(code) is not None:
             self.close(code, reconnect_after=OVERLOADED_RECONNECT_MS)
 
 
@@ -434,20 +388,6 @@ class Session:
 STAY_LIVE = frozenset(
     kind for kind in Session._HANDLERS if TRANSITIONS.get((State.LIVE, kind.tag())) is State.LIVE
 )
-
-
-def _size(frame: Write) -> int:
-    return len(getattr(frame, "body", ""))
-
-
-def _listed(standing: Standing, since: int) -> frames.ConversationState:
-    return frames.ConversationState(
-        conversation=standing.conversation,
-        kind=standing.kind,
-        since=since,
-        last_seq=standing.last,
-        title=standing.title,
-    )
 
 
 def _announced(state: frames.ConversationState) -> frames.Conversation:

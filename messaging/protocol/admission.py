@@ -1,0 +1,89 @@
+"""Which requests of a session are taken: bounded in number and bytes, and sends in their order.
+
+After a retryable refusal of a send the later ones to that conversation are refused alike, until the
+refused `client_id` is sent again: otherwise a retry would overtake nothing, but be overtaken.
+"""
+
+from __future__ import annotations
+
+from messaging.protocol.actions import Write
+from messaging.protocol.content import is_id
+from messaging.protocol.errors import CloseCode, Refusal
+from messaging.protocol.frames import Send
+
+MAX_REQUESTS = 256  # unanswered requests of one session
+MAX_REQUEST_BYTES = 1_048_576  # of their bodies
+ABUSE = 64  # bad or excessive frames, less half of one for every good frame, before the close
+
+
+class Admission:
+    """The requests of one session that wait for their answer, and those that must come first."""
+
+    __slots__ = ("_abuse", "_blocked", "_bytes", "_requests")
+
+    def __init__(self) -> None:
+        self._requests = self._bytes = self._abuse = 0
+        self._blocked: dict[
+            str, str
+        ] = {}  # conversation -> the refused client_id that must come first
+
+    def admit(self, frame: Write, *, known: bool) -> Refusal | None:
+        """Take a write, or say why not. `known` tells whether the session has a send's conversation."""
+        refusal = self._reason_against(frame, known=known)
+        if refusal is None:
+            self._requests += 1
+            self._bytes += _size(frame)
+            if isinstance(frame, Send):
+                self._blocked.pop(frame.conversation, None)
+        elif refusal is Refusal.OVERLOADED:
+            self.block(frame)
+        return refusal
+
+    def _reason_against(self, frame: Write, *, known: bool) -> Refusal | None:
+        if isinstance(frame, Send):
+            if not known and not is_id(frame.conversation):
+                return Refusal.NO_SUCH_CONVERSATION
+            if self._blocked.get(frame.conversation, frame.client_id) != frame.client_id:
+                return Refusal.AFTER_REFUSED
+        about = frame.reply_to if isinstance(frame, Send) else frame.message
+        if about is not None and not is_id(about):
+            return Refusal.NO_SUCH_MESSAGE
+        if self._requests >= MAX_REQUESTS or self._bytes + _size(frame) > MAX_REQUEST_BYTES:
+            return Refusal.OVERLOADED
+        return None
+
+    def admit_read(self) -> Refusal | None:
+        """Take a read, or say why not."""
+        if self._requests >= MAX_REQUESTS:
+            return Refusal.OVERLOADED
+        self._requests += 1
+        return None
+
+    def answered(self, frame: Write | None = None) -> None:
+        """A request was answered: a write, or a read."""
+        self._requests -= 1
+        if frame is not None:
+            self._bytes -= _size(frame)
+
+    def block(self, frame: Write) -> None:
+        """This write was refused and may be repeated: nothing to its conversation may overtake it."""
+        if isinstance(frame, Send):
+            self._blocked.setdefault(frame.conversation, frame.client_id)
+
+    def forget(self, conversation: str) -> None:
+        """The session left a conversation: nothing waits for anything there."""
+        self._blocked.pop(conversation, None)
+
+    def behaved(self) -> None:
+        """A good frame makes up for half a bad one."""
+        if self._abuse:
+            self._abuse -= 1
+
+    def misbehaved(self, code: CloseCode = CloseCode.ABUSE) -> CloseCode | None:
+        """A bad or excessive frame; the code to close with, once it was one too many."""
+        self._abuse += 2
+        return code if self._abuse > 2 * ABUSE else None
+
+
+def _size(frame: Write) -> int:
+    return len(getattr(frame, "body", ""))

@@ -1,0 +1,57 @@
+"""Where each conversation of a device goes on after `hello`: a pure function of what both sides know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from messaging.protocol.actions import Standing
+from messaging.protocol.frames import ConversationState, Hello
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resumption:
+    """`starts`: the feeds and their cursors. `listed`: what the device lacks. `resets`: cursors of another database."""
+
+    starts: list[tuple[Standing, int]] = field(default_factory=list)
+    listed: list[ConversationState] = field(default_factory=list)
+    resets: list[str] = field(default_factory=list)
+
+
+def resume(hello: Hello, standings: Iterable[Standing], *, epoch: str) -> Resumption:
+    """Compare the device's cursors with its standings.
+
+    A stay that ended and is already known in full is left out. A cursor of another epoch, or beyond
+    the last change (a restored backup), starts from 0.
+    """
+    plan = Resumption()
+    stale = hello.epoch is not None and hello.epoch != epoch
+    for standing in standings:
+        cursor = hello.cursors.get(standing.conversation)
+        if cursor is not None and (stale or cursor > standing.last_seq):
+            plan.resets.append(standing.conversation)
+            cursor = 0
+        since = _start(standing, cursor)
+        if standing.left_seq is None or since < standing.last:
+            plan.starts.append((standing, since))
+        if since < standing.last:
+            plan.listed.append(listed(standing, since))
+    return plan
+
+
+def listed(standing: Standing, since: int) -> ConversationState:
+    """A conversation as `welcome` and `conversation` show it."""
+    return ConversationState(
+        conversation=standing.conversation,
+        kind=standing.kind,
+        since=since,
+        last_seq=standing.last,
+        title=standing.title,
+    )
+
+
+def _start(standing: Standing, cursor: int | None) -> int:
+    """The device's own cursor, else its stored mark, else the beginning of the stay."""
+    if cursor is None:
+        return standing.first if standing.delivered is None else standing.delivered
+    return max(cursor, standing.first) if standing.since_joined else cursor
