@@ -1,4 +1,6 @@
-"""The page at `/`: an empty desk whose devices are clients of the same API and socket as any other.
+"""The page at `/`, and `/metrics`.
+
+The page is an empty desk whose devices are clients of the same API and socket as any other.
 
 Nothing of a user is in it; the browser logs in over REST. Its policy allows our own files only.
 """
@@ -7,9 +9,22 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
+from messaging import metrics
 from presence.models import User
 
 DEMO_USERS = ("alice", "bob")  # `serve` makes them, with the password `lockstep`, in development
+
+
+LOOPBACK = ("127.0.0.1", "::1")
+
+
+def metrics_page(request: HttpRequest) -> HttpResponse:
+    """Answer Prometheus: from this machine, or to staff."""
+    user = getattr(request, "user", None)
+    if request.META.get("REMOTE_ADDR") not in LOOPBACK and not (user and user.is_staff):
+        return HttpResponse("Metrics are for this machine and for staff.\n", status=403)
+    body, content_type = metrics.exposition()
+    return HttpResponse(body, content_type=content_type)
 
 
 async def page(request: HttpRequest) -> HttpResponse:

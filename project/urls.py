@@ -1,12 +1,13 @@
-"""The site's URLs."""
+"""The site's URLs: the page, the REST API, the admin, the metrics. `/ws/` is in `asgi`."""
 
 from django.contrib import admin
 from django.urls import include, path
 
-from messaging import views
+from messaging.views import metrics_page, page
 
 urlpatterns = [
-    path("", views.page, name="page"),
+    path("", page, name="page"),
+    path("metrics", metrics_page, name="metrics"),
     path("admin/", admin.site.urls),
     path("api/", include("messaging.api.urls")),
 ]

@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 from channels.layers import get_channel_layer
 
+from messaging import metrics
 from messaging.protocol.batch import Batch, Fence
 from messaging.protocol.frames import DeviceMark
 
@@ -62,7 +63,6 @@ class Bus:
         self._on_joined, self._on_return = on_joined, on_return
         self._heard = 0.0
         self._tasks: list[asyncio.Task[None]] = []
-        self.dropped = 0
 
     async def start(self) -> None:
         """Open the channel and start listening, publishing and the pulse."""
@@ -114,7 +114,7 @@ class Bus:
         try:
             self._queue.put_nowait((conversation_group(conversation), event))
         except asyncio.QueueFull:
-            self.dropped += 1
+            metrics.bus_dropped.inc()
 
     async def _publish(self) -> None:
         while True:
@@ -123,7 +123,7 @@ class Bus:
                 async with asyncio.timeout(CALL_S):
                     await self._layer.group_send(group, event)
             except Exception as error:
-                self.dropped += 1
+                metrics.bus_dropped.inc()
                 logger.debug("the bus did not take an event: %s", error)
 
     async def _follow(self) -> None:

@@ -13,6 +13,7 @@ from typing import Any, LiteralString
 import msgspec
 import psycopg
 
+from messaging import metrics
 from messaging.protocol.actions import Standing
 from messaging.protocol.batch import Batch, Fence
 from messaging.protocol.frames import DeviceMark, MarkSummary
@@ -184,8 +185,9 @@ class FeedReader:
                 self._connection = await database.connect(
                     "lockstep feed", statement_timeout=STATEMENT_TIMEOUT_MS, enable_seqscan="off"
                 )
-            cursor = await self._connection.execute(statement, parameters)
-            return await cursor.fetchall()
+            with metrics.timed("feed"):
+                cursor = await self._connection.execute(statement, parameters)
+                return await cursor.fetchall()
 
     async def close(self) -> None:
         """Close the connection."""

@@ -16,7 +16,7 @@ from typing import Any
 
 import psycopg
 
-from messaging import signals
+from messaging import metrics, signals
 from messaging.hub.bus import Bus
 from messaging.hub.feed import FeedReader
 from messaging.hub.topic import Link, Topic
@@ -91,17 +91,22 @@ class Hub:
     async def attach(self, link: Link, identity: Identity) -> None:
         """Open a session: standings are read after it is listed here, so nothing falls in between.
 
-        Raises psycopg.Error when the database is away.
+        Raises psycopg.Error when the database is away; the session is not opened then.
         """
         person = self.people.setdefault(identity.user, Person())
         person.links.add(link)
-        if self._epoch is None:
-            self._epoch = await self.feed.epoch()
-        versions = await self.feed.inbox_versions([identity.user])
-        standings = await self.feed.standings(device=identity.device, user=identity.user)
+        try:
+            if self._epoch is None:
+                self._epoch = await self.feed.epoch()
+            versions = await self.feed.inbox_versions([identity.user])
+            standings = await self.feed.standings(device=identity.device, user=identity.user)
+        except BaseException:
+            self._forget(link, identity.user)
+            raise
         person.version = max(person.version, versions.get(identity.user, 0))
         session = link.session
         session.open(identity, standings, epoch=self._epoch)
+        metrics.sessions.inc()
         for standing in standings:
             if standing.conversation in session.feeds:
                 self._subscribe(link, standing.conversation, standing.last_seq)
@@ -110,15 +115,21 @@ class Hub:
         self._spawn(self._greet_with_marks(link))
 
     def detach(self, link: Link) -> None:
-        """Forget a session."""
+        """Forget a session, if it was opened."""
         identity = link.session.identity
+        if identity is None:
+            return
+        metrics.sessions.dec()
         for conversation in list(link.session.feeds):
             self._unsubscribe(link, conversation)
-        person = self.people.get(identity.user) if identity else None
-        if identity is not None and person is not None:
+        self._forget(link, identity.user)
+
+    def _forget(self, link: Link, user: str) -> None:
+        person = self.people.get(user)
+        if person is not None:
             person.links.discard(link)
             if not person.links:
-                del self.people[identity.user]
+                del self.people[user]
 
     def _subscribe(self, link: Link, conversation: str, last_seq: int) -> None:
         topic = self.topics.get(conversation)
@@ -159,10 +170,12 @@ class Hub:
         for due in topic.take(batch, ring_bytes=self.ring_bytes):
             self._deliver(topic, due)
         if topic.hole:
+            metrics.holes.inc()
             asyncio.get_running_loop().call_later(HOLE_S, self._repair, topic)
 
     def _deliver(self, topic: Topic, batch: Batch) -> None:
         alive = self.roster.alive
+        metrics.deliveries.inc(batch.count * len(topic.links))
         for link in list(topic.links):
             session = link.session
             if not alive:

@@ -14,6 +14,7 @@ from typing import Any
 
 import psycopg
 
+from messaging import metrics
 from messaging.hub.hub import Hub
 from presence import database
 
@@ -33,7 +34,6 @@ class Reconciler:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._tasks: list[asyncio.Task[None]] = []
-        self.last_pass_s = 0.0
 
     def start(self) -> None:
         """Begin passes, listening and ticking in the running event loop."""
@@ -56,8 +56,9 @@ class Reconciler:
                 last_full = began
             except psycopg.Error as error:
                 logger.debug("the reconciler waits for the database: %s", error)
-            self.last_pass_s = monotonic() - began
-            await self._rest(self.last_pass_s)
+            took = monotonic() - began
+            metrics.pass_seconds.set(took)
+            await self._rest(took)
 
     async def _rest(self, took: float) -> None:
         pause = DEAF_PASS_S if self._hub.bus.deaf else PASS_S

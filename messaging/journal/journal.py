@@ -16,7 +16,7 @@ from time import monotonic
 import psycopg
 from psycopg import errors as pg
 
-from messaging import signals
+from messaging import metrics, signals
 from messaging.journal.batching import answer, batches_of, cut, sentence
 from messaging.journal.writer import Entry, Outcome, Settle, Writer
 from messaging.protocol.actions import Stored, Write
@@ -221,6 +221,7 @@ class Journal:
     def _finish(self, entries: Sequence[Entry], outcomes: Sequence[Outcome]) -> None:
         """Announce what was committed, then answer everyone; locked writes go to the slow lane."""
         batches = batches_of(entries, outcomes)
+        metrics.batches.inc()
         if batches:
             signals.announce_messages(batches)
         for entry, outcome in zip(entries, outcomes, strict=True):
@@ -232,6 +233,7 @@ class Journal:
         self._note_idle()
 
     def _settle(self, entry: Entry, answer: Stored | Refused) -> None:
+        metrics.queued.set(self._rows - 1)
         self._rows -= 1
         self._bytes -= entry.size
         entry.settle(answer)

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import psycopg
 
-from messaging import signals
+from messaging import metrics, signals
 from messaging.journal.writer import STATEMENT_TIMEOUT_MS
 from messaging.protocol.frames import DeviceMark, Mark
 from presence import database
@@ -125,11 +125,13 @@ class Receipts:
                     statement_timeout=STATEMENT_TIMEOUT_MS,
                     enable_seqscan="off",
                 )
-            cursor = await self._connection.execute(STORE, (_encode(rows).decode(),))
-            row = await cursor.fetchone()
+            with metrics.timed("marks"):
+                cursor = await self._connection.execute(STORE, (_encode(rows).decode(),))
+                row = await cursor.fetchone()
         except psycopg.Error as error:
             logger.warning("%d marks wait for the database: %s", len(marks), error)
             return False
+        metrics.marks.inc(len(rows))
         if row is not None and row[0] is not None:
             self._announce(row[0])
         return True

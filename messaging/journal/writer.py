@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 import psycopg
 
+from messaging import metrics
 from messaging.protocol.actions import Stored, Write
 from messaging.protocol.errors import Refused
 from messaging.protocol.frames import Delete, Edit, Message, Send
@@ -92,7 +93,8 @@ class Writer:
         """
         connection = await self._connected()
         try:
-            return await self._append(connection, entries, skip_locked=skip_locked)
+            with metrics.timed("append"):
+                return await self._append(connection, entries, skip_locked=skip_locked)
         except BaseException:
             await self._recover(connection)
             raise
