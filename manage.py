@@ -2,6 +2,7 @@
 """Django's command line. Starts PostgreSQL and Valkey first when a command needs them."""
 
 import os
+import signal
 import sys
 
 
@@ -17,6 +18,7 @@ def main() -> None:
         )
     from project import services
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what we started is stopped
     try:
         with services.for_command(sys.argv[1:]):
             execute_from_command_line(sys.argv)

@@ -6,20 +6,21 @@ The consumer itself checks Origin and token, so there is no session middleware h
 import os
 
 from channels.routing import ProtocolTypeRouter, URLRouter
+from django.conf import settings
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
-django_application = get_asgi_application()  # loads the apps: what follows may import models
+http = get_asgi_application()  # loads the apps: what follows may import models
 
-from django.urls import path  # noqa: E402
+from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
+from django.urls import path
 
-from messaging.consumers import DeviceConsumer  # noqa: E402
-
-websocket_routes = [path("ws/", DeviceConsumer.as_asgi())]
+from messaging.consumers import DeviceConsumer
 
 application = ProtocolTypeRouter(
     {
-        "http": django_application,
-        "websocket": URLRouter(websocket_routes),
+        # Behind a proxy, that one serves the files; a developer has none.
+        "http": ASGIStaticFilesHandler(http) if settings.DEBUG else http,
+        "websocket": URLRouter([path("ws/", DeviceConsumer.as_asgi())]),
     }
 )

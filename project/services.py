@@ -96,9 +96,11 @@ def for_command(arguments: list[str]) -> Iterator[None]:
         yield
         return
     with use(Path(os.environ.get("LOCKSTEP_DATA") or DIRECTORY)) as services:
-        os.environ["DATABASE_URL"] = given["DATABASE_URL"] or services.database_url
+        if not given["DATABASE_URL"]:
+            os.environ["DATABASE_URL"] = services.database_url
+            os.environ.setdefault("LOCKSTEP_PSQL", services.psql)
+            os.environ.setdefault("DEBUG", "1")  # nobody's users are in our own database
         os.environ["REDIS_URL"] = given["REDIS_URL"] or services.redis_url
-        os.environ.setdefault("LOCKSTEP_PSQL", services.psql)
         yield
 
 

@@ -1,8 +1,9 @@
 """Django's settings.
 
 Everything that differs between machines comes from the environment: DATABASE_URL, REDIS_URL,
-SECRET_KEY, DEBUG, ALLOWED_HOSTS, LOCKSTEP_DATA. Without the first two, `manage.py` has
-`project.services` start both servers and sets them. Settings never start anything themselves.
+SECRET_KEY, DEBUG, ALLOWED_HOSTS, CSRF_TRUSTED_ORIGINS, LOG_LEVEL, LOCKSTEP_DATA. Without the
+first two, `manage.py` has `project.services` start both servers and sets them, and DEBUG is on.
+Settings never start anything themselves.
 """
 
 import os
@@ -14,7 +15,7 @@ from project.keys import secret_key
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(os.environ.get("LOCKSTEP_DATA") or BASE_DIR / ".lockstep")
 
-DEBUG = os.environ.get("DEBUG", "1").lower() in {"1", "true", "yes", "on"}
+DEBUG = os.environ.get("DEBUG", "").lower() in {"1", "true", "yes", "on"}
 SECRET_KEY = os.environ.get("SECRET_KEY") or secret_key(DATA_DIR / "secret_key")
 ALLOWED_HOSTS = os.environ.get("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]").split(",")
 CSRF_TRUSTED_ORIGINS = [o for o in os.environ.get("CSRF_TRUSTED_ORIGINS", "").split(",") if o]
@@ -106,5 +107,11 @@ LOGGING = {
         "line": {"format": "%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"},
     },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "loggers": {
+        "django": {"handlers": []},  # it has one of its own in development: every line came twice
+        # What these say about starting and stopping, `serve` says better.
+        "uvicorn": {"level": "WARNING"},
+        "daphne": {"level": "WARNING"},
+    },
     "root": {"handlers": ["console"], "level": os.environ.get("LOG_LEVEL", "INFO")},
 }

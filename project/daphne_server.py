@@ -1,0 +1,52 @@
+"""Daphne as we run it: no signals of its own, drained before it stops."""
+
+import asyncio
+import importlib
+import socket
+from collections.abc import Awaitable, Callable
+
+from daphne.server import Server, reactor  # first of all: it installs the reactor for asyncio
+
+from project.limits import GRACE_S, MAX_FRAME_BYTES, PING_S, PING_TIMEOUT_S
+
+Ender = Callable[[asyncio.AbstractEventLoop, Callable[[], None]], None]
+
+
+def run(
+    listener: socket.socket,
+    *,
+    drain: Callable[[], Awaitable[None]],
+    ready: Callable[[], None],
+    on_end: Ender,
+) -> None:
+    """Serve on `listener` until `on_end` calls back; then drain and stop."""
+    loop: asyncio.AbstractEventLoop = reactor._asyncioEventloop
+    ending: list[asyncio.Task[None]] = []
+
+    async def end() -> None:
+        for listening in server.listeners:
+            listening.addCallback(lambda port: port.stopListening())
+        try:
+            await drain()
+        finally:
+            reactor.stop()
+
+    def start() -> None:
+        on_end(loop, lambda: ending.append(loop.create_task(end())))
+        reactor.callWhenRunning(ready)
+
+    server = Server(
+        application=importlib.import_module("project.asgi").application,
+        endpoints=[f"fd:fileno={listener.fileno()}"],
+        signal_handlers=False,
+        ready_callable=start,
+        ping_interval=int(PING_S),
+        ping_timeout=int(PING_TIMEOUT_S),
+        websocket_timeout=-1,  # no limit: by default Daphne ends every socket after a day
+        websocket_max_message_size=MAX_FRAME_BYTES,
+        websocket_max_frame_size=MAX_FRAME_BYTES,
+        application_close_timeout=GRACE_S,
+        verbosity=0,
+        server_name="",
+    )
+    server.run()

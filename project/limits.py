@@ -1,0 +1,9 @@
+"""The numbers that both ASGI servers are told."""
+
+DRAIN_S = 8.0  # commit, ack and goodbye; then sockets are cut
+GRACE_S = 4  # seconds that requests get to finish after the drain
+STOP_S = DRAIN_S + GRACE_S + 3  # after that the parent sends SIGKILL
+PING_S = 20.0  # between pings to a silent client
+PING_TIMEOUT_S = 30.0  # a client that answers no ping for so long is gone
+MAX_FRAME_BYTES = 2**20  # the protocol's own limits are far below
+BACKLOG = 2048  # connections that wait while a process is busy, for example in a reconnect storm

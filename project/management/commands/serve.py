@@ -1,0 +1,77 @@
+"""`manage.py serve`: migrate, then serve with several processes on one port."""
+
+import os
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand
+from django.db import connection, connections
+
+from project import demo, ports, supervisor
+from project.worker import SERVERS
+
+# Any constant will do: it keeps two `serve`s from migrating one database at the same time.
+MIGRATION_LOCK = 7_203_118
+
+
+class Command(BaseCommand):
+    """Serve Lockstep until Ctrl-C or SIGTERM."""
+
+    help = "Runs migrations, then serves with several processes on one port."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the options."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        parser.add_argument("--host", default="127.0.0.1")
+        parser.add_argument(
+            "--port", type=int, help=f"default: the first free one from {ports.FIRST} on"
+        )
+        parser.add_argument(
+            "--processes", type=int, default=cores, help="default: one per core (%(default)s)"
+        )
+        parser.add_argument("--server", choices=SERVERS, default=SERVERS[0])
+        parser.add_argument("--no-migrate", action="store_true")
+
+    def handle(self, **options: Any) -> None:
+        """Reserve the port first: nobody should wait for migrations to hear that it is taken."""
+        with ports.reserve(options["host"], options["port"]) as holder:
+            port = holder.getsockname()[1]
+            if not options["no_migrate"]:
+                migrate(verbosity=options["verbosity"])
+            if settings.DEBUG:
+                demo.make_users()
+            for each in connections.all(initialized_only=True):
+                each.close()
+                each.close_pool()  # type: ignore[attr-defined]
+            supervisor.supervise(
+                server=options["server"],
+                host=options["host"],
+                port=port,
+                processes=max(1, options["processes"]),
+                ready=lambda: self._say_ready(port, options),
+            )
+
+    def _say_ready(self, port: int, options: dict[str, Any]) -> None:
+        host = f"[{options['host']}]" if ":" in options["host"] else options["host"]
+        lines = [
+            f"Lockstep serves at http://{host}:{port} "
+            f"({options['processes']} x {options['server']}; Ctrl-C ends it)",
+        ]
+        if settings.DEBUG:
+            lines.append(f"  log in as {' or '.join(demo.NAMES)}, password {demo.PASSWORD}")
+        lines.append("  " + os.environ.get("LOCKSTEP_PSQL", 'psql "$DATABASE_URL"'))
+        self.stdout.write("\n".join(lines))
+        self.stdout.flush()
+
+
+def migrate(*, verbosity: int) -> None:
+    """Run the migrations, one `serve` at a time."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", [MIGRATION_LOCK])
+        try:
+            call_command("migrate", interactive=False, verbosity=max(verbosity - 1, 0))
+        finally:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [MIGRATION_LOCK])

@@ -1,0 +1,134 @@
+"""The parent of the server processes: starts them, restarts the dead, ends them in time.
+
+It serves nothing itself. A process that dies while it starts for the first time is an error of
+the installation, so everything ends then; one that dies later is started anew, after a pause
+that grows while it keeps dying.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from asyncio.subprocess import Process
+from collections.abc import Callable
+
+from project.errors import ServiceError
+from project.limits import STOP_S
+
+logger = logging.getLogger(__name__)
+
+START_S = 60  # for one process to become ready
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 10.0
+HEALTHY_S = 10.0  # a process that lived so long is started anew without a long pause
+
+
+def supervise(
+    *, server: str, host: str, port: int, processes: int, ready: Callable[[], None]
+) -> None:
+    """Run `processes` servers until SIGTERM or SIGINT; call `ready` once when all of them serve.
+
+    Raises ServiceError when a process does not become ready at first.
+    """
+    command = ["--server", server, "--host", host, "--port", str(port)]
+    slots = [Slot(command, number) for number in range(1, processes + 1)]
+    asyncio.run(_supervise(slots, ready))
+
+
+async def _supervise(slots: "list[Slot]", ready: Callable[[], None]) -> None:
+    work = asyncio.create_task(_start_and_keep(slots, ready))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, work.cancel)
+    try:
+        await work
+    except asyncio.CancelledError:
+        pass
+    finally:
+        await asyncio.gather(*(slot.stop() for slot in slots))
+
+
+async def _start_and_keep(slots: "list[Slot]", ready: Callable[[], None]) -> None:
+    await asyncio.gather(*(slot.start() for slot in slots))
+    ready()
+    await asyncio.gather(*(slot.keep() for slot in slots))
+
+
+class Slot:
+    """One place among the processes, and the process that fills it now."""
+
+    def __init__(self, command: list[str], number: int) -> None:
+        self._command = command
+        self._number = number
+        self._process: Process | None = None
+        # The process reads this pipe; its end tells it that we are gone, however we went.
+        self._life, self._ours = os.pipe()
+
+    async def start(self) -> None:
+        """Start a process and return when it serves; raises ServiceError when it does not."""
+        ready, theirs = os.pipe()
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "project.worker", *self._command),
+                *("--ready-fd", str(theirs), "--parent-fd", str(self._life)),
+                pass_fds=(theirs, self._life),
+                env={**os.environ, "PGAPPNAME": f"lockstep serve {self._number}"},
+                process_group=0,  # Ctrl-C reaches only us: we end the processes in order
+            )
+        finally:
+            os.close(theirs)
+        try:
+            said = await _first_byte(ready)
+        finally:
+            os.close(ready)
+        if not said:
+            raise ServiceError(
+                f"Server process {self._number} did not become ready: its lines above say why."
+            )
+
+    async def keep(self) -> None:
+        """Start the process anew whenever it has died."""
+        pause = FIRST_PAUSE_S
+        while self._process is not None:
+            began = time.monotonic()
+            code = await self._process.wait()
+            if time.monotonic() - began > HEALTHY_S:
+                pause = FIRST_PAUSE_S
+            logger.error(
+                "server process %s died (exit code %s); a new one starts in %.1f s",
+                self._number,
+                code,
+                pause,
+            )
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE_S)
+            with contextlib.suppress(ServiceError):  # it has died again: the next turn says so
+                await self.start()
+
+    async def stop(self) -> None:
+        """End the process: SIGTERM, and SIGKILL when it takes longer than STOP_S."""
+        process = self._process
+        if process is not None and process.returncode is None:
+            process.terminate()
+            _, late = await asyncio.wait({asyncio.create_task(process.wait())}, timeout=STOP_S)
+            if late:
+                logger.error("server process %s did not end in %s s", self._number, STOP_S)
+                process.kill()
+            await process.wait()
+
+
+async def _first_byte(descriptor: int) -> bytes:
+    """Return the first byte of the pipe; nothing when it ended or START_S is over."""
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    loop.add_reader(descriptor, readable.set)
+    try:
+        async with asyncio.timeout(START_S):
+            await readable.wait()
+        return os.read(descriptor, 1)
+    except TimeoutError:
+        return b""
+    finally:
+        loop.remove_reader(descriptor)
