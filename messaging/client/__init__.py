@@ -1,0 +1,25 @@
+"""Lockstep's Python client: asyncio, without Django.
+
+    async with await Client.log_in("http://127.0.0.1:8000", username="ann", password="…") as client:
+        await client.send(conversation, "hello")
+        async for happening in client:
+            …
+
+`client` pumps the rules of `messaging.protocol` between a WebSocket and a `store`; `rest` holds the
+few calls that are not of the socket. `python -m messaging.client` is a chat for the command line.
+"""
+
+from messaging.client.client import Client, ClosedError, Handle, RequestRefused
+from messaging.client.rest import ApiError, Rest
+from messaging.client.store import Store, StoreError
+
+__all__ = [
+    "ApiError",
+    "Client",
+    "ClosedError",
+    "Handle",
+    "RequestRefused",
+    "Rest",
+    "Store",
+    "StoreError",
+]

@@ -1,0 +1,373 @@
+"""One device on the network: pumps the protocol's rules between a WebSocket, the clock and a store.
+
+Laws: what the application asks is stored before it is sent; what the server sends is stored before it
+is acknowledged and before the application sees it. Nothing here decides: see `messaging.protocol.client`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic
+from typing import Any, Literal, TypeVar
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.typing import Subprotocol
+
+from messaging.client.ledger import Ledger
+from messaging.client.rest import Rest, socket_url
+from messaging.client.store import Store
+from messaging.protocol import LOST, MSGPACK, CloseCode, Codec, FrameError, LockstepError, Phase
+from messaging.protocol import Client as Core
+from messaging.protocol.frames import Error, Frame, Message
+from messaging.protocol.happenings import (
+    AnyHappening,
+    Applied,
+    Confirmed,
+    Declined,
+    MarksMoved,
+    Restarted,
+)
+
+logger = logging.getLogger(__name__)
+
+MAX_MESSAGE_BYTES = 16_777_216  # of one WebSocket message: far above what a server sends
+CHUNK_BYTES = 262_144  # frames that leave together stay below, unless a single one is larger
+SEND_S = 30.0  # a socket that takes nothing for so long is dead
+QUEUE = 10_000  # happenings kept for a slow application; then changes are read from the store
+REFUSED_HANDSHAKES = {401: CloseCode.UNAUTHORIZED, 403: CloseCode.ORIGIN}
+
+T = TypeVar("T")
+
+
+class RequestRefused(LockstepError):
+    """The server refused a request for good. `error.current` is the message as it is, on a conflict."""
+
+    def __init__(self, error: Error) -> None:
+        self.error, self.code = error, error.code
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.error.message}"
+
+
+class ClosedError(LockstepError):
+    """The client ended before the answer. In a store with a file the request waits for the next start."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+    def __str__(self) -> str:
+        why = f" ({self.reason})" if self.reason else ""
+        return f"The client was closed before the server answered{why}; the request stays in the outbox."
+
+
+class Handle:
+    """A request under way. Await it for the `Confirmed`; raises `RequestRefused` or `ClosedError`."""
+
+    def __init__(self, client_id: str) -> None:
+        self.client_id = client_id
+        self._future: asyncio.Future[Confirmed] = asyncio.get_running_loop().create_future()
+        # Nobody has to await it: then its exception is nobody's either.
+        self._future.add_done_callback(lambda future: future.cancelled() or future.exception())
+
+    def __await__(self) -> Generator[Any, None, Confirmed]:
+        return asyncio.shield(self._future).__await__()
+
+    def settle(self, outcome: Confirmed | LockstepError) -> None:
+        """Wake who awaits."""
+        if self._future.done():
+            return
+        if isinstance(outcome, Confirmed):
+            self._future.set_result(outcome)
+        else:
+            self._future.set_exception(outcome)
+
+
+class Client:
+    """A device of a user. Use it as `async with`; iterate it for what happens, from one place."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str,
+        outbox: str | Path | Store | None = None,
+        codec: Codec = MSGPACK,
+    ) -> None:
+        """Make a client of the server at `url`. `outbox` is a file, or None to keep everything in memory."""
+        self.url, self.token, self.codec = url, token, codec
+        self.store = outbox if isinstance(outbox, Store) else Store(outbox)
+        self.rest = Rest.of_device(url, token)
+        self.core = Core(saved=self.store.load())
+        self._ledger = Ledger(self.core)
+        self._handles: dict[str, Handle] = {}
+        self._queue: deque[AnyHappening] = deque()
+        self._behind = True  # the store holds changes that were not queued
+        self._seen: dict[str, int] = {}
+        self._wake, self._news = asyncio.Event(), asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="lockstep-store")
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+
+    @classmethod
+    async def log_in(
+        cls,
+        url: str,
+        *,
+        username: str,
+        password: str,
+        name: str = "Python",
+        outbox: str | Path | None = None,
+        codec: Codec = MSGPACK,
+    ) -> Client:
+        """Log in and register; the same outbox file is the same device. Raises `ApiError`, `StoreError`."""
+        store = Store(outbox)
+        try:
+            rest = await Rest(url=url).log_in(username, password)
+            token = await rest.register(installation=store.installation(), name=name)
+        except BaseException:
+            store.close()
+            raise
+        return cls(url, token=token, outbox=store, codec=codec)
+
+    # What the application asks
+
+    def send(
+        self,
+        conversation: str,
+        body: str,
+        *,
+        kind: Literal["text", "data"] = "text",
+        reply_to: str | None = None,
+        client_id: str | None = None,
+    ) -> Handle:
+        """Append a message. Raises `Refused` if it can't be stored, ValueError if the key is in the outbox."""
+        entry = self.core.send(
+            conversation, body, kind=kind, reply_to=reply_to, client_id=client_id
+        )
+        return self._asked(entry.client_id)
+
+    def edit(self, conversation: str, message: str, *, base_version: int, body: str) -> Handle:
+        """Replace a message's body if it is still at `base_version`."""
+        entry = self.core.edit(conversation, message, base_version=base_version, body=body)
+        return self._asked(entry.client_id)
+
+    def delete(self, conversation: str, message: str, *, base_version: int) -> Handle:
+        """Turn a message into a tombstone if it is still at `base_version`."""
+        entry = self.core.delete(conversation, message, base_version=base_version)
+        return self._asked(entry.client_id)
+
+    def _asked(self, client_id: str) -> Handle:
+        self._ledger.asked(client_id)
+        handle = self._handles[client_id] = Handle(client_id)
+        self._wake.set()
+        return handle
+
+    def read(self, conversation: str, upto: int | None = None) -> None:
+        """The user has seen everything up to the change `upto` (None: all that arrived)."""
+        self.core.read(conversation, upto)
+        self._ledger.touched(conversation)
+        self._wake.set()
+
+    async def messages(self, conversation: str, *, limit: int = 200) -> list[Message]:
+        """This device's copy of the newest messages, in screen order, tombstones included."""
+        return await self._stored(lambda: self.store.messages(conversation, limit=limit))
+
+    async def __aiter__(self) -> AsyncIterator[AnyHappening]:
+        """What happens. An `Applied` counts as taken when the next one is asked for, also across restarts."""
+        while not self._closing or self._queue:
+            self._news.clear()
+            if self._queue:
+                happening = self._unseen(self._queue.popleft())
+                if happening is not None:
+                    yield happening
+                    self._taken(happening)
+            elif self._behind:
+                self._behind = False
+                self._queue.extend(await self._stored(self.store.untaken))
+            else:
+                await self._news.wait()
+
+    def _taken(self, happening: AnyHappening) -> None:
+        """The application is done with it; unless the conversation was reset meanwhile, that is remembered."""
+        if not isinstance(happening, Applied):
+            return
+        if self._seen.get(happening.conversation) == happening.upto:
+            self._ledger.taken(happening.conversation, happening.upto)
+            self._wake.set()
+
+    def _unseen(self, happening: AnyHappening) -> AnyHappening | None:
+        """Leave out what the application has seen: the store and the queue may both have brought it."""
+        if not isinstance(happening, Applied):
+            return happening
+        seen = self._seen.get(happening.conversation, -1)
+        if happening.upto <= seen:
+            return None
+        self._seen[happening.conversation] = happening.upto
+        messages = [message for message in happening.messages if message.seq > seen]
+        return Applied(conversation=happening.conversation, messages=messages, upto=happening.upto)
+
+    # Life
+
+    async def __aenter__(self) -> Client:
+        self.core.connect(_now())
+        self._task = asyncio.create_task(self._run(), name="lockstep-client")
+        self._task.add_done_callback(self._ended)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection and the store. What is unsettled stays in the outbox."""
+        self._closing = True
+        self.core.disconnect()
+        self._wake.set()
+        self._news.set()
+        if self._task is not None:
+            with suppress(Exception):  # it was raised, or logged, by _ended
+                await self._task
+        await self._flush(None)
+        self._thread.shutdown()
+        self.store.close()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """The pump ended: nobody may wait for it any more."""
+        failure = None if task.cancelled() else task.exception()
+        if failure is not None:
+            logger.error("The client stopped on an error of its own.", exc_info=failure)
+        for handle in self._handles.values():
+            handle.settle(ClosedError(self.core.reason))
+        self._closing = True
+        self._news.set()
+
+    async def _run(self) -> None:
+        """Connect, serve, wait, and again, until closed or told not to come back."""
+        while self.core.phase not in (Phase.CLOSED, Phase.STOPPED):
+            if self.core.phase is Phase.CONNECTING:
+                await self._connection()
+            self._wake.clear()
+            await self._flush(None)
+            if self.core.phase is Phase.WAITING:
+                await self._pause()
+
+    async def _connection(self) -> None:
+        code = LOST
+        try:
+            async with connect(
+                socket_url(self.url),
+                subprotocols=[Subprotocol(self.codec.subprotocol)],
+                additional_headers={"Authorization": f"Bearer {self.token}"},
+                compression=None,  # costs more time than it saves on small frames
+                ping_interval=None,  # the protocol has its own
+                close_timeout=1,
+                max_size=MAX_MESSAGE_BYTES,
+            ) as socket:
+                code = await self._serve(socket)
+        except InvalidStatus as refused:
+            code = REFUSED_HANDSHAKES.get(refused.response.status_code, LOST)
+        except (OSError, TimeoutError, WebSocketException, FrameError) as error:
+            logger.info("The connection failed: %s", error, extra={"action": "connection_failed"})
+        self._learn(self.core.closed(code, _now()))
+
+    async def _serve(self, socket: ClientConnection) -> int:
+        """Pump one connection. Returns its close code."""
+        self.core.opened(_now())
+        reader = asyncio.create_task(self._read(socket))
+        reader.add_done_callback(lambda _: self._wake.set())
+        try:
+            while not reader.done() and self.core.phase in (Phase.GREETING, Phase.OPEN):
+                self._wake.clear()
+                await self._flush(socket)
+                await self._pause()
+        finally:
+            reader.cancel()
+            with suppress(asyncio.CancelledError, ConnectionClosed):
+                await reader
+        return socket.close_code or LOST
+
+    async def _read(self, socket: ClientConnection) -> None:
+        async for data in socket:
+            frames = self.codec.decode_server(data)
+            self._learn(self.core.received(frames, _now(), size=len(data)))
+            self._wake.set()
+
+    async def _pause(self) -> None:
+        """Sleep until something wakes us or the core's deadline is there."""
+        deadline = self.core.deadline
+        timeout = None if deadline is None else max(0.0, deadline - _now()) / 1000
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), timeout)
+
+    async def _flush(self, socket: ClientConnection | None) -> None:
+        """Store what changed, tell it, then send what is due: in this order, of one moment."""
+        frames = self.core.due(_now())
+        self._learn(self.core.happened())
+        changes, happened = self._ledger.take()
+        if changes:
+            await self._stored(lambda: self.store.write(changes))
+        self._tell(happened)
+        if socket is None or not frames:
+            return
+        with suppress(ConnectionClosed):  # the reader has the close code
+            async with asyncio.timeout(SEND_S):
+                for message in self._chunks(frames):
+                    await socket.send(message)
+
+    def _chunks(self, frames: list[Frame]) -> list[str | bytes]:
+        messages: list[str | bytes] = []
+        parts: list[bytes] = []
+        size = 0
+        for part in map(self.codec.part, frames):
+            if parts and size + len(part) > CHUNK_BYTES:
+                messages.append(self.codec.join(parts))
+                parts, size = [], 0
+            parts.append(part)
+            size += len(part)
+        return [*messages, self.codec.join(parts)]
+
+    def _learn(self, happened: list[AnyHappening]) -> None:
+        self._ledger.learn(happened)
+        for happening in happened:
+            if isinstance(happening, Restarted):
+                self._seen.pop(happening.conversation, None)
+
+    def _tell(self, happened: list[AnyHappening]) -> None:
+        for happening in happened:
+            if isinstance(happening, Restarted):
+                self._unqueue(happening.conversation)
+            if isinstance(happening, (Confirmed, Declined)):
+                self._settle(happening)
+            if len(self._queue) < QUEUE or not isinstance(happening, (Applied, MarksMoved)):
+                self._queue.append(happening)
+            else:
+                self._behind = True
+        if happened:
+            self._news.set()
+
+    def _settle(self, answer: Confirmed | Declined) -> None:
+        handle = self._handles.pop(answer.client_id, None)
+        if handle is not None:
+            handle.settle(answer if isinstance(answer, Confirmed) else RequestRefused(answer.error))
+
+    def _unqueue(self, conversation: str) -> None:
+        """What was told of a conversation before its reset is not true any more."""
+        kept = [
+            happening
+            for happening in self._queue
+            if not (isinstance(happening, Applied) and happening.conversation == conversation)
+        ]
+        self._queue = deque(kept)
+
+    async def _stored(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+def _now() -> float:
+    return monotonic() * 1000

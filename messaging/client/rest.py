@@ -1,0 +1,92 @@
+"""The calls that a client makes over HTTP: log in, register the device, and whatever else the API offers.
+
+Plain `urllib` in a thread: a client needs a handful of them in its life.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit, urlunsplit
+from urllib.request import Request, urlopen
+
+from messaging.protocol import LockstepError
+
+TIMEOUT_S = 20.0  # of one call; log-in hashes a password, which takes a good part of a second
+
+
+class ApiError(LockstepError):
+    """An HTTP call that failed. `status` is 0 if no answer came, `retry_after` is in ms."""
+
+    def __init__(
+        self, *, status: int, code: str, message: str, retry_after: int | None = None
+    ) -> None:
+        self.status, self.code, self.message = status, code, message
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
+
+def socket_url(url: str) -> str:
+    """The WebSocket address that belongs to a server's address."""
+    parts = urlsplit(url)
+    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
+    return urlunsplit((scheme, parts.netloc, "/ws/", "", ""))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rest:
+    """A server's REST API, as seen with one authorization."""
+
+    url: str
+    authorization: str = ""
+
+    @classmethod
+    def of_device(cls, url: str, token: str) -> Rest:
+        """The API for a registered device."""
+        return cls(url=url, authorization=f"Bearer {token}")
+
+    async def log_in(self, username: str, password: str) -> Rest:
+        """Check a password. Returns the API for registering a device, good for five minutes."""
+        answer = await self.call("POST", "/login", {"username": username, "password": password})
+        return Rest(url=self.url, authorization=f"Login {answer['login']}")
+
+    async def register(self, *, installation: str, name: str, platform: str = "python") -> str:
+        """Register this device, or the same one anew. Returns its token, which the server shows once."""
+        about = {"installation": installation, "name": name, "platform": platform}
+        answer = await self.call("POST", "/devices", about)
+        return str(answer["token"])
+
+    async def call(self, method: str, path: str, body: object = None) -> Any:
+        """One call below /api, JSON both ways. Raises `ApiError`."""
+        return await asyncio.to_thread(self._call, method, path, body)
+
+    def _call(self, method: str, path: str, body: object) -> Any:
+        headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        if self.authorization:
+            headers["Authorization"] = self.authorization
+        data = None if body is None else json.dumps(body).encode()
+        address = f"{self.url.rstrip('/')}/api{path}"
+        try:
+            request = Request(address, data=data, headers=headers, method=method)  # noqa: S310  the caller's own server
+            with urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
+                return json.loads(answer.read() or b"null")
+        except HTTPError as error:
+            raise _api_error(error) from None
+        except (URLError, OSError, ValueError) as error:
+            reason = f"{address} can't be reached ({error}); is the server running?"
+            raise ApiError(status=0, code="unreachable", message=reason) from error
+
+
+def _api_error(error: HTTPError) -> ApiError:
+    try:
+        told = json.loads(error.read())
+        code, message = str(told["code"]), str(told["message"])
+        retry_after = told.get("retry_after")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        code, message, retry_after = f"http_{error.code}", str(error.reason), None
+    return ApiError(status=error.code, code=code, message=message, retry_after=retry_after)
