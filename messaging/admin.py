@@ -150,7 +150,7 @@ class MessageAdmin(KeepsWhatIsDeleted):
         kwargs["choices"] = [c for c in Message.Kind.choices if c[0] != Message.Kind.SYSTEM]
         return super().formfield_for_choice_field(db_field, request, **kwargs)
 
-    def save_model(self, request: HttpRequest, obj: Message, form: Any, change: bool) -> None:
+    def save_model(self, request: HttpRequest, obj: Message, form: Any, change: bool) -> None:  # noqa: FBT001 - Django's signature
         """Write only what was edited, so that a deletion in between is not undone."""
         obj.save(update_fields=[*form.changed_data] if change else None)
 

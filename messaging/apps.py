@@ -11,8 +11,8 @@ class MessagingConfig(AppConfig):
 
     def ready(self) -> None:
         """Register system checks and listen to presence."""
-        from messaging import checks, conversations
-        from presence.signals import device_registered
+        from messaging import checks, conversations  # noqa: PLC0415 - models are loaded now
+        from presence.signals import device_registered  # noqa: PLC0415 - see above
 
         checks.register()
         device_registered.connect(conversations.welcome_device, dispatch_uid="messaging.self")

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core import checks
-from django.core.checks import CheckMessage, Error, Warning
+from django.core.checks import CheckMessage
 from django.db import connections, models
 
 # 15: the oldest version the service tests run on.
@@ -30,7 +30,7 @@ def check_user_key(**_: Any) -> list[CheckMessage]:
     if isinstance(model._meta.pk, models.UUIDField):
         return []
     return [
-        Error(
+        checks.Error(
             f"The key of {model._meta.label} is not a UUID.",
             hint='Give it "id = UUIDField(primary_key=True, db_default=NewId())", '
             "or use presence.User.",
@@ -45,7 +45,7 @@ def check_database(*, databases: Sequence[str] | None = None, **_: Any) -> list[
     for alias in databases or ():
         if connections[alias].vendor != "postgresql":
             found.append(
-                Error(
+                checks.Error(
                     f"Database {alias!r} is {connections[alias].vendor}, not PostgreSQL.",
                     hint="Set DATABASE_URL to a PostgreSQL server, or unset it for the built-in one.",
                     id="messaging.E002",
@@ -63,7 +63,7 @@ def judge_server(alias: str, settings: dict[str, str]) -> list[CheckMessage]:
     found: list[CheckMessage] = []
     if int(settings["server_version_num"]) // 10_000 < OLDEST_POSTGRESQL:
         found.append(
-            Error(
+            checks.Error(
                 f"Database {alias!r} is PostgreSQL {settings['server_version']}.",
                 hint=f"Upgrade it to PostgreSQL {OLDEST_POSTGRESQL} or newer.",
                 id="messaging.E003",
@@ -72,7 +72,7 @@ def judge_server(alias: str, settings: dict[str, str]) -> list[CheckMessage]:
     for name, needed in DURABLE.items():
         if settings[name] != needed:
             found.append(
-                Warning(
+                checks.Warning(
                     f"Database {alias!r} has {name} = {settings[name]}: "
                     "a crash of its machine can lose acknowledged messages.",
                     hint=f"ALTER SYSTEM SET {name} = {needed}; SELECT pg_reload_conf();",

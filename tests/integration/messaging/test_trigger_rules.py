@@ -195,10 +195,10 @@ class TestUpdatedMessage:
 class TestMembership:
     def test_the_stay_bears_the_numbers_of_its_system_messages(self, world: Any) -> None:
         stay = Membership.objects.create(
-            conversation=world.room, user=world.bob, joined_seq=70, left_seq=None
+            conversation=world.room, user=world.bob, joined_seq=70, left_seq=71
         )
         stay.refresh_from_db()
-        assert stay.joined_seq == 3
+        assert (stay.joined_seq, stay.left_seq) == (3, None)
         Message.objects.create(conversation=world.room, body="x")
         stay.left_seq = 99
         stay.save()
@@ -291,10 +291,28 @@ class TestReceipt:
 
     def test_times_are_those_of_the_last_move(self, world: Any) -> None:
         before = world.receipt
+        Receipt.objects.update(changed=LONG_AGO, delivered_at=LONG_AGO)
+        assert Receipt.objects.get().changed == before.changed
         Receipt.objects.update(read=1, delivered_at=LONG_AGO, read_at=LONG_AGO, changed=LONG_AGO)
         after = Receipt.objects.get()
         assert after.delivered_at == before.delivered_at
         assert after.read_at == after.changed > before.changed
+
+    def test_marks_of_many_devices_in_one_conversation_are_one_hint(
+        self, world: Any, psql: Psql, heard: Heard
+    ) -> None:
+        psql.execute(
+            "INSERT INTO presence_device (user_id, installation, token_hash)"
+            " SELECT %s, i::text, int4send(i) FROM generate_series(1, 101) AS i",
+            [world.ann.pk],
+        )
+        heard()
+        psql.execute(
+            "INSERT INTO messaging_receipt (device_id, conversation_id, read)"
+            " SELECT id, %s, 1 FROM presence_device WHERE id <> %s",
+            [world.room.pk, world.device.pk],
+        )
+        assert heard() == world.groups("room")
 
     @pytest.mark.parametrize("column", ["delivered", "read"])
     def test_a_mark_beyond_the_last_number_is_refused(
