@@ -1,0 +1,74 @@
+"""Who may see and change what. Every read passes through a stay of the asking user.
+
+A present member reads the conversation; a former one what stood when they left: a message that was
+changed later is not theirs to see, since only its newest state exists. In a conversation with
+`since_joined` history nothing older than the stay is shown.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.db.models import F, Q
+
+from messaging.api.auth import DeviceRequest
+from messaging.api.refusals import Declined, Problem
+from messaging.models import Conversation, Membership
+from messaging.protocol.errors import Refusal, Refused
+
+LOCK_TIMEOUT_MS = 1_000  # as long as the journal's slow lane waits for a locked conversation
+
+
+def stay_in(conversation: UUID, request: DeviceRequest) -> Membership:
+    """Return the user's newest stay, present or past, with its conversation. Raises Refused."""
+    stays = Membership.objects.select_related("conversation").filter(
+        conversation=conversation, user=request.auth.user_id
+    )
+    stay = stays.order_by(F("left_seq").desc(nulls_first=True)).first()
+    if stay is None:
+        raise Refused(Refusal.NO_SUCH_CONVERSATION)
+    return stay
+
+
+def present_in(conversation: UUID, request: DeviceRequest) -> Membership:
+    """Return the stay of a present member. Raises Refused."""
+    stay = stay_in(conversation, request)
+    if stay.left_seq is not None:
+        raise Refused(Refusal.NO_SUCH_CONVERSATION)
+    return stay
+
+
+def group_of(conversation: UUID, request: DeviceRequest) -> Membership:
+    """Return the stay of a present member of a group. Raises Refused or Declined."""
+    stay = present_in(conversation, request)
+    if stay.conversation.kind != Conversation.Kind.GROUP:
+        raise Declined(Problem.NOT_ALLOWED, "only groups have a title and change their members")
+    return stay
+
+
+def administered(conversation: UUID, request: DeviceRequest) -> Membership:
+    """Return the stay of an admin of a group. Raises Refused or Declined."""
+    stay = group_of(conversation, request)
+    if stay.role != Membership.Role.ADMIN:
+        raise Declined(Problem.NOT_ALLOWED, "it takes an admin of the group")
+    return stay
+
+
+def readable(stay: Membership) -> Q:
+    """The condition on messages of the stay's conversation that its user may read."""
+    seen = Q(conversation=stay.conversation_id)
+    if stay.left_seq is not None:
+        seen &= Q(seq__lte=stay.left_seq)
+    if stay.conversation.history == Conversation.History.SINCE_JOINED:
+        seen &= Q(position__gte=stay.joined_seq)
+    return seen
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """A transaction that gives up (`busy`) rather than wait long for a locked conversation."""
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [str(LOCK_TIMEOUT_MS)])
+        yield

@@ -1,0 +1,76 @@
+"""A user's devices: registered with a login, listed and revoked by each other."""
+
+from uuid import UUID
+
+from ninja import Router, Schema
+from pydantic import Field
+
+from messaging.api.auth import DeviceRequest, Login, LoginRequest
+from messaging.api.refusals import REFUSED, Declined, Problem, RefusalOut
+from messaging.api.values import PAGE, Given, Key, Text, known_milliseconds, milliseconds
+from presence import roster, tokens
+from presence.models import Device
+
+router = Router(tags=["devices"])
+
+
+class DeviceIn(Given):
+    installation: Key = Field(description="Made by the client once and kept: a repeat is safe.")
+    name: Text = Field("", max_length=64)
+    platform: Text = Field("", max_length=32)
+
+
+class RegisteredOut(Schema):
+    device: str
+    token: str = Field(description="Shown once. A repeat replaces it.")
+    user: str
+
+
+class DeviceOut(Schema):
+    device: str
+    name: str
+    platform: str
+    registered: int
+    last_seen: int | None
+    revoked: int | None
+    this: bool = Field(description="Whether it is the device that asks.")
+
+
+class DevicesOut(Schema):
+    devices: list[DeviceOut]
+
+
+@router.post("/devices", auth=Login(), response={200: RegisteredOut, REFUSED: RefusalOut})
+def register_device(request: LoginRequest, given: DeviceIn) -> RegisteredOut:
+    """Register a device with a login. A repeat gives the same device and a fresh token."""
+    device, token = tokens.register(user=request.auth, **given.model_dump())
+    return RegisteredOut(device=str(device.pk), token=token, user=str(device.user_id))
+
+
+@router.get("/devices", response={200: DevicesOut, REFUSED: RefusalOut})
+def list_devices(request: DeviceRequest) -> DevicesOut:
+    """The newest 200 devices of the user, revoked ones too."""
+    devices = Device.objects.filter(user=request.auth.user_id).order_by("-registered", "-pk")[:PAGE]
+    return DevicesOut(devices=[_shown(device, request) for device in devices])
+
+
+@router.delete("/devices/{device}", response={200: DeviceOut, REFUSED: RefusalOut})
+async def revoke_device(request: DeviceRequest, device: UUID) -> DeviceOut:
+    """Revoke a device for ever. When this answers, nothing more reaches it."""
+    mine = Device.objects.filter(user=request.auth.user_id, pk=device)
+    if not await mine.aexists():
+        raise Declined(Problem.NO_SUCH_DEVICE)
+    await roster.revoke(str(device))
+    return _shown(await mine.aget(), request)
+
+
+def _shown(device: Device, request: DeviceRequest) -> DeviceOut:
+    return DeviceOut(
+        device=str(device.pk),
+        name=device.name,
+        platform=device.platform,
+        registered=milliseconds(device.registered),
+        last_seen=known_milliseconds(device.last_seen),
+        revoked=known_milliseconds(device.revoked),
+        this=device.pk == request.auth.pk,
+    )

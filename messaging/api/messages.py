@@ -1,0 +1,192 @@
+"""Messages: sent, changed and removed through the journal, paged back by position.
+
+A write over REST is the write of the socket: same journal, same `client_id`, same refusals.
+Changes since a cursor are the socket's affair (`sync`).
+"""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from ninja import Router, Schema, Status
+from pydantic import Field
+
+from messaging import engine
+from messaging.api.access import readable, stay_in
+from messaging.api.auth import DeviceRequest
+from messaging.api.refusals import REFUSED, RefusalOut
+from messaging.api.values import PAGE, Given, Key, Limit, known_milliseconds, milliseconds
+from messaging.models import Message
+from messaging.protocol.content import check_body
+from messaging.protocol.errors import Refusal, Refused
+from messaging.protocol.frames import MAX_BODY_BYTES, Delete, Edit, Send
+from messaging.protocol.server import Write
+
+router = Router(tags=["messages"])
+
+Version = Annotated[int, Field(ge=1, le=2**31 - 1, description="The version that you saw.")]
+Body = Annotated[str, Field(description=f"At most {MAX_BODY_BYTES} bytes of UTF-8.")]
+
+
+class MessageIn(Given):
+    client_id: Key = Field(description="Made once per message: a repeat with it changes nothing.")
+    body: Body
+    kind: Literal["text", "data"] = Field("text", description="The body of `data` is a JSON text.")
+    reply_to: UUID | None = None
+
+
+class MessageChange(Given):
+    client_id: Key
+    body: Body
+    base_version: Version
+
+
+class StoredOut(Schema):
+    """A committed write, as `ok` tells it on the socket."""
+
+    client_id: str
+    message: str
+    seq: int
+    position: int
+    version: int
+    created: int
+
+
+class MessageOut(Schema):
+    """A message in its newest state, as `events` tell it on the socket; absent values are left out."""
+
+    id: str
+    seq: int
+    position: int
+    kind: str
+    body: str
+    version: int
+    created: int
+    device: str | None = None
+    user: str | None = None
+    client_id: str | None = None
+    reply_to: str | None = None
+    edited: int | None = None
+    deleted: int | None = None
+
+
+class PageOut(Schema):
+    messages: list[MessageOut] = Field(description="Newest first.")
+    before: int | None = Field(None, description="Ask with it for older ones; absent at the end.")
+
+
+@router.get(
+    "/conversations/{conversation}/messages",
+    response={200: PageOut, REFUSED: RefusalOut},
+    exclude_none=True,
+)
+def list_messages(
+    request: DeviceRequest,
+    conversation: UUID,
+    before: Annotated[int, Field(ge=1, le=2**62)] | None = None,
+    limit: Limit = PAGE,
+) -> PageOut:
+    """The messages created before a position, newest first; without `before` the newest of all."""
+    found = Message.objects.filter(readable(stay_in(conversation, request)))
+    if before is not None:
+        found = found.filter(position__lt=before)
+    rows = list(found.select_related("device").order_by("-position")[: limit + 1])
+    return PageOut(
+        messages=[_shown(message) for message in rows[:limit]],
+        before=rows[limit - 1].position if len(rows) > limit else None,
+    )
+
+
+@router.post(
+    "/conversations/{conversation}/messages", response={(200, 201): StoredOut, REFUSED: RefusalOut}
+)
+async def send_message(
+    request: DeviceRequest, conversation: UUID, given: MessageIn
+) -> Status[StoredOut]:
+    """Send a message. It is committed when this answers; a repeat gets the first result (200)."""
+    check_body(given.body, given.kind)
+    frame = Send(
+        conversation=str(conversation),
+        client_id=given.client_id,
+        body=given.body,
+        kind=given.kind,
+        reply_to=str(given.reply_to) if given.reply_to else None,
+    )
+    return await _write(frame, request)
+
+
+@router.get(
+    "/messages/{message}", response={200: MessageOut, REFUSED: RefusalOut}, exclude_none=True
+)
+def show_message(request: DeviceRequest, message: UUID) -> MessageOut:
+    """A message in its newest state."""
+    return _shown(message_for(request, message))
+
+
+@router.patch("/messages/{message}", response={200: StoredOut, REFUSED: RefusalOut})
+async def edit_message(
+    request: DeviceRequest, message: UUID, given: MessageChange
+) -> Status[StoredOut]:
+    """Replace the body of your message if it is still at `base_version`; else `conflict`."""
+    check_body(given.body)
+    return await _write(Edit(message=str(message), **given.model_dump()), request)
+
+
+@router.delete("/messages/{message}", response={200: StoredOut, REFUSED: RefusalOut})
+async def delete_message(
+    request: DeviceRequest,
+    message: UUID,
+    base_version: Version,
+    client_id: Key,
+) -> Status[StoredOut]:
+    """Turn a message into a tombstone if it is still at `base_version`; else `conflict`."""
+    frame = Delete(message=str(message), base_version=base_version, client_id=client_id)
+    return await _write(frame, request)
+
+
+def message_for(request: DeviceRequest, message: UUID) -> Message:
+    """Return a message that the user may read. Raises Refused."""
+    where = Message.objects.filter(pk=message).values_list("conversation_id", flat=True).first()
+    if where is None:
+        raise Refused(Refusal.NO_SUCH_MESSAGE)
+    try:
+        stay = stay_in(where, request)
+    except Refused:
+        raise Refused(Refusal.NO_SUCH_MESSAGE) from None
+    visible = Message.objects.filter(readable(stay), pk=message)
+    found = visible.select_related("device", "conversation").first()
+    if found is None:
+        raise Refused(Refusal.NO_SUCH_MESSAGE)
+    return found
+
+
+async def _write(frame: Write, request: DeviceRequest) -> Status[StoredOut]:
+    journal = (await engine.running()).journal
+    stored = await journal.submit(str(request.auth.pk), frame)
+    shown = StoredOut(
+        client_id=frame.client_id,
+        message=stored.message,
+        seq=stored.seq,
+        position=stored.position,
+        version=stored.version,
+        created=stored.created,
+    )
+    created = isinstance(frame, Send) and not stored.repeated
+    return Status(201 if created else 200, shown)
+
+
+def _shown(message: Message) -> MessageOut:
+    return MessageOut(
+        id=str(message.pk),
+        seq=message.seq,
+        position=message.position,
+        kind=message.kind,
+        body=message.body,
+        version=message.version,
+        created=milliseconds(message.created),
+        device=str(message.device_id) if message.device_id else None,
+        user=str(message.device.user_id) if message.device else None,
+        client_id=message.client_id,
+        reply_to=str(message.reply_to_id) if message.reply_to_id else None,
+        edited=known_milliseconds(message.edited),
+        deleted=known_milliseconds(message.deleted),
+    )

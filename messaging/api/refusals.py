@@ -1,0 +1,132 @@
+"""What the REST API answers when it refuses: a code, a sentence, a status, always JSON.
+
+The codes are those of the wire (`protocol.errors`); `Problem` adds what only HTTP can meet.
+Which exception becomes which refusal is in `handlers`.
+"""
+
+import enum
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from django.http import HttpResponse, JsonResponse
+from ninja import Schema
+from pydantic import Field
+
+from messaging.protocol.errors import LockstepError, Refusal
+from messaging.protocol.frames import Error, Message
+
+STATUS = {
+    Refusal.BAD_FRAME: HTTPStatus.BAD_REQUEST,
+    Refusal.UNKNOWN_TYPE: HTTPStatus.BAD_REQUEST,
+    Refusal.TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    Refusal.INVALID_BODY: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Refusal.NOT_READY: HTTPStatus.CONFLICT,
+    Refusal.ALREADY_OPEN: HTTPStatus.CONFLICT,
+    Refusal.UNAUTHORIZED: HTTPStatus.UNAUTHORIZED,
+    Refusal.REVOKED: HTTPStatus.UNAUTHORIZED,
+    Refusal.NO_SUCH_CONVERSATION: HTTPStatus.NOT_FOUND,
+    Refusal.NO_SUCH_MESSAGE: HTTPStatus.NOT_FOUND,
+    Refusal.FORBIDDEN: HTTPStatus.FORBIDDEN,
+    Refusal.CLIENT_ID_REUSED: HTTPStatus.CONFLICT,
+    Refusal.CONFLICT: HTTPStatus.CONFLICT,
+    Refusal.CURSOR_AHEAD: HTTPStatus.CONFLICT,
+    Refusal.AFTER_REFUSED: HTTPStatus.SERVICE_UNAVAILABLE,
+    Refusal.OVERLOADED: HTTPStatus.TOO_MANY_REQUESTS,
+    Refusal.BUSY: HTTPStatus.SERVICE_UNAVAILABLE,
+    Refusal.DATABASE_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    Refusal.SHUTTING_DOWN: HTTPStatus.SERVICE_UNAVAILABLE,
+    Refusal.STORAGE_REFUSED: HTTPStatus.UNPROCESSABLE_ENTITY,
+}
+
+# The statuses that every route documents.
+REFUSED = frozenset({400, 401, 403, 404, 409, 413, 422, 429, 503})
+
+
+class Problem(enum.Enum):
+    """Refusals that only HTTP knows; `code` is the name in lower case. None had an effect."""
+
+    INVALID_REQUEST = "The request is not valid: {detail}.", HTTPStatus.UNPROCESSABLE_ENTITY
+    WRONG_PASSWORD = "The user name or the password is wrong.", HTTPStatus.UNAUTHORIZED
+    NOT_ALLOWED = "This is not yours to do: {detail}.", HTTPStatus.FORBIDDEN
+    NO_SUCH_ROUTE = "There is nothing at {detail}; see /api/docs.", HTTPStatus.NOT_FOUND
+    NO_SUCH_USER = "There is no user {detail}; look at /api/users?search=.", HTTPStatus.NOT_FOUND
+    NO_SUCH_MEMBER = "This user is not a member of the conversation.", HTTPStatus.NOT_FOUND
+    NO_SUCH_DEVICE = "There is no such device among yours.", HTTPStatus.NOT_FOUND
+    METHOD_NOT_ALLOWED = "This route takes only {detail}.", HTTPStatus.METHOD_NOT_ALLOWED
+    INTERNAL = (
+        "The server met an error of its own; nothing acknowledged is lost.",
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+    )
+
+    @property
+    def code(self) -> str:
+        """The name in the answer."""
+        return self.name.lower()
+
+    @property
+    def status(self) -> HTTPStatus:
+        """The status of the answer."""
+        return self.value[1]
+
+    def text(self, detail: object = "") -> str:
+        """The sentence for people."""
+        return self.value[0].format(detail=detail)
+
+
+class Declined(LockstepError):
+    """A request that is declined for a `Problem`."""
+
+    def __init__(self, problem: Problem, detail: object = "") -> None:
+        self.problem, self.detail = problem, detail
+
+    def __str__(self) -> str:
+        return self.problem.text(self.detail)
+
+
+class RefusalOut(Schema):
+    """Why a request was refused. One with `retry_after` may be repeated then, unchanged."""
+
+    code: str
+    message: str
+    retry_after: int | None = Field(None, description="Milliseconds; also the header Retry-After.")
+    definite: bool = Field(
+        default=True, description="False if it may have had an effect; else left out."
+    )
+    current: dict[str, Any] | None = Field(None, description="The message as it is, on a conflict.")
+
+
+def refuse(
+    refusal: Refusal,
+    text: str = "",
+    *,
+    retry_after: int | None = None,
+    current: Message | None = None,
+) -> HttpResponse:
+    """The answer for a refusal of the wire, with a sentence and a wait (ms) of its own if given."""
+    error = Error(
+        code=refusal.code,
+        message=text or refusal.text(),
+        definite=refusal.definite,
+        retry_after=retry_after or refusal.retry_after,
+        current=current,
+    )
+    return _answer(error, STATUS[refusal])
+
+
+def decline(
+    problem: Problem, detail: object = "", *, status: HTTPStatus | None = None
+) -> HttpResponse:
+    """The answer for a problem of HTTP."""
+    return _answer(Error(code=problem.code, message=problem.text(detail)), status or problem.status)
+
+
+def _answer(error: Error, status: HTTPStatus) -> HttpResponse:
+    shown = msgspec.to_builtins(error)
+    del shown["type"]
+    response = JsonResponse(shown, status=status)
+    if error.retry_after is not None:
+        response["Retry-After"] = -(-error.retry_after // 1000)  # the header knows whole seconds
+    if status == HTTPStatus.UNAUTHORIZED:
+        response["WWW-Authenticate"] = "Bearer"
+    return response

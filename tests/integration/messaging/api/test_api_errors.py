@@ -1,0 +1,134 @@
+"""Whatever goes wrong under /api/ is answered with a code, a sentence and a status, in JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connection
+from django.test import Client
+
+from messaging.api.refusals import STATUS, Problem
+from messaging.protocol.errors import Refusal
+
+if TYPE_CHECKING:
+    from tests.integration.messaging.api.conftest import Person
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_every_refusal_of_the_wire_has_a_status_and_no_problem_takes_its_code() -> None:
+    assert set(STATUS) == set(Refusal)
+    assert not {problem.code for problem in Problem} & {refusal.code for refusal in Refusal}
+
+
+@pytest.mark.parametrize("path", ["/api/", "/api/nowhere", "/api/devices/", "/api/messages"])
+def test_an_unknown_route_is_refused_in_json(path: str) -> None:
+    for method in ("get", "post"):
+        refused = getattr(Client(), method)(path)
+        assert (refused.status_code, refused.json()["code"]) == (404, "no_such_route")
+
+
+@pytest.mark.parametrize("path", ["/devices", "/login", "/messages/x"])
+def test_a_wrong_method_is_told_the_right_ones(ann: Person, path: str) -> None:
+    refused = ann.call("PUT", path)
+    assert (refused.status, refused.code) == (405, "method_not_allowed")
+    assert refused.headers["Allow"] in refused.json["message"]
+
+
+def test_a_body_that_is_no_json_is_refused(ann: Person) -> None:
+    answer = Client().post(
+        "/api/conversations",
+        b"{",
+        content_type="application/json",
+        headers={"Authorization": f"Bearer {ann.token}"},
+    )
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "names"),
+    [
+        ("/conversations", {"kind": "self"}, "body.kind"),
+        ("/conversations", {"title": "x" * 201}, "body.title"),
+        ("/conversations", {"title": "a\x00b"}, "body.title: NUL"),
+        ("/conversations", {"title": "\ud800"}, "body.title"),
+        ("/conversations", {"members": [{"user": "ann"}]}, "body.members.0.user"),
+        ("/conversations", {"members": [{}]}, "body.members.0: give either"),
+        ("/conversations", {"kind": "direct"}, "body: a direct conversation"),
+        ("/conversations", [], "body"),
+        ("/conversations", None, "body"),
+    ],
+)
+def test_an_invalid_request_names_the_field(ann: Person, path: str, body: Any, names: str) -> None:
+    refused = ann.call("POST", path, body)
+    assert (refused.status, refused.code) == (422, "invalid_request")
+    assert names in refused.json["message"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/conversations/1",
+        "/conversations?limit=0",
+        "/conversations?limit=201",
+        "/conversations?after=x",
+        "/users?search=%00",
+        "/users?search=",
+        "/users",
+    ],
+)
+def test_invalid_parameters_are_refused(ann: Person, path: str) -> None:
+    assert ann.call("GET", path).code == "invalid_request"
+
+
+def test_a_request_beyond_a_mebibyte_is_too_large(ann: Person) -> None:
+    refused = ann.call("POST", "/conversations", {"title": "x" * 1_048_576})
+    assert (refused.status, refused.code) == (413, "too_large")
+
+
+def test_a_locked_conversation_is_busy_and_tells_when_to_come_back(ann: Person, group: str) -> None:
+    parameters = connection.get_connection_params()
+    known = {
+        k: v for k, v in parameters.items() if k in ("host", "port", "user", "password", "dbname")
+    }
+    with psycopg.connect(**known) as holder:
+        holder.execute("SELECT FROM messaging_conversation WHERE id = %s FOR UPDATE", [group])
+        refused = ann.call("PATCH", f"/conversations/{group}", {"title": "New"})
+    assert (refused.status, refused.code) == (503, "busy")
+    assert refused.headers["Retry-After"] == "1"
+    assert ann.call("PATCH", f"/conversations/{group}", {"title": "New"}).status == 200
+
+
+def test_an_error_of_the_server_is_logged_and_answered_without_a_trace(
+    ann: Person, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("messaging.api.devices._shown", lambda *_: 1 / 0)
+    answer = Client(
+        raise_request_exception=False, headers={"Authorization": f"Bearer {ann.token}"}
+    ).get("/api/devices")
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_the_documentation_page_needs_no_other_site() -> None:
+    page = Client().get("/api/docs").content.decode()
+    links = re.findall(r"""(?:src|href)=["']([^"']+)""", page)
+    assert links
+    assert not [link for link in links if not link.startswith("/")]
+
+
+def test_the_checked_in_contract_is_the_one_served(tmp_path: Path) -> None:
+    fresh = tmp_path / "openapi.json"
+    call_command("export_openapi_schema", api="messaging.api.api", indent=2, output=str(fresh))
+    stored = Path(settings.BASE_DIR) / "docs" / "openapi.json"
+    mend = "manage.py export_openapi_schema --api messaging.api.api --indent 2 -o docs/openapi.json"
+    assert json.loads(stored.read_text()) == json.loads(fresh.read_text()), f"run {mend}"
+    served = Client().get("/api/openapi.json").json()
+    assert served["paths"].keys() == json.loads(stored.read_text())["paths"].keys()
