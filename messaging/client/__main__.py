@@ -36,7 +36,7 @@ async def _first_conversation(client: Client) -> str:
     found: Any = await client.rest.call("GET", "/conversations?limit=1")
     if not found["conversations"]:
         raise SystemExit("You are in no conversation yet; create one on the page or over REST.")
-    return str(found["conversations"][0]["id"])
+    return str(found["conversations"][0]["conversation"])
 
 
 async def _chat(arguments: argparse.Namespace) -> int:
