@@ -1,6 +1,7 @@
 """A small world in a real database, a foreign writer beside the ORM, and an ear for NOTIFY."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -13,6 +14,7 @@ from messaging.models import Conversation, Membership, Message, Receipt
 from presence.models import Device, User
 from presence.tokens import new_token
 
+WRITERS = 4
 NOTIFY_LIMIT_S = 10  # far above any real delay: reached only when a hint is missing
 
 
@@ -51,6 +53,22 @@ def heard(psql: psycopg.Connection[Any]) -> Iterator[Callable[[], list[str]]]:
         yield collect
 
 
+@pytest.fixture
+def at_once(transactional_db: None) -> Callable[[Callable[[psycopg.Connection[Any]], None]], None]:
+    """Run one function in several threads, each with a session of its own; raises what one raised."""
+
+    def run_all(write: Callable[[psycopg.Connection[Any]], None]) -> None:
+        sessions = [connect() for _ in range(WRITERS)]
+        try:
+            with ThreadPoolExecutor(WRITERS) as pool:
+                list(pool.map(write, sessions))
+        finally:
+            for session in sessions:
+                session.close()
+
+    return run_all
+
+
 @dataclass(frozen=True, kw_only=True)
 class World:
     """Ann is in the room with one device and said "hello"; Bob is outside and has one device.
@@ -74,6 +92,10 @@ class World:
             "bob": f"user.{self.bob.pk}",
         }
         return sorted(known[name] for name in names)
+
+    def numbers(self) -> list[int]:
+        """The numbers of the room's messages, ascending."""
+        return sorted(self.room.messages.values_list("seq", flat=True))
 
 
 def new_device(user: User, *, name: str = "phone") -> Device:

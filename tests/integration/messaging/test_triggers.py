@@ -2,7 +2,7 @@
 
 One cell per {message, membership, title, receipt, device} x {INSERT, UPDATE, DELETE, COPY, cascade,
 TRUNCATE} and way of writing; a cell states the new rows of the room's feed, the hints sent, and
-whose inbox moved, or why the database refuses. The finer rules are in test_trigger_rules.
+whose inbox moved, or why the database refuses. The finer rules are in test_trigger_messages, _records and _writers.
 """
 
 import json
