@@ -19,6 +19,7 @@ REQUIRED = {
     "messaging_message": {"conversation_id"},
     "messaging_receipt": {"conversation_id", "device_id"},
     "presence_connection": {"device_id", "node_id"},
+    "presence_user": {"username"},
     "presence_device": {"user_id", "installation", "token_hash"},
     "messaging_conversation": set(),
     "messaging_epoch": set(),
@@ -37,6 +38,14 @@ def test_plain_sql_needs_to_name_only_what_cannot_be_guessed(
             [table],
         )
         assert {row[0] for row in cursor.fetchall()} == REQUIRED[table]
+
+
+def test_a_user_inserted_by_name_alone_can_do_nothing_yet(transactional_db: None) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO presence_user (username) VALUES ('ann')")
+    ann = User.objects.get()
+    assert (ann.is_active, ann.is_staff, ann.is_superuser) == (True, False, False)
+    assert not ann.has_usable_password()
 
 
 def test_ids_sort_in_the_order_they_were_made(transactional_db: None) -> None:
