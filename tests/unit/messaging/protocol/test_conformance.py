@@ -3,15 +3,25 @@
 import json
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import pytest
 
 import messaging.protocol
 from messaging.protocol.client import Client, Phase
 from messaging.protocol.codec import JSON
-from messaging.protocol.happenings import Applied, Confirmed, Declined, Restarted
+from messaging.protocol.happenings import (
+    AnyHappening,
+    Applied,
+    Confirmed,
+    Declined,
+    Request,
+    Restarted,
+)
 from messaging.protocol.saved import Saved
 from messaging.protocol.timeline import Timeline
+
+Json: TypeAlias = dict[str, Any]
 
 DIRECTORY = Path(messaging.protocol.__file__).parent / "conformance"
 CASES = [
@@ -27,13 +37,13 @@ WELCOME = {
     "window": {"messages": 1000, "bytes": 65536},
     "limits": {"body_bytes": 65536, "frame_bytes": 1_048_576, "requests": 256},
 }
-NOTHING = (None, 0, "", [], {}, False)
+NOTHING: tuple[Any, ...] = (None, 0, "", [], {}, False)
 
 
 class Run:
     """One case: a client, its clock and what came of it."""
 
-    def __init__(self, case):
+    def __init__(self, case: Json) -> None:
         saved = case.get("saved", {})
         outbox = [(frame["conversation"], _request(frame)) for frame in saved.get("outbox", [])]
         self.client = Client(
@@ -43,10 +53,13 @@ class Run:
             ),
             random=lambda: case.get("random", 0),
         )
-        self.now = 0
-        self.sent, self.told, self.timelines, self.refs = [], [], {}, {}
+        self.now = 0.0
+        self.sent: list[Json] = []
+        self.told: list[Json] = []
+        self.timelines: dict[str, Timeline] = {}
+        self.refs: dict[tuple[str, str | None], Any] = {}
 
-    def play(self, steps):
+    def play(self, steps: list[Json]) -> None:
         for number, step in enumerate(steps):
             (name, value), *_ = step.items()
             note = f"step {number}: {json.dumps(step)[:300]}"
@@ -54,23 +67,23 @@ class Run:
             self._collect()
         assert self.sent == [], "frames that no expect named"
 
-    def step_open(self, value, step, note):
+    def step_open(self, value: Any, step: Json, note: str) -> None:
         self.client.connect(self.now)
         self.client.opened(self.now)
         self._collect()
         self.sent.clear()
         self.step_receive([{"type": "welcome", **value}], step, note)
 
-    def step_do(self, value, step, note):
+    def step_do(self, value: Any, step: Json, note: str) -> None:
         (verb, arguments), *_ = value.items()
         getattr(self, f"do_{verb}")(**arguments)
 
-    def step_receive(self, value, step, note):
+    def step_receive(self, value: Any, step: Json, note: str) -> None:
         raw = json.dumps([self._complete(frame) for frame in value])
         frames = JSON.decode_server(raw)
         self._tell(self.client.received(frames, self.now, size=step.get("bytes", 0)))
 
-    def step_at(self, value, step, note):
+    def step_at(self, value: Any, step: Json, note: str) -> None:
         while (deadline := self.client.deadline) is not None and deadline <= value:
             self.now = max(self.now, deadline)
             self._collect()
@@ -78,15 +91,15 @@ class Run:
                 break
         self.now = value
 
-    def step_expect(self, value, step, note):
+    def step_expect(self, value: Any, step: Json, note: str) -> None:
         sent, self.sent = self.sent, []
         assert [_plain(frame) for frame in sent] == [_plain(frame) for frame in value], note
 
-    def step_events(self, value, step, note):
+    def step_events(self, value: Any, step: Json, note: str) -> None:
         told, self.told = self.told, []
         assert told == value, note
 
-    def step_state(self, value, step, note):
+    def step_state(self, value: Any, step: Json, note: str) -> None:
         client = self.client
         found = {
             "phase": client.phase.value,
@@ -107,28 +120,28 @@ class Run:
                     actual = getattr(message, field)
                     assert (bool(actual) if wanted is True else actual) == wanted, (field, note)
 
-    def do_connect(self):
+    def do_connect(self) -> None:
         self.client.connect(self.now)
 
-    def do_opened(self):
+    def do_opened(self) -> None:
         self.client.opened(self.now)
 
-    def do_closed(self, code):
+    def do_closed(self, code: int) -> None:
         self._tell(self.client.closed(code, self.now))
 
-    def do_send(self, conversation, body, **more):
+    def do_send(self, conversation: str, body: str, **more: Any) -> None:
         self.client.send(conversation, body, **more)
 
-    def do_edit(self, conversation, message, **more):
+    def do_edit(self, conversation: str, message: str, **more: Any) -> None:
         self.client.edit(conversation, message, **more)
 
-    def do_delete(self, conversation, message, **more):
+    def do_delete(self, conversation: str, message: str, **more: Any) -> None:
         self.client.delete(conversation, message, **more)
 
-    def do_read(self, conversation, upto):
+    def do_read(self, conversation: str, upto: int) -> None:
         self.client.read(conversation, upto)
 
-    def _complete(self, frame):
+    def _complete(self, frame: Json) -> Json:
         if frame["type"] == "welcome":
             return {**WELCOME, **frame}
         if frame.get("ref") == "$sync":
@@ -137,7 +150,7 @@ class Run:
             return {**frame, "ref": self.refs["ping", None]}
         return frame
 
-    def _collect(self):
+    def _collect(self) -> None:
         for frame in self.client.due(self.now):
             plain = json.loads(JSON.encode([frame]))
             self.refs[plain["type"], None] = plain.get("ref")
@@ -145,7 +158,7 @@ class Run:
             self.sent.append(plain)
         self._tell(self.client.happened())
 
-    def _tell(self, happened):
+    def _tell(self, happened: list[AnyHappening]) -> None:
         for it in happened:
             match it:
                 case Applied():
@@ -159,17 +172,17 @@ class Run:
                 case Declined():
                     self.told.append({"refused": it.client_id, "code": it.error.code})
 
-    def _timeline(self, conversation):
+    def _timeline(self, conversation: str) -> Timeline:
         return self.timelines.setdefault(conversation, Timeline())
 
 
-def _request(frame):
+def _request(frame: Json) -> Request:
     client = Client()
     arguments = {key: value for key, value in frame.items() if key not in ("type", "conversation")}
     return client.send(frame["conversation"], **arguments).request
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     """A frame as the cases compare it: without ref, and without what equals absence."""
     if isinstance(value, list):
         return [_plain(one) for one in value]
@@ -184,27 +197,27 @@ def _plain(value):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_client_passes_the_case(case):
+def test_client_passes_the_case(case: Json) -> None:
     """What every client promises."""
     Run(case).play(case["steps"])
 
 
-def test_every_case_has_a_name_of_its_own_and_says_why_it_matters():
+def test_every_case_has_a_name_of_its_own_and_says_why_it_matters() -> None:
     """A failing case is found by its name."""
-    cases = [param.values[0] for param in CASES]
+    cases: list[Any] = [param.values[0] for param in CASES]
     names = sorted(case["name"] for case in cases)
     assert all(one != other for one, other in pairwise(names))
     assert all(case["about"] for case in cases)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_runner_convicts_a_client_that_does_not_send_what_is_expected(case):
+def test_runner_convicts_a_client_that_does_not_send_what_is_expected(case: Json) -> None:
     """A judge that can't convict proves nothing."""
     with pytest.raises(AssertionError, match="never sent"):
         Run(case).play([*case["steps"], {"expect": [{"type": "never sent"}]}])
 
 
-def test_runner_convicts_a_client_that_sends_a_frame_that_no_case_expects():
+def test_runner_convicts_a_client_that_sends_a_frame_that_no_case_expects() -> None:
     """Silence is a promise, too."""
     send = {"send": {"conversation": "c1", "body": "hi", "client_id": "k1"}}
     with pytest.raises(AssertionError, match="no expect named"):
