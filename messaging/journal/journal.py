@@ -222,6 +222,7 @@ class Journal:
         """Announce what was committed, then answer everyone; locked writes go to the slow lane."""
         batches = batches_of(entries, outcomes)
         metrics.batches.inc()
+        metrics.queued.set(self._rows)
         if batches:
             signals.announce_messages(batches)
         for entry, outcome in zip(entries, outcomes, strict=True):
@@ -233,7 +234,6 @@ class Journal:
         self._note_idle()
 
     def _settle(self, entry: Entry, answer: Stored | Refused) -> None:
-        metrics.queued.set(self._rows - 1)
         self._rows -= 1
         self._bytes -= entry.size
         entry.settle(answer)

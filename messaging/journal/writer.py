@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import msgspec
@@ -25,13 +24,14 @@ STATEMENT_TIMEOUT_MS = 10_000
 IDLE_TIMEOUT_MS = 5_000
 
 # One round trip, the simple query protocol; the answer counts only with the tag COMMIT behind it.
-APPEND = "BEGIN; SELECT messaging_append(%s::uuid[], %s::uuid[], %s::json, %s)::text; COMMIT"
+APPEND = (
+    "BEGIN; SELECT messaging_append(%s::uuid[], %s::uuid[], %s::uuid[], %s::json, %s)::text; COMMIT"
+)
 
 Settle = Callable[[Stored | Refused], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A write that waits for its commit, and whom to tell. `size` is in bytes of body."""
 
     device: str
@@ -109,10 +109,17 @@ class Writer:
         operations = [operation(n, entry) for n, entry in enumerate(entries)]
         cursor = psycopg.AsyncClientCursor(connection)
         conversations = {o.conversation for o in operations if o.conversation}
+        devices = {o.device for o in operations}
         messages = {o.message for o in operations if o.message}
         await cursor.execute(
             APPEND,
-            (_array(conversations), _array(messages), _encode(operations).decode(), skip_locked),
+            (
+                _array(conversations),
+                _array(messages),
+                _array(devices),
+                _encode(operations).decode(),
+                skip_locked,
+            ),
         )
         cursor.nextset()
         row = await cursor.fetchone()

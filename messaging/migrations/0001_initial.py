@@ -233,6 +233,7 @@ class Migration(migrations.Migration):
                 (
                     "conversation",
                     models.ForeignKey(
+                        db_constraint=False,
                         db_index=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="messages",
@@ -243,6 +244,7 @@ class Migration(migrations.Migration):
                     "device",
                     models.ForeignKey(
                         blank=True,
+                        db_constraint=False,
                         db_index=False,
                         help_text="Empty for system messages and for messages written straight into the database.",
                         null=True,

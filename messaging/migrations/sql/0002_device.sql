@@ -73,9 +73,8 @@ $$;
 CREATE TRIGGER lockstep_update BEFORE UPDATE ON presence_device FOR EACH ROW
     WHEN (current_setting('lockstep.writer', true) IS DISTINCT FROM 'journal')
     EXECUTE FUNCTION messaging_device_update();
+-- In the place of a foreign key of messages, as for conversations.
 CREATE TRIGGER lockstep_delete BEFORE DELETE ON presence_device FOR EACH ROW
-    WHEN (current_setting('lockstep.writer', true) IS DISTINCT FROM 'journal'
-          AND current_setting('lockstep.purge', true) IS DISTINCT FROM 'on')
     EXECUTE FUNCTION messaging_device_delete();
 CREATE TRIGGER lockstep_delete BEFORE DELETE ON presence_user FOR EACH ROW
     WHEN (current_setting('lockstep.writer', true) IS DISTINCT FROM 'journal'

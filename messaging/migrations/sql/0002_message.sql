@@ -8,6 +8,12 @@ BEGIN
     ELSIF NEW.kind = 'data' THEN
         PERFORM NEW.body::json;  -- raises what is wrong with it
     END IF;
+    PERFORM 1 FROM presence_device WHERE id = NEW.device_id FOR KEY SHARE;
+    IF NEW.device_id IS NOT NULL AND NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'foreign_key_violation',
+            MESSAGE = format('There is no device %s.', NEW.device_id),
+            HINT = 'Leave device_id empty, or register the device first.';
+    END IF;
     NEW.seq := -nextval('messaging_placeholder');
     NEW.position := NEW.seq;
     NEW.version := 1;

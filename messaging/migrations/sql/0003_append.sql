@@ -7,13 +7,14 @@
 --   conversation (append), message and base_version (amend, remove)
 --   client_id, kind, body, reply_to, fingerprint (hex of 16 bytes)
 -- No two operations of a batch share a (device, client_id) or amend the same message.
--- `conversations` and `messages` list what the operations touch, so that the locks come first: the
+-- `conversations`, `messages` and `devices` list what the operations touch, so that the locks come first: the
 -- next statement then sees what other writers committed while this one waited. One CTE for all of
 -- it would judge by a snapshot older than the lock.
 --
 -- Returns a JSON array of [n, verdict, message, seq, position, version, created ms, conversation,
 -- user, row]; `row` is the whole message as the wire shows it, for changed messages and conflicts.
-CREATE FUNCTION messaging_append(conversations uuid[], messages uuid[], operations json, skip_locked boolean)
+CREATE FUNCTION messaging_append(
+    conversations uuid[], messages uuid[], devices uuid[], operations json, skip_locked boolean)
 RETURNS json LANGUAGE plpgsql AS $$
 DECLARE
     locked uuid[];
@@ -28,6 +29,9 @@ BEGIN
         locked := ARRAY(SELECT c.id FROM messaging_conversation c WHERE c.id = ANY (conversations)
                         ORDER BY c.id FOR NO KEY UPDATE);
     END IF;
+
+    -- They must not be deleted before we commit; revoking them needs no waiting.
+    PERFORM 1 FROM presence_device x WHERE x.id = ANY (devices) ORDER BY x.id FOR KEY SHARE;
 
     WITH op AS MATERIALIZED (
         SELECT o.*, d.user_id, d.revoked IS NOT NULL OR d.id IS NULL AS revoked,
