@@ -22,7 +22,16 @@ class Desk {
     const kept = localStorage.getItem(KEPT);
     for (const record of JSON.parse(kept ?? "[]")) this.#place(record);
     this.#arranged();
-    if (kept === null) for (const username of demoUsers()) await this.addDemo(username);
+    if (kept !== null) return;
+    for (const username of demoUsers()) await this.addDemo(username);
+    if (this.panes.length > 1) await this.#meet(...this.panes);
+  }
+
+  /** Puts two devices into the conversation of their users. */
+  async #meet(one, other) {
+    const conversation = await one.directory.open(other.record.user);
+    await other.directory.load();
+    for (const pane of [one, other]) pane.select(conversation);
   }
 
   /** Registers a device for a demo login. */

@@ -69,10 +69,17 @@ export class Pane {
     this.refresh();
   }
 
-  /** Revokes the device and forgets it. */
+  /** Revokes the device and forgets it. Throws if the server can't be told; then the device stays. */
   async logout() {
     const { device } = this.client.session;
-    if (device && this.client.phase !== "stopped") await this.client.request(`/devices/${device}`, { method: "DELETE" });
+    const isKnown = device && this.client.phase !== "stopped";
+    this.client.disconnect();
+    try {
+      if (isKnown) await this.client.request(`/devices/${device}`, { method: "DELETE" });
+    } catch (error) {
+      if (!this.record.isCut) this.client.connect();
+      throw error;
+    }
     this.client.close();
     this.store.clear();
     this.element.remove();

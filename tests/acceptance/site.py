@@ -1,0 +1,68 @@
+"""A whole site for tests: `manage.py serve` with servers and data of its own, as `make run` has it."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.plugin import PREFIX, remove
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+START_S = 60.0  # initdb, migrations and the first request on a busy machine
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[str]:
+    """The address of a site in development, with its demo users."""
+    directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir="/tmp"))
+    try:
+        with served(directory) as address:
+            yield address
+    finally:
+        remove(directory)
+
+
+@contextlib.contextmanager
+def served(directory: Path) -> Iterator[str]:
+    """Serve until the block ends; what the server said is in `serve.log` of the directory."""
+    port = _free_port()
+    own = {"LOCKSTEP_DATA": str(directory), "DEBUG": "1", "DATABASE_URL": "", "REDIS_URL": ""}
+    command = [sys.executable, "manage.py", "serve", "--processes", "1", "--port", str(port)]
+    log = directory / "serve.log"
+    with log.open("w") as output:
+        server = subprocess.Popen(
+            command, cwd=ROOT, env=os.environ | own, stdout=output, stderr=subprocess.STDOUT
+        )
+    address = f"http://127.0.0.1:{port}/"
+    try:
+        _await_answer(address, server, log)
+        yield address
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _await_answer(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    """Readiness, not an assertion: the site counts as started with its first answer."""
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            with urllib.request.urlopen(address, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise RuntimeError(f"the site did not start: {log.read_text()[-2000:]}")
