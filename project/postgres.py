@@ -58,10 +58,13 @@ def start(home: Home) -> None:
     _make_database(home)
 
 
-def stop(home: Home) -> None:
-    """Stop it cleanly: open transactions are rolled back, then it writes a checkpoint."""
+def stop(home: Home, *, keep: bool = True) -> None:
+    """Stop it: open transactions are rolled back, then it writes a checkpoint.
+
+    Without `keep` it writes nothing, since its data will be deleted.
+    """
     if (number := pid(home)) is not None:
-        daemons.stop(number, signal.SIGINT)
+        daemons.stop(number, signal.SIGINT if keep else signal.SIGQUIT)
 
 
 def psql(home: Home) -> str:

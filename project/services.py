@@ -64,7 +64,7 @@ def stop(directory: Path, *, delete: bool = False) -> None:
     home = prepare(directory)
     with _lock(home, "start.lock", fcntl.LOCK_EX):
         valkey.stop(home)
-        postgres.stop(home)
+        postgres.stop(home, keep=not delete)
     if delete:
         remove(home, directory)
 
@@ -108,6 +108,10 @@ def needs_services(arguments: list[str]) -> bool:
     """Whether the command line `manage.py ARGUMENTS` talks to the database or the bus."""
     if not arguments or {"--help", "-h", "--version"} & set(arguments):
         return False
+    if (
+        arguments[0] == "perf"
+    ):  # measures in an environment of its own; its health is about this one
+        return arguments[1:2] == ["health"] and not any(x.startswith("--url") for x in arguments)
     return arguments[0] not in OFFLINE or "--database" in arguments
 
 

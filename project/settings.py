@@ -32,6 +32,7 @@ INSTALLED_APPS = [
     "ninja",  # so that /api/docs is served from here and works offline
     "presence",
     "messaging",
+    "perf",
     "project",
 ]
 

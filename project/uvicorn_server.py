@@ -10,15 +10,15 @@ import socket
 from collections.abc import Awaitable, Callable, Iterator
 
 import uvicorn
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from project.limits import BACKLOG, GRACE_S, MAX_FRAME_BYTES, PING_S, PING_TIMEOUT_S
+from project.websocket import PlainFrames
 
 PING_CUT_S = 1.0  # for the close frame to leave, after a ping without an answer
 END_CUT_S = 12.0  # uvicorn itself gives the closing handshake 10 s
 
 
-class WebSocketProtocol(WebSocketsSansIOProtocol):
+class WebSocketProtocol(PlainFrames):
     """Cuts a connection that can't be closed because its client does not read."""
 
     def keepalive_timeout(self) -> None:

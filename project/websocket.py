@@ -1,0 +1,111 @@
+"""A short way for the frames that make up all of the traffic: whole, unfragmented text and binary.
+
+uvicorn's `websockets-sansio` protocol runs a generator and several objects per frame; under load
+that was a fifth of the server's CPU. Everything else (handshake, ping, close, fragments, anything
+odd) takes uvicorn's own way, which is given whole frames only, so that it is always between two.
+RFC 6455, section 5.2, is the frame layout.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+from uvicorn.protocols.utils import ClientDisconnected
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.protocol import OPEN
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # no compiled extension for this platform
+    from websockets.utils import apply_mask
+
+TEXT, BINARY, MASKED, FIN = 0x81, 0x82, 0x80, 0x80
+QUEUED = 16  # messages that wait for the consumer before the socket is not read on
+
+
+class PlainFrames(WebSocketsSansIOProtocol):
+    """Parses and writes plain frames itself. Needs compression to be off."""
+
+    _rest = b""
+    _fragmented = False
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes of the socket: frame by frame once the handshake is over."""
+        if not self.handshake_complete or self.conn.state is not OPEN:
+            super().data_received(self._rest + data)
+            self._rest = b""
+            return
+        buffer = self._rest + data if self._rest else data
+        start, size = 0, len(buffer)
+        while start < size and not self.close_sent:
+            end = self._frame_end(buffer, start)
+            if end is None or end > size:
+                break
+            self._take(buffer, start, end)
+            start = end
+        self._rest = b"" if self.close_sent else buffer[start:]
+
+    def _frame_end(self, buffer: bytes, start: int) -> int | None:
+        """Where the frame at `start` ends, None if its head is not all there; oversized ones end here."""
+        if len(buffer) < start + 2:
+            return None
+        length, head = buffer[start + 1] & 0x7F, 2
+        if length == 126:
+            head, layout = 4, "!H"
+        elif length == 127:
+            head, layout = 10, "!Q"
+        if head > 2:
+            if len(buffer) < start + head:
+                return None
+            (length,) = struct.unpack_from(layout, buffer, start + 2)
+            if length > self.config.ws_max_size:
+                return len(buffer)  # uvicorn's own way refuses it
+        return start + head + (4 if buffer[start + 1] & MASKED else 0) + length
+
+    def _take(self, buffer: bytes, start: int, end: int) -> None:
+        first, second = buffer[start], buffer[start + 1]
+        plain = first in (TEXT, BINARY) and second & MASKED and not self._fragmented
+        length = second & 0x7F
+        head = 2 if length < 126 else 4 if length == 126 else 10
+        if not plain or end - start - head - 4 > self.config.ws_max_size:
+            if first & 0x0F < 8:  # a data frame: fragments follow until one says FIN
+                self._fragmented = not first & FIN
+            super().data_received(buffer[start:end])
+            return
+        mask = buffer[start + head : start + head + 4]
+        self._deliver(apply_mask(buffer[start + head + 4 : end], mask), text=first == TEXT)
+
+    def _deliver(self, payload: bytes, *, text: bool) -> None:
+        self.curr_msg_data_type = "text" if text else "bytes"
+        self.frames = [payload]
+        paused, self.read_paused = self.read_paused, True
+        self.send_receive_event_to_app()
+        self.read_paused = paused
+        if not paused and self.queue.qsize() > QUEUED:
+            self.read_paused = True
+            self.transport.pause_reading()
+
+    async def send(self, message: Any) -> None:
+        """Write a message: plain ones at once, in one frame."""
+        if message["type"] == "websocket.send" and self.handshake_complete:
+            await self.writable.wait()
+            if self.disconnected:
+                raise ClientDisconnected
+            if not self.close_sent and self.conn.state is OPEN:
+                self.transport.write(_frame(message))
+                return
+        await super().send(message)
+
+
+def _frame(message: Any) -> bytes:
+    payload = message.get("bytes")
+    first = BINARY
+    if payload is None:
+        payload, first = message["text"].encode(), TEXT
+    length = len(payload)
+    if length < 126:
+        return bytes((first, length)) + payload
+    if length < 65_536:
+        return struct.pack("!BBH", first, 126, length) + payload
+    return struct.pack("!BBQ", first, 127, length) + payload

@@ -1,0 +1,200 @@
+"""`manage.py serve` serves with several processes, keeps them alive, and ends in peace."""
+
+import contextlib
+import ctypes
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from project import daemons
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[3]
+READY = re.compile(r"Lockstep serves at (http://\S+)")
+PATIENCE_S = 60  # for what takes two seconds on an idle machine
+
+Serve = Callable[..., "contextlib.AbstractContextManager[Running]"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """A `serve` that is ready."""
+
+    process: subprocess.Popen[str]
+    url: str
+    greeting: str
+
+    def workers(self) -> list[psutil.Process]:
+        """The processes that serve, oldest first."""
+        children = psutil.Process(self.process.pid).children()
+        return [child for child in children if _serves(child)]
+
+
+def _serves(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):  # it has just ended
+        return "project.worker" in process.cmdline()
+    return False
+
+
+@pytest.fixture(scope="module")
+def serve(database_url: str, redis_url: str) -> Iterator[Serve]:
+    """Starts `serve` on a database of its own; the first start migrates it."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("DROP DATABASE IF EXISTS serve_test WITH (FORCE)")
+        connection.execute("CREATE DATABASE serve_test")
+    own = re.sub(r"/[^/?]+(?=\?|$)", "/serve_test", database_url, count=1)
+    environment = {**os.environ, "DATABASE_URL": own, "REDIS_URL": redis_url, "DEBUG": "1"}
+
+    @contextlib.contextmanager
+    def start(*arguments: str) -> Iterator[Running]:
+        command = [sys.executable, "manage.py", "serve", *arguments]
+        with subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+        ) as process:
+            try:
+                yield _ready(process)
+            finally:
+                process.terminate()
+                process.wait(PATIENCE_S)
+
+    yield start
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("DROP DATABASE serve_test WITH (FORCE)")
+
+
+@pytest.fixture(scope="module", params=["uvicorn", "daphne"])
+def running(serve: Serve, request: pytest.FixtureRequest) -> Iterator[Running]:
+    """Two processes of either server; SIGTERM must end them with success."""
+    with serve("--processes", "2", "--server", request.param) as ready:
+        yield ready
+        ready.process.send_signal(signal.SIGTERM)
+        assert ready.process.wait(PATIENCE_S) == 0
+
+
+def _ready(process: subprocess.Popen[str]) -> Running:
+    assert process.stdout is not None
+    lines = [process.stdout.readline()]
+    found = READY.match(lines[0])
+    assert found, f"serve did not start: {lines[0]!r}, exit code {process.poll()}"
+    lines += [process.stdout.readline() for _ in range(2)]
+    return Running(process=process, url=found[1], greeting="".join(lines))
+
+
+def test_the_greeting_names_the_logins_and_the_database(running: Running) -> None:
+    assert "alice or bob" in running.greeting
+    assert "psql" in running.greeting
+
+
+def test_every_process_answers(running: Running) -> None:
+    for worker in running.workers():
+        others = [each for each in running.workers() if each != worker]
+        for other in others:
+            other.suspend()
+        try:
+            assert answered(running)
+        finally:
+            for other in others:
+                other.resume()
+
+
+def answered(running: Running) -> bool:
+    """Ask again and again: a connection that reaches a suspended process doesn't count."""
+    for _ in daemons.pauses(PATIENCE_S):
+        with (
+            contextlib.suppress(TimeoutError),
+            urllib.request.urlopen(running.url, timeout=1) as it,
+        ):
+            return int(it.status) == 200
+    return False
+
+
+def test_nagles_algorithm_is_off(running: Running) -> None:
+    host, port = running.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert client.recv(100)
+        assert no_delay(running.workers(), client.getsockname()[1])
+
+
+def no_delay(workers: list[psutil.Process], client_port: int) -> bool:
+    """Read TCP_NODELAY of the server's end of the connection, through a copy of its descriptor."""
+    pid, number = next(
+        (worker.pid, end.fd)
+        for worker in workers
+        for end in worker.net_connections("tcp")
+        if end.raddr and end.raddr.port == client_port
+    )
+    pidfd = os.pidfd_open(pid)
+    try:
+        copy = copied_descriptor(pidfd, number)
+    finally:
+        os.close(pidfd)
+    with socket.socket(fileno=copy) as end:
+        return end.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+
+
+def copied_descriptor(pidfd: int, number: int) -> int:
+    """The system call pidfd_getfd (Linux 5.6), for which Python has no function."""
+    copy = int(ctypes.CDLL(None, use_errno=True).syscall(438, pidfd, number, 0))
+    if copy < 0:
+        pytest.skip("this machine lets us copy no descriptor of another process")
+    return copy
+
+
+def test_a_process_that_is_killed_is_replaced(running: Running) -> None:
+    victim, survivor = running.workers()
+    victim.kill()
+    now = running.workers()
+    for _ in daemons.pauses(PATIENCE_S):
+        now = running.workers()
+        if len(now) == 2 and victim not in now:
+            break
+    assert survivor in now
+    assert len(now) == 2
+    assert answered(running)
+
+
+def test_the_processes_end_when_their_parent_is_killed(serve: Serve) -> None:
+    with serve("--processes", "2") as running:
+        workers = running.workers()
+        running.process.kill()
+        _, alive = psutil.wait_procs(workers, PATIENCE_S)
+        assert not alive
+
+
+def test_a_second_serve_takes_the_next_port_and_ctrl_c_ends_it(
+    serve: Serve, running: Running
+) -> None:
+    with serve("--processes", "1") as second:
+        assert second.url != running.url
+        assert answered(second)
+        second.process.send_signal(signal.SIGINT)
+        assert second.process.wait(PATIENCE_S) == 0
+
+
+def test_a_given_port_that_is_taken_is_one_line(database_url: str, redis_url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        result = subprocess.run(
+            [sys.executable, "manage.py", "serve", "--port", str(port)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert result.returncode == 1
+    assert result.stderr == (
+        f"error: Port {port} is in use: end what uses it, or choose another --port.\n"
+    )

@@ -1,0 +1,218 @@
+"""The embedded servers start, are found again, survive their starter, and fail in one line."""
+
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+import redis
+
+from project import daemons, external, postgres, services, valkey
+from project.errors import ServiceError
+
+# The promise is 5 s; an idle machine with two cores takes 2 s. Tests share theirs with much else.
+START_LIMIT_S = 15.0
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """An empty directory for servers; they are stopped and deleted afterwards."""
+    place = Path(tempfile.mkdtemp(prefix="lockstep-test-", dir="/tmp"))
+    yield place
+    services.stop(place, delete=True)
+    shutil.rmtree(place)
+
+
+def pids(place: services.Services) -> tuple[int | None, int | None]:
+    return postgres.pid(place.home), valkey.pid(place.home)
+
+
+def kill(pid: int | None) -> None:
+    """Kill a process that is not our child, and wait until it is gone."""
+    assert pid is not None
+    daemons.stop(pid, signal.SIGKILL)
+
+
+def test_both_servers_start_from_nothing_in_time_and_answer(directory: Path) -> None:
+    began = time.monotonic()
+    with services.use(directory) as place:
+        assert time.monotonic() - began < START_LIMIT_S
+        with psycopg.connect(place.database_url) as connection:
+            version = connection.execute("SHOW server_version_num").fetchone()
+            durable = connection.execute(
+                "SELECT current_setting('fsync'), current_setting('synchronous_commit')"
+            ).fetchone()
+        with redis.Redis.from_url(place.redis_url) as client:
+            assert client.ping()
+    assert version is not None
+    assert int(version[0]) // 10_000 == 18
+    assert durable == ("on", "on")
+    assert pids(place) == (None, None)
+
+
+def test_data_is_there_again_at_the_next_start(directory: Path) -> None:
+    with services.use(directory) as place, psycopg.connect(place.database_url) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 1 AS one")
+    with services.use(directory) as place, psycopg.connect(place.database_url) as connection:
+        assert connection.execute("SELECT one FROM kept").fetchone() == (1,)
+
+
+def test_servers_survive_the_death_of_their_starter_and_are_adopted(directory: Path) -> None:
+    script = (
+        "import sys, pathlib\nfrom project import services\n"
+        "with services.use(pathlib.Path(sys.argv[1])):\n print('up', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(directory)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as starter:
+        assert starter.stdout is not None
+        assert starter.stdout.readline() == "up\n"
+        starter.kill()
+    before = pids(services.locate(directory))
+    assert None not in before
+    with services.use(directory) as place:
+        assert pids(place) == before
+    assert pids(place) == (None, None)
+
+
+def test_a_server_that_another_process_uses_is_not_stopped(directory: Path) -> None:
+    with services.use(directory) as place:
+        before = pids(place)
+        with services.use(directory):
+            pass
+        assert pids(place) == before
+
+
+def test_servers_that_were_killed_start_again(directory: Path) -> None:
+    place = services.start(directory)
+    with psycopg.connect(place.database_url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 1 AS one")
+    for pid in pids(place):
+        kill(pid)
+    again = services.start(directory)
+    with psycopg.connect(again.database_url) as connection:
+        assert connection.execute("SELECT one FROM kept").fetchone() == (1,)
+    with redis.Redis.from_url(again.redis_url) as client:
+        assert client.ping()
+
+
+def test_lock_files_whose_pid_belongs_to_another_program_now_are_stale(directory: Path) -> None:
+    place = services.start(directory)
+    for pid in pids(place):
+        kill(pid)
+    for file in (place.home.directory / "postgres" / "postmaster.pid", _valkey_pid_file(place)):
+        lines = file.read_text().splitlines() if file.exists() else [""]
+        file.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
+    services.start(directory)
+    assert None not in pids(place)
+
+
+def _valkey_pid_file(place: services.Services) -> Path:
+    return place.home.directory / "valkey.pid"
+
+
+def _start(directory: Path) -> None:
+    services.start(directory)
+
+
+def test_two_processes_that_start_at_once_share_the_servers(directory: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    starters = [context.Process(target=_start, args=(directory,)) for _ in range(2)]
+    for starter in starters:
+        starter.start()
+    for starter in starters:
+        starter.join(60)
+    assert [starter.exitcode for starter in starters] == [0, 0]
+    data = services.locate(directory).home.directory / "postgres"
+    masters = [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if str(data) in (process.info["cmdline"] or [])
+    ]
+    assert len(masters) == 1
+
+
+def test_a_directory_with_a_long_or_odd_name_will_do(directory: Path) -> None:
+    place = directory / ("a long name, with a comma " * 5)
+    try:
+        with services.use(place) as found, psycopg.connect(found.database_url) as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+    finally:
+        services.stop(place, delete=True)
+
+
+def test_permissions_of_a_directory_that_is_not_ours_stay(directory: Path) -> None:
+    before = {place: place.stat() for place in (directory, *directory.parents)}
+    services.start(directory)
+    after = {place: place.stat() for place in before}
+    for place, status in before.items():
+        now = after[place]
+        assert (now.st_mode, now.st_uid, now.st_gid) == (
+            status.st_mode,
+            status.st_uid,
+            status.st_gid,
+        )
+
+
+def test_nobody_else_can_enter_the_directory_of_the_sockets(directory: Path) -> None:
+    assert services.locate(directory).home.sockets.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file system that is full")
+def test_a_full_disk_is_one_line(directory: Path) -> None:
+    place = services.locate(directory)
+    disk = place.home.directory
+    mount = ["mount", "-t", "tmpfs", "-o", f"size=8m,uid={place.home.uid},mode=700", "tmpfs"]
+    if subprocess.run([*mount, str(disk)], check=False).returncode != 0:
+        pytest.skip("this machine lets nobody mount a file system")
+    try:
+        with pytest.raises(ServiceError, match=r"disk of .* is full") as caught:
+            services.start(directory)
+        assert "\n" not in str(caught.value)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_wrong_password_is_one_line(directory: Path) -> None:
+    place = services.start(directory)
+    data = place.home.directory / "postgres"
+    (data / "pg_hba.conf").write_text("local all all scram-sha-256\n")
+    pid = postgres.pid(place.home)
+    assert pid is not None
+    with psycopg.connect(place.database_url) as connection:
+        connection.execute("ALTER USER lockstep PASSWORD 'right'")
+        connection.commit()
+        connection.execute("SELECT pg_reload_conf()")
+    right = place.database_url.replace("lockstep@", "lockstep:right@")
+    wrong = place.database_url.replace("lockstep@", "lockstep:wrong@")
+    _wait_until_passwords_count(place.database_url)
+    external.check(database_url=right, redis_url="")
+    with pytest.raises(ServiceError, match=r"DATABASE_URL.*password") as caught:
+        external.check(database_url=wrong, redis_url="")
+    assert "\n" not in str(caught.value)
+    assert "wrong" not in str(caught.value)
+
+
+def _wait_until_passwords_count(url: str) -> None:
+    for _ in daemons.pauses(10):
+        try:
+            psycopg.connect(url).close()
+        except psycopg.OperationalError:
+            return
+    raise AssertionError("PostgreSQL has not read its configuration anew")
