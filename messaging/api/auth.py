@@ -8,13 +8,13 @@ everything else    Authorization: Bearer <token>
 from typing import Any
 
 from django.http import HttpRequest
-from ninja import Router, Schema
+from ninja import Router
 from ninja.security import HttpBearer
 from ninja.security.base import AuthBase
 from pydantic import Field
 
 from messaging.api.refusals import REFUSED, Declined, Problem, RefusalOut
-from messaging.api.values import Given, Text
+from messaging.api.values import Given, Shown, Text
 from messaging.protocol.errors import Refusal, Refused
 from presence.logins import log_in, sign, user_of
 from presence.models import Device, User
@@ -73,7 +73,7 @@ class LoginIn(Given):
     password: Text = Field(max_length=1024)
 
 
-class LoginOut(Schema):
+class LoginOut(Shown):
     login: str = Field(description="For `Authorization: Login …` on POST /api/devices; 5 minutes.")
     user: str
 

@@ -9,14 +9,14 @@ from uuid import UUID
 
 from django.db.models import BigIntegerField, Max, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
-from ninja import Router, Schema, Status
+from ninja import Router, Status
 from pydantic import Field, model_validator
 
 from messaging.api.access import administered, stay_in, writing
 from messaging.api.auth import DeviceRequest
 from messaging.api.refusals import REFUSED, Declined, Problem, RefusalOut
 from messaging.api.users import UserOut, UserRef, resolve, shown
-from messaging.api.values import PAGE, Given, Limit, Text, milliseconds
+from messaging.api.values import PAGE, Given, Limit, Shown, Text, milliseconds
 from messaging.conversations import ensure_direct
 from messaging.models import Conversation, Membership, Receipt
 from presence.models import User
@@ -52,7 +52,7 @@ class ConversationChange(Given):
     history: History | None = None
 
 
-class ConversationOut(Schema):
+class ConversationOut(Shown):
     conversation: str
     kind: str
     title: str
@@ -66,7 +66,7 @@ class ConversationOut(Schema):
     peer: UserOut | None = Field(description="The other one of a direct conversation.")
 
 
-class ConversationsOut(Schema):
+class ConversationsOut(Shown):
     conversations: list[ConversationOut]
     after: str | None = Field(description="Ask with it for the next page; null on the last.")
 

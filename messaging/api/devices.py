@@ -2,12 +2,12 @@
 
 from uuid import UUID
 
-from ninja import Router, Schema
+from ninja import Router
 from pydantic import Field
 
 from messaging.api.auth import DeviceRequest, Login, LoginRequest
 from messaging.api.refusals import REFUSED, Declined, Problem, RefusalOut
-from messaging.api.values import PAGE, Given, Key, Text, known_milliseconds, milliseconds
+from messaging.api.values import PAGE, Given, Key, Shown, Text, known_milliseconds, milliseconds
 from presence import roster, tokens
 from presence.models import Device
 
@@ -20,13 +20,13 @@ class DeviceIn(Given):
     platform: Text = Field("", max_length=32)
 
 
-class RegisteredOut(Schema):
+class RegisteredOut(Shown):
     device: str
     token: str = Field(description="Shown once. A repeat replaces it.")
     user: str
 
 
-class DeviceOut(Schema):
+class DeviceOut(Shown):
     device: str
     name: str
     platform: str
@@ -36,7 +36,7 @@ class DeviceOut(Schema):
     this: bool = Field(description="Whether it is the device that asks.")
 
 
-class DevicesOut(Schema):
+class DevicesOut(Shown):
     devices: list[DeviceOut]
 
 

@@ -12,6 +12,7 @@ from django.core.exceptions import RequestDataTooBig
 from django.core.signals import got_request_exception
 from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.views.decorators.csrf import csrf_exempt
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
@@ -48,6 +49,7 @@ def install(api: NinjaAPI) -> None:
         api.add_exception_handler(exception, handler)
 
 
+@csrf_exempt  # as every route here: nothing is done for a cookie
 def no_such_route(request: HttpRequest) -> HttpResponse:
     """The view of every path under /api/ that is no route."""
     return decline(Problem.NO_SUCH_ROUTE, request.path)

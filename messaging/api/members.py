@@ -2,14 +2,14 @@
 
 from uuid import UUID
 
-from ninja import Router, Schema, Status
+from ninja import Router, Status
 
 from messaging.api.access import administered, group_of, present_in, writing
 from messaging.api.auth import DeviceRequest
 from messaging.api.conversations import MemberIn, Role
 from messaging.api.refusals import REFUSED, Declined, Problem, RefusalOut
 from messaging.api.users import resolve
-from messaging.api.values import PAGE, Given, Limit
+from messaging.api.values import PAGE, Given, Limit, Shown
 from messaging.models import Membership
 
 router = Router(tags=["members"])
@@ -19,19 +19,19 @@ class RoleIn(Given):
     role: Role
 
 
-class MemberOut(Schema):
+class MemberOut(Shown):
     user: str
     username: str
     role: str
     joined_seq: int
 
 
-class MembersOut(Schema):
+class MembersOut(Shown):
     members: list[MemberOut]
     after: str | None
 
 
-class LeftOut(Schema):
+class LeftOut(Shown):
     user: str
     left_seq: int
 

@@ -8,14 +8,14 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import Count, FilteredRelation, Q
-from ninja import Router, Schema
+from ninja import Router
 from pydantic import Field
 
 from messaging.api.access import present_in
 from messaging.api.auth import DeviceRequest
 from messaging.api.messages import message_for
 from messaging.api.refusals import REFUSED, RefusalOut
-from messaging.api.values import known_milliseconds
+from messaging.api.values import Shown, known_milliseconds
 from messaging.models import Message
 from presence.models import Device
 
@@ -24,7 +24,7 @@ router = Router(tags=["messages"])
 MARKS = 100  # devices above which only counts are told, as on the socket
 
 
-class MarkOut(Schema):
+class MarkOut(Shown):
     device: str
     user: str
     delivered: bool
@@ -35,7 +35,7 @@ class MarkOut(Schema):
     read_at: int | None
 
 
-class ReceiptsOut(Schema):
+class ReceiptsOut(Shown):
     devices: int
     delivered: int
     read: int

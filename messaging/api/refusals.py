@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 from django.http import HttpResponse, JsonResponse
-from ninja import Schema
 from pydantic import Field
 
+from messaging.api.values import Shown
 from messaging.protocol.errors import LockstepError, Refusal
 from messaging.protocol.frames import Error, Message
 
@@ -84,7 +84,7 @@ class Declined(LockstepError):
         return self.problem.text(self.detail)
 
 
-class RefusalOut(Schema):
+class RefusalOut(Shown):
     """Why a request was refused. One with `retry_after` may be repeated then, unchanged."""
 
     code: str

@@ -6,11 +6,11 @@ from uuid import UUID
 
 from django.db.models import Q
 from django.http import HttpRequest
-from ninja import Router, Schema
+from ninja import Router
 from pydantic import Field, model_validator
 
 from messaging.api.refusals import REFUSED, Declined, Problem, RefusalOut
-from messaging.api.values import Given, Text
+from messaging.api.values import Given, Shown, Text
 from presence.models import User
 
 router = Router(tags=["users"])
@@ -32,12 +32,12 @@ class UserRef(Given):
         return self
 
 
-class UserOut(Schema):
+class UserOut(Shown):
     user: str
     username: str
 
 
-class UsersOut(Schema):
+class UsersOut(Shown):
     users: list[UserOut]
 
 

@@ -15,6 +15,12 @@ class Given(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+class Shown(BaseModel):
+    """The body of an answer. (A ninja Schema costs four times as much, for sources we don't have.)"""
+
+    model_config = ConfigDict(frozen=True)
+
+
 def storable(text: str) -> str:
     """Return the text, or raise ValueError if PostgreSQL can't hold it."""
     if "\x00" in text:

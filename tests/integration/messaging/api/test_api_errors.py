@@ -31,7 +31,7 @@ def test_every_refusal_of_the_wire_has_a_status_and_no_problem_takes_its_code() 
 @pytest.mark.parametrize("path", ["/api/", "/api/nowhere", "/api/devices/", "/api/messages"])
 def test_an_unknown_route_is_refused_in_json(path: str) -> None:
     for method in ("get", "post"):
-        refused = getattr(Client(), method)(path)
+        refused = getattr(Client(enforce_csrf_checks=True), method)(path)
         assert (refused.status_code, refused.json()["code"]) == (404, "no_such_route")
 
 
@@ -40,6 +40,13 @@ def test_a_wrong_method_is_told_the_right_ones(ann: Person, path: str) -> None:
     refused = ann.call("PUT", path)
     assert (refused.status, refused.code) == (405, "method_not_allowed")
     assert refused.headers["Allow"] in refused.json["message"]
+
+
+def test_no_route_asks_for_a_cookie(ann: Person) -> None:
+    browser = Client(enforce_csrf_checks=True, headers={"Authorization": f"Bearer {ann.token}"})
+    opened = browser.post("/api/conversations", {"title": "x"}, content_type="application/json")
+    assert opened.status_code == 201
+    assert not browser.cookies
 
 
 def test_a_body_that_is_no_json_is_refused(ann: Person) -> None:
