@@ -24,7 +24,7 @@ setup:  ## only make .venv, with the tools of the tests
 check: setup  ## static checks
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m mypy project presence messaging perf tests
+	$(PY) -m mypy project presence messaging perf
 	$(PY) -c "from importlinter.cli import lint_imports_command as lint; lint()"
 	$(PY) manage.py makemigrations --check --dry-run
 
