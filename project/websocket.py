@@ -21,6 +21,7 @@ except ImportError:  # no compiled extension for this platform
     from websockets.utils import apply_mask
 
 TEXT, BINARY, MASKED, FIN = 0x81, 0x82, 0x80, 0x80
+OVERSIZED = -1
 QUEUED = 16  # messages that wait for the consumer before the socket is not read on
 
 
@@ -29,10 +30,11 @@ class PlainFrames(WebSocketsSansIOProtocol):
 
     _rest = b""
     _fragmented = False
+    _oversized = False
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of the socket: frame by frame once the handshake is over."""
-        if not self.handshake_complete or self.conn.state is not OPEN:
+        if not self.handshake_complete or self._oversized or self.conn.state is not OPEN:
             super().data_received(self._rest + data)
             self._rest = b""
             return
@@ -40,6 +42,10 @@ class PlainFrames(WebSocketsSansIOProtocol):
         start, size = 0, len(buffer)
         while start < size and not self.close_sent:
             end = self._frame_end(buffer, start)
+            if end == OVERSIZED:
+                self._oversized = True
+                super().data_received(buffer[start:])  # it refuses by the head alone
+                return
             if end is None or end > size:
                 break
             self._take(buffer, start, end)
@@ -47,7 +53,7 @@ class PlainFrames(WebSocketsSansIOProtocol):
         self._rest = b"" if self.close_sent else buffer[start:]
 
     def _frame_end(self, buffer: bytes, start: int) -> int | None:
-        """Where the frame at `start` ends, None if its head is not all there; oversized ones end here."""
+        """Where the frame at `start` ends, None if its head is not all there, or OVERSIZED."""
         if len(buffer) < start + 2:
             return None
         length, head = buffer[start + 1] & 0x7F, 2
@@ -60,7 +66,7 @@ class PlainFrames(WebSocketsSansIOProtocol):
                 return None
             (length,) = struct.unpack_from(layout, buffer, start + 2)
             if length > self.config.ws_max_size:
-                return len(buffer)  # uvicorn's own way refuses it
+                return OVERSIZED
         return start + head + (4 if buffer[start + 1] & MASKED else 0) + length
 
     def _take(self, buffer: bytes, start: int, end: int) -> None:
@@ -68,7 +74,7 @@ class PlainFrames(WebSocketsSansIOProtocol):
         plain = first in (TEXT, BINARY) and second & MASKED and not self._fragmented
         length = second & 0x7F
         head = 2 if length < 126 else 4 if length == 126 else 10
-        if not plain or end - start - head - 4 > self.config.ws_max_size:
+        if not plain:
             if first & 0x0F < 8:  # a data frame: fragments follow until one says FIN
                 self._fragmented = not first & FIN
             super().data_received(buffer[start:end])
@@ -99,7 +105,7 @@ class PlainFrames(WebSocketsSansIOProtocol):
 
 
 def _frame(message: Any) -> bytes:
-    payload = message.get("bytes")
+    payload: bytes | None = message.get("bytes")
     first = BINARY
     if payload is None:
         payload, first = message["text"].encode(), TEXT
