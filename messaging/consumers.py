@@ -125,6 +125,8 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
                 asyncio.get_running_loop().call_later(
                     CLOSE_S, self._abandon, asyncio.current_task()
                 )
+            if self._engine is not None and not self._engine.roster.alive:
+                await self._engine.roster.lease_holds()
             while (data := session.outgoing()) is not None:
                 await self._send(
                     {"type": "websocket.send", "bytes" if isinstance(data, bytes) else "text": data}

@@ -80,6 +80,8 @@ class Roster:
         self.node: str | None = None
         self.sessions: dict[str, str] = {}  # session -> device
         self._lease_until = 0.0
+        self._lapsed = False
+        self._holds = asyncio.Event()
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._lock = asyncio.Lock()
         self._changed = asyncio.Event()
@@ -91,8 +93,14 @@ class Roster:
 
     @property
     def alive(self) -> bool:
-        """Whether this process's lease certainly still lasts."""
-        return monotonic() < self._lease_until
+        """Whether this process's lease certainly lasts, and what it missed while it did not is known."""
+        return monotonic() < self._lease_until and not self._lapsed
+
+    async def lease_holds(self) -> None:
+        """Wait until this process may send again."""
+        while not self.alive:
+            self._holds.clear()
+            await self._holds.wait()
 
     async def start(self) -> None:
         """Register this process and begin to renew its lease. Raises psycopg.Error without a database."""
@@ -158,15 +166,17 @@ class Roster:
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(BEAT_S)
-            was_alive = self.alive
+            self._lapsed = not self.alive
             try:
                 await self._renew()
             except psycopg.Error as error:
                 self._reap_after = float("inf")
                 logger.warning("the lease could not be renewed: %s", error)
                 continue
-            if not was_alive and self.on_renewed is not None:
+            if self._lapsed and self.on_renewed is not None:
                 await self.on_renewed()
+            self._lapsed = False
+            self._holds.set()
 
     async def _renew(self) -> None:
         asked = monotonic()

@@ -103,7 +103,7 @@ class Hub:
         except BaseException:
             self._forget(link, identity.user)
             raise
-        person.version = max(person.version, versions.get(identity.user, 0))
+        self._note_version(identity.user, person, versions.get(identity.user, 0))
         session = link.session
         session.open(identity, standings, epoch=self._epoch)
         metrics.sessions.inc()
@@ -113,6 +113,13 @@ class Hub:
         self.pump(link)
         link.wake()
         self._spawn(self._greet_with_marks(link))
+
+    def _note_version(self, user: str, person: Person, version: int) -> None:
+        """The new session reflects this inbox version; older ones of the user may have missed a hint."""
+        if len(person.links) == 1:
+            person.version = version
+        elif version > person.version:
+            self._spawn(self._refresh(user))
 
     def detach(self, link: Link) -> None:
         """Forget a session, if it was opened."""

@@ -12,6 +12,8 @@ from messaging.protocol.batch import Batch
 from messaging.protocol.frames import DeviceMark
 from messaging.protocol.server import Session
 
+MOST_WAITING = 64  # batches behind a hole; more come from the database with the hole itself
+
 
 class Link(Protocol):
     """A session and the socket behind it."""
@@ -53,7 +55,8 @@ class Topic:
         """The batches that are now due, in order; empty if this one is old or leaves a hole."""
         due: list[Batch] = []
         if batch.since > self.position:
-            self.waiting[batch.since] = batch
+            if len(self.waiting) < MOST_WAITING:
+                self.waiting[batch.since] = batch
             return due
         following: Batch | None = batch
         while following is not None:

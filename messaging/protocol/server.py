@@ -151,6 +151,8 @@ class Session:
     def open(self, identity: Identity, standings: Iterable[Standing], *, epoch: str) -> None:
         """Welcome the device: list what it lacks and start its feeds."""
         self.identity = identity
+        if self.state is State.CLOSING:
+            return  # goodbye was said while the device was looked up
         plan = resume(self._hello, standings, epoch=epoch)
         for standing, since in plan.starts:
             self.feeds.start(standing, since=since)
@@ -239,7 +241,7 @@ class Session:
         if feed is None:
             return
         feed.known = max(feed.known, batch.upto)
-        if not feed.live or batch.upto <= feed.cursor:
+        if self.closing is not None or not feed.live or batch.upto <= feed.cursor:
             return
         if self.window.exhausted:
             self.feeds.fall_behind(batch.conversation)
@@ -249,7 +251,7 @@ class Session:
     def fed(self, page: Batch, *, position: int) -> None:
         """Take a page read for a conversation that is behind; at the hub's `position` it is live again."""
         feed = self.feeds.get(page.conversation)
-        if feed is None:
+        if feed is None or self.closing is not None:
             return
         feed.known = max(feed.known, page.upto)
         if page.since <= feed.cursor < page.upto and not self.window.exhausted:
