@@ -1,11 +1,13 @@
 """Servers that the user has brought: are they there, and do they let us in?"""
 
+import re
 from collections.abc import Callable
 
 import psycopg
 import redis
 
 from project import daemons
+from project.addresses import database_from_url
 from project.errors import ServiceError
 
 PATIENCE_S = 10  # a server that is just starting refuses at first
@@ -14,6 +16,7 @@ FINAL = ("password", "authentication", "does not exist", "no pg_hba.conf entry",
 
 def check(*, database_url: str, redis_url: str) -> None:
     """Raise ServiceError unless every given server answers; an empty address is skipped."""
+    database_from_url(database_url)
     for name, url, attempt in (
         ("DATABASE_URL", database_url, _connect_database),
         ("REDIS_URL", redis_url, _connect_redis),
@@ -49,6 +52,6 @@ def _connect_redis(url: str) -> str:
 
 
 def _sentence(text: str) -> str:
-    """The last line of a driver's message, which says most, without its line breaks."""
-    line = (text.strip().splitlines() or ["no reason given"])[-1].strip()
-    return line.removeprefix("FATAL:").strip().rstrip(".") + "."
+    """The first line of a driver's message, which names the server and the reason."""
+    line = (text.strip().splitlines() or ["no reason given"])[0]
+    return re.sub(r"^connection failed: |FATAL: *", "", line).strip().rstrip(".") + "."
