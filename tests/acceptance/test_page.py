@@ -24,6 +24,11 @@ pytestmark = pytest.mark.browser
 
 SELECTED = "[aria-current] .title"
 SELECT_ALL = (Keys.CONTROL, "a", Keys.NULL)
+REVOKE = """
+    const [revoked, by] = [...arguments].map((key) => JSON.parse(localStorage["lockstep.devices"]).find((one) => one.key === key));
+    const { device } = JSON.parse(localStorage[`lockstep:${revoked.key}:session`]);
+    fetch(`/api/devices/${device}`, { method: "DELETE", headers: { Authorization: `Bearer ${by.token}` } });
+"""
 PATIENCE_S = 15  # reached only when a promise is broken
 
 
@@ -102,6 +107,11 @@ class Device:
         """Cut the device off, or connect it again."""
         self.find(".switch").click()
 
+    def log_out(self) -> None:
+        """Press the button, and once more when it asks."""
+        self.find(".logout").click()
+        self.find(".logout.sure").click()
+
     def look(self) -> None:
         """Do what a user does who looks at a device: touch it."""
         self.find(".head").click()
@@ -156,7 +166,7 @@ class Desk:
                 device.switch()
         self.all_live(len(self.devices))
         for device in self.devices[2:]:
-            device.find(".logout").click()
+            device.log_out()
         alice, bob = self.pair()
         bob.look()
         alice.look()
@@ -357,6 +367,17 @@ def kill_renderer(chrome: Chrome, tab: str) -> None:
         except (WebDriverException, InvalidSessionIdException):
             continue  # there is no page to answer any more
     chrome.switch_to.window(here)
+
+
+def test_revoked_device_says_so_and_stays_away(desk: Desk, pair: tuple[Device, Device]) -> None:
+    """Another device of the user revokes it; it tells why, and does not try to come back."""
+    phone = desk.add("bob")
+    desk.chrome.execute_script(REVOKE, phone.key, pair[1].key)
+    eventually(desk.chrome, lambda: phone.phase, "stopped")
+    reason = "This device was revoked; log in and register it again."
+    eventually(desk.chrome, lambda: phone.texts(".notice"), [reason])
+    phone.log_out()
+    eventually(desk.chrome, lambda: len(desk.devices), 2)
 
 
 @pytest.mark.slow

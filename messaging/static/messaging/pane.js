@@ -14,6 +14,7 @@ const PHASES = {
   stopped: "Signed out",
 };
 const CONFLICT = "That message was changed elsewhere meanwhile. It is shown as it is now; change it again if you still want to.";
+const SURE_MS = 4_000; // how long a question whether one is sure stands
 const NEAR_END_PX = 48; // scrolled this near to the end, the thread follows new messages
 
 export class Pane {
@@ -122,7 +123,7 @@ export class Pane {
     this.element.addEventListener("pointerdown", () => this.desk.activate(this), true);
     this.element.addEventListener("focusin", () => this.desk.activate(this));
     this.part("switch").addEventListener("change", ({ target }) => this.#connect(target.checked));
-    this.part("logout").addEventListener("click", () => this.desk.remove(this));
+    this.part("logout").addEventListener("click", ({ currentTarget }) => this.#askedToLeave(currentTarget));
     this.part("start").addEventListener("click", () => this.desk.talk(this));
     this.part("list").addEventListener("click", ({ target }) => {
       const button = target.closest("[data-conversation]");
@@ -154,6 +155,20 @@ export class Pane {
       if (event.key === "Escape") this.stopEditing();
       if (event.key === "ArrowUp" && !text.value) this.#editNewest(event);
     });
+  }
+
+  /** The first click asks, a second one within a few seconds means it. */
+  #askedToLeave(button) {
+    const text = button.querySelector("span");
+    const set = (isSure, words) => {
+      button.classList.toggle("sure", isSure);
+      text.classList.toggle("hidden", !isSure);
+      text.textContent = words;
+    };
+    if (button.classList.contains("sure")) return this.desk.remove(this);
+    const waiting = this.client.outbox.length;
+    set(true, waiting ? `Drop ${waiting} waiting and log out?` : "Log out?");
+    setTimeout(() => set(false, "Log this device out"), SURE_MS);
   }
 
   #connect(isOn) {
