@@ -1,0 +1,10 @@
+"""Django's name for this app."""
+
+from django.apps import AppConfig
+
+
+class PerfConfig(AppConfig):
+    """The test framework's commands."""
+
+    name = "perf"
+    verbose_name = "Tests and measurements"

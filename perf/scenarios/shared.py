@@ -1,0 +1,112 @@
+"""What several scenarios need: still hands while measuring, the comparison at the end, troubles as findings."""
+
+from __future__ import annotations
+
+import gc
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from perf.accounts import Account
+from perf.checkers import judge
+from perf.database import connected, last_seqs, stored
+from perf.environment import Environment
+from perf.fleet import Fleet
+from perf.probe import Resources
+from perf.scenario import Findings
+
+SETTLE_S = 30.0  # T11's limit: who has not recovered by then has failed
+
+
+class Troubles(Protocol):
+    """What an observer counted of things that should not be."""
+
+    refusals: dict[str, int]
+    closures: list[int]
+    declined: int
+
+
+def run_name(seed: int) -> str:
+    """A name for this run that no earlier one had: the beginning of every client_id."""
+    return f"{seed:x}-{secrets.token_hex(4)}"
+
+
+def conversations_of(accounts: Iterable[Account]) -> list[str]:
+    """The conversations of these accounts, each once."""
+    return list(dict.fromkeys(name for account in accounts for name in account.conversations))
+
+
+def usage_of(resources: Resources, group: str, figure: str) -> float | None:
+    """A figure of a group of processes; None if no process of it was found."""
+    usage = resources.usage.get(group)
+    return float(getattr(usage, figure)) if usage is not None and usage.processes else None
+
+
+@contextmanager
+def still() -> Iterator[None]:
+    """No garbage collection: a pause of the generator must not look like one of the server."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()
+
+
+async def starts_of(environment: Environment) -> dict[str, int]:
+    """Where each conversation stands before the run; empty without a database to ask."""
+    if environment.database_url is None:
+        return {}
+    async with connected(environment.database_url) as connection:
+        return await last_seqs(connection, conversations_of(environment.accounts))
+
+
+async def compare(fleet: Fleet, environment: Environment, findings: Findings) -> None:
+    """Wait until everything has arrived, end the sessions, and judge every log against the database."""
+    if not await fleet.quiesce(within_s=SETTLE_S):
+        findings.broken.append(
+            f"after {SETTLE_S:.0f} s {fleet.pending} sends are unanswered, {fleet.behind()} cursors behind"
+        )
+    fleet.disconnect()
+    if environment.database_url is None:
+        findings.unknown.append("what is stored was not compared: give --database")
+        return
+    async with connected(environment.database_url) as connection:
+        truth = await stored(connection, _least_starts(fleet))
+    findings.judgement = judge(fleet.history, truth)
+    if not findings.judgement.exercised:
+        findings.unknown.append("nothing was sent and delivered")
+
+
+def _least_starts(fleet: Fleet) -> dict[str, int]:
+    """Where the evidence of each conversation begins: the least cursor of any device."""
+    starts: dict[str, int] = {}
+    for log in fleet.history.logs.values():
+        for conversation, since in log.starts.items():
+            starts[conversation] = min(since, starts.get(conversation, since))
+    return starts
+
+
+def connected_percent(*fleets: Fleet) -> float | None:
+    """Share of connection attempts that led to a session."""
+    opened = sum(len(fleet.connect_s) for fleet in fleets)
+    attempts = opened + sum(len(fleet.failures) for fleet in fleets)
+    return 100 * opened / attempts if attempts else None
+
+
+def note_troubles(fleet: Fleet, troubles: Troubles, findings: Findings) -> None:
+    """Count lost connections, refusals for good and failed connections as broken guarantees."""
+    if troubles.closures:
+        codes = sorted(set(troubles.closures))
+        findings.broken.append(f"{len(troubles.closures)} connections were lost, codes {codes}")
+    if troubles.declined:
+        findings.broken.append(
+            f"{troubles.declined} sends were refused for good: {troubles.refusals}"
+        )
+    if fleet.failures:
+        findings.broken.append(
+            f"{len(fleet.failures)} devices could not connect: {fleet.failures[0]}"
+        )

@@ -1,0 +1,72 @@
+"""Flows: what is timed, from when, and between whom."""
+
+from types import SimpleNamespace
+from typing import cast
+
+from messaging.protocol import frames
+from perf.device import Device, Sent
+from perf.flow import Flow
+from perf.history import Entry, Page
+
+
+def device(number: int, user: str) -> Device:
+    """As much of a device as a flow looks at."""
+    return cast("Device", SimpleNamespace(number=number, account=SimpleNamespace(user=user)))
+
+
+ANN, ANNS_OTHER, BOB = device(1, "ann"), device(2, "ann"), device(3, "bob")
+
+
+def flow_with_one_sent() -> tuple[Flow, Sent]:
+    flow = Flow()
+    flow.count_from = 0.0
+    sent = Sent(conversation="c", client_id="k", intended=10.0, actual=10.002)
+    flow.sent(ANN, sent)
+    return flow, sent
+
+
+def page() -> Page:
+    return Page(conversation="c", since=0, upto=5, entries=(Entry(5, "m5", "k"),))
+
+
+def read_by(who: str, upto: int) -> frames.Receipts:
+    mark = frames.DeviceMark(device="d", user=who, delivered=upto, read=upto)
+    return frames.Receipts(conversation="c", marks=[mark])
+
+
+def test_delivery_counts_from_the_intended_moment_and_not_on_the_sending_device() -> None:
+    flow, _ = flow_with_one_sent()
+    flow.delivered(ANN, page(), 10.004)
+    assert flow.delivery.count == 0
+    flow.delivered(BOB, page(), 10.005)
+    assert flow.delivery.summary().max == 5.0
+    assert flow.uncorrected.summary().max == 3.0
+    assert flow.live.count == 0
+    flow.delivered(ANNS_OTHER, page(), 10.007)
+    assert flow.live.summary().max == 7.0
+
+
+def test_a_read_receipt_counts_only_if_another_user_has_read() -> None:
+    flow, sent = flow_with_one_sent()
+    flow.acked(ANN, sent, 5, 10.003)
+    flow.marked(ANN, read_by("ann", 5), 10.004)
+    flow.marked(ANN, read_by("bob", 4), 10.004)
+    assert (flow.receipt.count, flow.unread) == (0, 1)
+    flow.marked(ANN, read_by("bob", 5), 10.009)
+    assert (flow.receipt.summary().max, flow.unread) == (9.0, 0)
+
+
+def test_a_read_receipt_that_overtakes_the_answer_counts_too() -> None:
+    flow, sent = flow_with_one_sent()
+    flow.marked(ANN, read_by("bob", 5), 10.003)
+    flow.acked(ANN, sent, 5, 10.004)
+    assert (flow.receipt.count, flow.unread) == (1, 0)
+
+
+def test_what_was_sent_before_the_count_began_is_not_timed() -> None:
+    flow, _ = flow_with_one_sent()
+    flow.count_from = 11.0
+    late = Sent(conversation="c", client_id="k2", intended=10.9, actual=11.1)
+    flow.sent(ANN, late)
+    flow.acked(ANN, late, 6, 11.2)
+    assert flow.answer.count == 0
