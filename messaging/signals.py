@@ -35,10 +35,13 @@ def announce_receipts(marks: dict[str, list[DeviceMark]]) -> None:
     _send(receipts_committed, marks=marks)
 
 
-def _send(signal: Signal, **facts: object) -> None:
-    for receiver, response in signal.send_robust(sender=None, **facts):
-        if isinstance(response, Exception):
-            logger.error("receiver %r failed", receiver, exc_info=response)
+def _send(signal: Signal, sender: object = None, **facts: object) -> None:
+    try:
+        for receiver, response in signal.send_robust(sender=sender, **facts):
+            if isinstance(response, Exception):
+                logger.error("receiver %r failed", receiver, exc_info=response)
+    except RuntimeError:  # Django's own, once the others were called
+        logger.exception("an async receiver was not called; connect a plain function")
 
 
 def _announce_models(batches: Iterable[Batch]) -> None:
@@ -66,16 +69,15 @@ def _announce_models(batches: Iterable[Batch]) -> None:
             )
             instance._state.adding = False
             created = message.version == 1
-            for receiver, response in post_save.send_robust(
+            _send(
+                post_save,
                 sender=Message,
                 instance=instance,
                 created=created,
                 raw=False,
                 using="default",
                 update_fields=None,
-            ):
-                if isinstance(response, Exception):
-                    logger.error("receiver %r failed", receiver, exc_info=response)
+            )
 
 
 def _moment(milliseconds: int | None) -> datetime | None:

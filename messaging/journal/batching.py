@@ -33,23 +33,41 @@ def cut(entries: Iterable[Entry]) -> list[Entry]:
     return batch
 
 
-def batches_of(entries: Sequence[Entry], outcomes: Sequence[Outcome]) -> list[Batch]:
-    """What was committed, by conversation. The numbers of one batch in one conversation are consecutive."""
-    accepted: dict[str, list[Message]] = {}
+def batches_of(
+    entries: Sequence[Entry], outcomes: Sequence[Outcome], *, in_doubt: bool = False
+) -> list[Batch]:
+    """What was committed, by conversation, in runs of consecutive numbers.
+
+    `in_doubt` tells that an earlier try of the same entries may have been committed unannounced:
+    then what it finds repeated is announced too, at worst once more.
+    """
+    told = {"accepted", "repeated"} if in_doubt else {"accepted"}
+    committed: dict[str, list[Message]] = {}
     for entry, outcome in zip(entries, outcomes, strict=True):
-        if outcome.verdict == "accepted":
-            accepted.setdefault(outcome.conversation or "", []).append(
-                outcome.row or _appended(entry, outcome)
-            )
+        if outcome.verdict in told and _newest(entry, outcome):
+            message = outcome.row or _appended(entry, outcome)
+            committed.setdefault(outcome.conversation or "", []).append(message)
     return [
-        Batch(
-            conversation=conversation,
-            since=messages[0].seq - 1,
-            upto=messages[-1].seq,
-            messages=messages,
-        )
-        for conversation, messages in accepted.items()
+        Batch(conversation=conversation, since=run[0].seq - 1, upto=run[-1].seq, messages=run)
+        for conversation, messages in committed.items()
+        for run in _runs(messages)
     ]
+
+
+def _newest(entry: Entry, outcome: Outcome) -> bool:
+    """Whether the outcome tells the message's newest state: a send that was edited since does not."""
+    return not isinstance(entry.frame, Send) or outcome.version == 1
+
+
+def _runs(messages: list[Message]) -> list[list[Message]]:
+    """The messages in parts whose numbers are consecutive. Those of one commit are one part."""
+    runs: list[list[Message]] = []
+    for message in sorted(messages, key=lambda message: message.seq):
+        if runs and runs[-1][-1].seq + 1 == message.seq:
+            runs[-1].append(message)
+        else:
+            runs.append([message])
+    return runs
 
 
 def _appended(entry: Entry, outcome: Outcome) -> Message:
@@ -84,5 +102,6 @@ def answer(outcome: Outcome) -> Stored | Refused:
     )
 
 
-def sentence(error: psycopg.Error) -> str:
-    return (error.diag.message_primary or str(error)).rstrip(".")
+def sentence(error: Exception) -> str:
+    primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    return (primary or str(error)).rstrip(".")

@@ -18,7 +18,7 @@ from psycopg import errors as pg
 
 from messaging import metrics, signals
 from messaging.journal.batching import answer, batches_of, cut, sentence
-from messaging.journal.writer import Entry, Outcome, Settle, Writer
+from messaging.journal.writer import Entry, Outcome, Settle, Writer, target
 from messaging.protocol.actions import Stored, Write
 from messaging.protocol.errors import Refusal, Refused
 from messaging.protocol.frames import Send
@@ -105,30 +105,40 @@ class Journal:
             await self._work.wait()
             entries = self._take()
             if entries:
-                await self._commit(self._writer, entries)
+                await self._commit(entries)
             if not self._queue:
                 self._work.clear()
 
     def _take(self) -> list[Entry]:
-        """The next batch; writes to a conversation in the slow lane are sent there, behind the others."""
+        """The next batch."""
         if self._slow:
-            fast = deque[Entry]()
-            for entry in self._queue:
-                lane = self._slow.get(_conversation(entry))
-                (fast if lane is None else lane).append(entry)
-            self._queue = fast
+            self._queue = deque(self._fast_ones(self._queue))
         entries = cut(self._queue)
         for _ in entries:
             self._queue.popleft()
         return entries
 
-    async def _commit(self, writer: Writer, entries: Sequence[Entry]) -> None:
+    def _fast_ones(self, entries: Iterable[Entry]) -> list[Entry]:
+        """What is left when writes to a conversation in the slow lane went there, behind the others."""
+        fast: list[Entry] = []
+        for entry in entries:
+            conversation = _conversation(entry)
+            if conversation in self._slow:
+                self._set_aside(entry, conversation)
+            else:
+                fast.append(entry)
+        return fast
+
+    async def _commit(self, entries: Sequence[Entry], *, again: bool = False) -> None:
         """Commit a batch: retry what passes, split what can't be stored, never give up silently."""
-        skip_locked = False
-        while True:
+        skip_locked = in_doubt = False
+        while entries:
             try:
-                outcomes = await writer.append(entries, skip_locked=skip_locked)
-            except pg.LockNotAvailable:
+                outcomes = await self._writer.append(entries, skip_locked=skip_locked)
+            except pg.LockNotAvailable as error:
+                if skip_locked:  # no conversation, but a row behind one, such as the device's
+                    await self._split(entries, error, again=again)
+                    return
                 skip_locked = True
             except (pg.DeadlockDetected, pg.SerializationFailure):
                 continue
@@ -136,16 +146,17 @@ class Journal:
                 if self._outage(error):
                     self._refuse_everything(entries)
                     return
+                in_doubt = True
                 await asyncio.sleep(RETRY_S)
-            except psycopg.Error as error:
-                await self._split(writer, entries, error)
+            except Exception as error:  # of the database, or text that has no encoding
+                await self._split(entries, error, again=again)
                 return
             else:
                 self._down_since = None
-                self._finish(entries, outcomes)
+                self._finish(entries, outcomes, in_doubt=in_doubt)
                 return
 
-    async def _split(self, writer: Writer, entries: Sequence[Entry], error: psycopg.Error) -> None:
+    async def _split(self, entries: Sequence[Entry], error: Exception, *, again: bool) -> None:
         """One row of the batch can't be stored: try the halves, in order, until it stands alone.
 
         A unique violation means that another process committed the key meanwhile: alone, the next
@@ -153,22 +164,30 @@ class Journal:
         """
         if len(entries) > 1:
             half = len(entries) // 2
-            await self._commit(writer, entries[:half])
-            await self._commit(writer, entries[half:])
-            return
-        try:
-            if not isinstance(error, pg.UniqueViolation):
-                raise error
-            self._finish(entries, await writer.append(entries))
-        except psycopg.Error as last:
-            logger.warning("a message was refused by the database: %s", last)
-            self._refuse(entries, Refused(Refusal.STORAGE_REFUSED, sentence(last)))
+            await self._commit(entries[:half])
+            await self._commit(self._fast_ones(entries[half:]))
+        elif isinstance(error, pg.LockNotAvailable):
+            self._set_aside(entries[0], _conversation(entries[0]) or target(entries[0].frame))
+        elif isinstance(error, pg.UniqueViolation) and not again:
+            await self._commit(entries, again=True)
+        else:
+            self._refuse_unstorable(entries, error)
+
+    def _refuse_unstorable(self, entries: Sequence[Entry], error: Exception) -> None:
+        logger.warning("a message was refused by the database: %s", sentence(error))
+        self._refuse(entries, Refused(Refusal.STORAGE_REFUSED, sentence(error)))
+
+    def _set_aside(self, entry: Entry, lane: str) -> None:
+        self._slow.setdefault(lane, deque()).append(entry)
+        self._slow_work.set()
 
     def _outage(self, error: Exception) -> bool:
         """Note that the database does not answer. Returns whether it has been away for too long."""
         if self._down_since is None:
             self._down_since = monotonic()
-            logger.warning("the database does not answer, the journal tries again: %s", error)
+            logger.warning(
+                "the database does not answer, the journal tries again: %s", sentence(error)
+            )
         return monotonic() - self._down_since >= OUTAGE_S
 
     # The slow lane
@@ -176,9 +195,10 @@ class Journal:
     async def _run_slow(self) -> None:
         while True:
             await self._slow_work.wait()
-            for conversation in list(self._slow):
-                await self._commit_slow(conversation)
-            if not self._slow:
+            for conversation, lane in list(self._slow.items()):
+                if lane:
+                    await self._commit_slow(conversation)
+            if not any(self._slow.values()):
                 self._slow_work.clear()
 
     async def _commit_slow(self, conversation: str) -> None:
@@ -186,7 +206,7 @@ class Journal:
         lane = self._slow[conversation]
         entries = cut(lane)
         try:
-            outcomes = await self._slow_writer.append(entries)
+            outcomes = await self._append_slowly(entries)
         except (pg.LockNotAvailable, pg.DeadlockDetected):
             self._refuse_lane(conversation, Refusal.BUSY)
             return
@@ -195,40 +215,53 @@ class Journal:
                 self._refuse_lane(conversation, Refusal.DATABASE_UNAVAILABLE)
             await asyncio.sleep(RETRY_S)
             return
-        except psycopg.Error as error:
-            await self._split(self._slow_writer, entries, error)
+        except Exception as error:
+            entries = entries[:1]
+            self._refuse_unstorable(entries, error)
         else:
             self._down_since = None
+            entries = entries[: len(outcomes)]
             self._finish(entries, outcomes)
         for _ in entries:
             lane.popleft()
         if not lane:
-            self._slow.pop(conversation, None)
+            del self._slow[conversation]
+
+    async def _append_slowly(self, entries: Sequence[Entry]) -> list[Outcome]:
+        """Commit the entries, or the first alone if one of them can't be stored. Raises if that is the first."""
+        try:
+            return await self._slow_writer.append(entries)
+        except psycopg.OperationalError:
+            raise
+        except Exception:
+            return await self._slow_writer.append(entries[:1])
 
     def _refuse_lane(self, conversation: str, refusal: Refusal) -> None:
-        self._refuse(self._slow.pop(conversation), Refused(refusal))
-        behind = [
-            e
-            for e in self._queue
-            if isinstance(e.frame, Send) and e.frame.conversation == conversation
-        ]
-        if behind:
-            self._queue = deque(e for e in self._queue if e not in behind)
-            self._refuse(behind, Refused(refusal))
+        """Refuse what waits for a conversation, and what is queued behind it.
+
+        The lane stays: until a write got through there, the next ones would only stop the others again.
+        """
+        refused, self._slow[conversation] = list(self._slow[conversation]), deque()
+        kept = deque[Entry]()
+        for entry in self._queue:
+            (refused if _conversation(entry) == conversation else kept).append(entry)
+        self._queue = kept
+        self._refuse(refused, Refused(refusal))
 
     # Answers
 
-    def _finish(self, entries: Sequence[Entry], outcomes: Sequence[Outcome]) -> None:
+    def _finish(
+        self, entries: Sequence[Entry], outcomes: Sequence[Outcome], *, in_doubt: bool = False
+    ) -> None:
         """Announce what was committed, then answer everyone; locked writes go to the slow lane."""
-        batches = batches_of(entries, outcomes)
+        batches = batches_of(entries, outcomes, in_doubt=in_doubt)
         metrics.batches.inc()
         metrics.queued.set(self._rows)
         if batches:
             signals.announce_messages(batches)
         for entry, outcome in zip(entries, outcomes, strict=True):
             if outcome.verdict == "locked" and outcome.conversation is not None:
-                self._slow.setdefault(outcome.conversation, deque()).append(entry)
-                self._slow_work.set()
+                self._set_aside(entry, outcome.conversation)
             else:
                 self._settle(entry, answer(outcome))
         self._note_idle()
@@ -244,12 +277,13 @@ class Journal:
         self._note_idle()
 
     def _refuse_everything(self, entries: Sequence[Entry]) -> None:
-        """The database is away: what was tried and what waits behind it, so that no later send overtakes."""
-        logger.error("the database is away; %d writes are refused", self._rows)
+        """The database is away: what was tried and what waits behind it, so that no later send overtakes.
+
+        The slow lane finds out for itself: what it tries now is its own to answer.
+        """
         waiting, self._queue = list(self._queue), deque()
-        slow, self._slow = list(self._slow.values()), {}
-        unavailable = Refused(Refusal.DATABASE_UNAVAILABLE)
-        self._refuse([*entries, *waiting, *(entry for lane in slow for entry in lane)], unavailable)
+        logger.error("the database is away; %d writes are refused", len(entries) + len(waiting))
+        self._refuse([*entries, *waiting], Refused(Refusal.DATABASE_UNAVAILABLE))
 
     def _note_idle(self) -> None:
         if self._rows == 0:

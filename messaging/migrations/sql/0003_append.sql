@@ -12,7 +12,8 @@
 -- it would judge by a snapshot older than the lock.
 --
 -- Returns a JSON array of [n, verdict, message, seq, position, version, created ms, conversation,
--- user, row]; `row` is the whole message as the wire shows it, for changed messages and conflicts.
+-- user, row]; `row` is the whole message as the wire shows it, for changed messages, repeats of a
+-- change and conflicts.
 CREATE FUNCTION messaging_append(
     conversations uuid[], messages uuid[], devices uuid[], operations json, skip_locked boolean)
 RETURNS json LANGUAGE plpgsql AS $$
@@ -110,7 +111,7 @@ BEGIN
                j.place, j.user_id,
                CASE WHEN k.id IS NOT NULL THEN messaging_wire(k.id, k.seq, k.position, k.kind, k.body, k.version,
                         k.created, k.device_id, j.author, k.client_id, k.reply_to_id, k.edited, k.deleted)::json
-                    WHEN j.verdict = 'conflict' THEN (SELECT messaging_wire(t.id, t.seq, t.position, t.kind, t.body,
+                    WHEN j.verdict = 'conflict' OR (j.verdict = 'repeated' AND j.verb <> 'append') THEN (SELECT messaging_wire(t.id, t.seq, t.position, t.kind, t.body,
                         t.version, t.created, t.device_id, j.author, t.client_id, t.reply_to_id, t.edited, t.deleted)::json
                         FROM messaging_message t WHERE t.id = j.message)
                END AS row
