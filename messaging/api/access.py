@@ -66,9 +66,15 @@ def readable(stay: Membership) -> Q:
 
 
 @contextmanager
-def writing() -> Iterator[None]:
-    """A transaction that gives up (`busy`) rather than wait long for a locked conversation."""
+def writing(conversation: UUID | None = None) -> Iterator[None]:
+    """A transaction; with a conversation, nobody else changes that one or its members meanwhile.
+
+    So who may is judged inside, by what is true at the commit. It gives up (`busy`) rather than
+    wait long for a lock.
+    """
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SELECT set_config('lock_timeout', %s, true)", [str(LOCK_TIMEOUT_MS)])
+        if conversation is not None:
+            Conversation.objects.select_for_update(no_key=True).filter(pk=conversation).first()
         yield

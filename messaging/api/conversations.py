@@ -118,10 +118,10 @@ def change_conversation(
     request: DeviceRequest, conversation: UUID, given: ConversationChange
 ) -> ConversationOut:
     """Change the title or the history rule of a group that you are an admin of."""
-    administered(conversation, request)
     changes = given.model_dump(exclude_none=True)
-    if changes:
-        with writing():
+    with writing(conversation):
+        administered(conversation, request)
+        if changes:
             Conversation.objects.filter(pk=conversation).update(**changes)
     return _one(conversation, request)
 

@@ -63,9 +63,9 @@ def list_members(
 )
 def add_member(request: DeviceRequest, conversation: UUID, given: MemberIn) -> Status[MemberOut]:
     """Add someone to a group. Who is a member already stays as they are (200)."""
-    administered(conversation, request)
-    [user] = resolve([given])
-    with writing():
+    with writing(conversation):
+        administered(conversation, request)
+        [user] = resolve([given])
         stay, created = Membership.objects.get_or_create(
             conversation_id=conversation, user=user, left_seq=None, defaults={"role": given.role}
         )
@@ -80,9 +80,9 @@ def change_member(
     request: DeviceRequest, conversation: UUID, user: UUID, given: RoleIn
 ) -> MemberOut:
     """Make a member of a group an admin, or an admin a member."""
-    administered(conversation, request)
     present = Membership.objects.filter(conversation=conversation, user=user, left_seq=None)
-    with writing():
+    with writing(conversation):
+        administered(conversation, request)
         if not present.update(role=given.role):
             raise Declined(Problem.NO_SUCH_MEMBER)
     return _shown(present.select_related("user").get())
@@ -94,12 +94,13 @@ def change_member(
 def remove_member(request: DeviceRequest, conversation: UUID, user: UUID) -> LeftOut:
     """Leave a group, or remove someone as its admin. Nothing after `left_seq` reaches them."""
     allowed = group_of if user == request.auth.user_id else administered
-    allowed(conversation, request)
-    stay = Membership.objects.filter(conversation=conversation, user=user, left_seq=None).first()
-    if stay is None:
-        raise Declined(Problem.NO_SUCH_MEMBER)
-    with writing():
-        Membership.objects.filter(pk=stay.pk, left_seq=None).update(left_seq=0)  # or any number
+    with writing(conversation):
+        allowed(conversation, request)
+        present = Membership.objects.filter(conversation=conversation, user=user, left_seq=None)
+        stay = present.first()
+        if stay is None:
+            raise Declined(Problem.NO_SUCH_MEMBER)
+        present.update(left_seq=0)  # any number will do: the trigger puts the fence's there
     stay.refresh_from_db(fields=["left_seq"])
     return LeftOut(user=str(user), left_seq=stay.left_seq or 0)
 

@@ -100,12 +100,29 @@ def test_a_request_beyond_a_mebibyte_is_too_large(ann: Person) -> None:
     assert (refused.status, refused.code) == (413, "too_large")
 
 
+def another_connection() -> psycopg.Connection[Any]:
+    known = connection.get_connection_params()
+    names = ("dbname", "user", "password", "host", "port")
+    return psycopg.connect(**{name: known[name] for name in names if name in known})
+
+
+def test_a_lost_database_is_unavailable_and_whether_it_wrote_is_unknown(ann: Person) -> None:
+    with another_connection() as killer:
+        killer.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    refused = ann.call("GET", "/devices")
+    assert (refused.status, refused.code) == (503, "database_unavailable")
+    assert refused.json["definite"] is False
+    assert refused.headers["Retry-After"] == "1"
+    connection.close()
+    connection.close_pool()  # its other connections are lost as well
+    assert ann.call("GET", "/devices").status == 200
+
+
 def test_a_locked_conversation_is_busy_and_tells_when_to_come_back(ann: Person, group: str) -> None:
-    parameters = connection.get_connection_params()
-    known = {
-        k: v for k, v in parameters.items() if k in ("host", "port", "user", "password", "dbname")
-    }
-    with psycopg.connect(**known) as holder:
+    with another_connection() as holder:
         holder.execute("SELECT FROM messaging_conversation WHERE id = %s FOR UPDATE", [group])
         refused = ann.call("PATCH", f"/conversations/{group}", {"title": "New"})
     assert (refused.status, refused.code) == (503, "busy")

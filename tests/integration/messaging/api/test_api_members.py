@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
+from django.db import connections
 
 from messaging.models import Membership, Message
 
@@ -92,3 +94,19 @@ def test_pages_of_members_join_without_gap_or_repeat(
     assert second["after"] is None
     names = [one["username"] for page in (first, second) for one in page["members"]]
     assert sorted(names) == ["ann", "bob", "cid"]
+
+
+def test_of_two_admins_who_demote_each_other_at_once_one_stays_admin(
+    ann: Person, bob: Person, group: str
+) -> None:
+    members = f"/conversations/{group}/members"
+    ann.call("PATCH", f"{members}/{bob.id}", {"role": "admin"})
+
+    def demote(pair: tuple[Person, Person]) -> int:
+        try:
+            return pair[0].call("PATCH", f"{members}/{pair[1].id}", {"role": "member"}).status
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(max_workers=2) as threads:
+        assert sorted(threads.map(demote, [(ann, bob), (bob, ann)])) == [200, 403]
