@@ -10,12 +10,13 @@ import argparse
 import asyncio
 import getpass
 import sys
+from contextlib import suppress
 from typing import Any
 
-from messaging.client import ApiError, Client, RequestRefused, StoreError
+from messaging.client import ApiError, Client, ClosedError, RequestRefused, StoreError
 from messaging.protocol import JSON, MSGPACK, Refused
 from messaging.protocol.frames import Message
-from messaging.protocol.happenings import Applied, Disconnected
+from messaging.protocol.happenings import Applied, Declined, Disconnected
 
 
 def _arguments() -> argparse.Namespace:
@@ -51,38 +52,59 @@ async def _chat(arguments: argparse.Namespace) -> int:
     )
     async with client:
         conversation = arguments.conversation or await _first_conversation(client)
-        printer = asyncio.create_task(_print(client, conversation))
-        try:
-            await _type(client, conversation)
-        finally:
-            printer.cancel()
+        screen = Screen(client, conversation)
+        newest = await _type(client, conversation)
+        await client.settled()
+        await screen.until(newest)
     return 0
 
 
-async def _type(client: Client, conversation: str) -> None:
-    """Send each line; at the end of the input wait for the answers."""
-    handles = []
+async def _type(client: Client, conversation: str) -> int:
+    """Send each line of the input. Returns, when all are answered, the newest one's `seq`."""
+    handles, newest = [], 0
     while line := await asyncio.to_thread(sys.stdin.readline):
         if line.strip():
             try:
                 handles.append(client.send(conversation, line.rstrip("\n")))
             except Refused as refused:
-                print(refused, file=sys.stderr)
+                print(f"# {refused}", file=sys.stderr)
     for handle in handles:
-        try:
-            await handle
-        except RequestRefused as refused:
-            print(refused, file=sys.stderr)
+        with suppress(RequestRefused):  # the screen tells it
+            newest = max(newest, (await handle).seq)
+    return newest
 
 
-async def _print(client: Client, conversation: str) -> None:
-    async for happening in client:
-        if isinstance(happening, Applied) and happening.conversation == conversation:
-            for message in happening.messages:
-                print(_line(message), flush=True)
-            client.read(conversation)
-        elif isinstance(happening, Disconnected):
-            print(f"# {happening.reason}", file=sys.stderr, flush=True)
+class Screen:
+    """Prints what happens in one conversation."""
+
+    def __init__(self, client: Client, conversation: str) -> None:
+        self._client, self._conversation = client, conversation
+        self._upto = 0
+        self._grown = asyncio.Condition()
+        self._task = asyncio.create_task(self._print())
+
+    async def until(self, seq: int) -> None:
+        """Wait until the change of this number is printed."""
+        async with self._grown:
+            await self._grown.wait_for(lambda: self._upto >= seq)
+
+    async def _print(self) -> None:
+        async for happening in self._client:
+            match happening:
+                case Applied() if happening.conversation == self._conversation:
+                    await self._show(happening)
+                case Declined():
+                    print(f"# {happening.error.message}", file=sys.stderr, flush=True)
+                case Disconnected():
+                    print(f"# {happening.reason}", file=sys.stderr, flush=True)
+
+    async def _show(self, applied: Applied) -> None:
+        for message in applied.messages:
+            print(_line(message), flush=True)
+        self._client.read(applied.conversation, applied.upto)
+        async with self._grown:
+            self._upto = applied.upto
+            self._grown.notify_all()
 
 
 def _line(message: Message) -> str:
@@ -94,7 +116,7 @@ def main() -> int:
     """Run the chat. Returns the exit code."""
     try:
         return asyncio.run(_chat(_arguments()))
-    except (ApiError, StoreError) as error:
+    except (ApiError, ClosedError, StoreError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -110,7 +110,7 @@ class Client:
         self._queue: deque[AnyHappening] = deque()
         self._behind = True  # the store holds changes that were not queued
         self._seen: dict[str, int] = {}
-        self._wake, self._news = asyncio.Event(), asyncio.Event()
+        self._wake, self._news, self._answer = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="lockstep-store")
         self._task: asyncio.Task[None] | None = None
         self._closing = False
@@ -179,6 +179,14 @@ class Client:
         """This device's copy of the newest messages, in screen order, tombstones included."""
         return await self._stored(lambda: self.store.messages(conversation, limit=limit))
 
+    async def settled(self) -> None:
+        """Wait until the server has answered everything in the outbox. Raises `ClosedError`."""
+        while self.core.outbox:
+            if self._closing:
+                raise ClosedError(self.core.reason)
+            self._answer.clear()
+            await self._answer.wait()
+
     async def __aiter__(self) -> AsyncIterator[AnyHappening]:
         """What happens. An `Applied` counts as taken when the next one is asked for, also across restarts."""
         while not self._closing or self._queue:
@@ -246,6 +254,7 @@ class Client:
             handle.settle(ClosedError(self.core.reason))
         self._closing = True
         self._news.set()
+        self._answer.set()
 
     async def _run(self) -> None:
         """Connect, serve, wait, and again, until closed or told not to come back."""
@@ -352,6 +361,7 @@ class Client:
             self._news.set()
 
     def _settle(self, answer: Confirmed | Declined) -> None:
+        self._answer.set()
         handle = self._handles.pop(answer.client_id, None)
         if handle is not None:
             handle.settle(answer if isinstance(answer, Confirmed) else RequestRefused(answer.error))

@@ -107,7 +107,9 @@ class Client:
         self.phase = Phase.CLOSED
 
     def opened(self, now: float) -> None:
-        """The socket is open: say hello."""
+        """The socket is open: say hello, unless it is not wanted any more."""
+        if self.phase is not Phase.CONNECTING:
+            return
         self.phase, self._heard = Phase.GREETING, now
         self._frames.append(
             frames.Hello(token=self.token, cursors=dict(self.cursors), epoch=self.epoch)
