@@ -397,6 +397,22 @@ def test_wrong_password_is_told_in_the_log_in_form_and_a_right_one_adds_a_device
     assert desk.devices[-1].texts(".device") == ["Browser"]
 
 
+def test_conversation_is_opened_by_a_part_of_a_name(
+    desk: Desk, pair: tuple[Device, Device]
+) -> None:
+    """Where nobody has talked yet, this is how it starts; an existing conversation is found again."""
+    alice, _ = pair
+    alice.find(".list li:not(:has([aria-current])) button").click()
+    eventually(desk.chrome, lambda: alice.texts(SELECTED), ["Notes to self"])
+    alice.find(".start").click()
+    dialog = desk.chrome.find_element(By.ID, "talk")
+    dialog.find_element(By.NAME, "search").send_keys("BO")
+    eventually(desk.chrome, lambda: dialog.find_element(By.CSS_SELECTOR, ".found").text, "bob")
+    dialog.find_element(By.CSS_SELECTOR, ".found button").click()
+    eventually(desk.chrome, lambda: alice.texts(SELECTED), ["bob"])
+    assert not dialog.is_displayed()
+
+
 def test_every_control_has_a_name(desk: Desk, pair: tuple[Device, Device]) -> None:
     """A screen reader can say what each button, switch and field is for."""
     alice, bob = pair

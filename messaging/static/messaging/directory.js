@@ -16,7 +16,8 @@ export class Directory {
     Object.assign(this, { client, changed, names: new Map() });
   }
 
-  nameOf = (user) => this.names.get(user) ?? "somebody";
+  /** The name of a user; a message that no device sent (an import, plain SQL) has none. */
+  nameOf = (user) => (user ? (this.names.get(user) ?? "somebody") : "written on the server");
 
   /** The name of a conversation for its user. */
   title({ id, title, kind }) {

@@ -6,10 +6,10 @@
  * the server names its place, and each repeat carries the same client_id. Marks never go back.
  */
 
+import { Acks } from "./acks.js";
 import { Conversation } from "./conversation.js";
 import { Outbox } from "./outbox.js";
 
-const ACK_MS = 50; // acks are coalesced: at most one in this time unless half the window is used
 const SILENCE_MS = 20_000; // nothing heard for this long: ask with a ping
 const PONG_MS = 10_000; // and this long after the ping: the connection is dead
 const WELCOME_MS = 10_000; // a connection that has not said welcome by then is given up
@@ -43,6 +43,7 @@ export class Session {
     );
     this.outbox = new Outbox(saved.outbox);
     this.unsettled = new Set(saved.unsettled ?? []); // conversations whose marks the server may not have
+    this.acks = new Acks();
     this.attempts = 0;
     this.timers = new Map();
     this.#startConnection();
@@ -112,7 +113,6 @@ export class Session {
   /** The socket is open: say hello. */
   opened(now) {
     this.phase = "greeting";
-    this.heard = now;
     const cursors = {};
     for (const { id, cursor } of this.conversations.values()) if (cursor !== null) cursors[id] = cursor;
     const hello = { type: "hello", cursors };
@@ -123,10 +123,9 @@ export class Session {
 
   /** One WebSocket message came: a frame, or an array of frames; `bytes` is its length on the wire. */
   received(message, now, bytes = 0) {
-    this.heard = now;
     if (this.phase === "open") this.timers.set("ping", now + SILENCE_MS);
     this.timers.delete("pong");
-    this.used.bytes += bytes;
+    this.acks.count({ bytes });
     for (const frame of Array.isArray(message) ? message : [message]) {
       const rule = this.#rules[frame.type];
       if (rule) rule(frame, now);
@@ -203,13 +202,14 @@ export class Session {
     const { device, user, epoch } = frame;
     // The epoch and the cursors change in one step, or a lost connection would leave old cursors under the new epoch.
     if (this.epoch !== null && this.epoch !== epoch) for (const id of this.conversations.keys()) this.#change(id).forget();
-    Object.assign(this, { device, user, epoch, window: frame.window, limits: frame.limits });
+    Object.assign(this, { device, user, epoch, limits: frame.limits });
+    this.acks.restart(frame.window);
     Object.assign(this, { phase: "open", reason: "", attempts: 0 });
     this.saves.session = true;
     this.timers.delete("welcome");
     this.timers.set("ping", now + SILENCE_MS);
     for (const conversation of frame.conversations ?? []) this.#listed(conversation);
-    for (const id of this.unsettled) this.owed.add(id);
+    for (const id of this.unsettled) this.acks.owed.add(id);
   }
 
   #listed({ conversation, kind, title = "", since, last_seq }) {
@@ -221,7 +221,7 @@ export class Session {
   #left(conversation, upto) {
     const known = this.#change(conversation);
     known.left = upto;
-    this.owed.delete(conversation);
+    this.acks.owed.delete(conversation);
     this.unsettled.delete(conversation);
   }
 
@@ -229,7 +229,7 @@ export class Session {
     const known = this.#change(conversation);
     if (ref !== undefined && ref === known.syncing) known.syncing = null;
     known.begin(since);
-    this.used.messages += messages.length;
+    this.acks.count({ messages: messages.length });
     if (since > known.cursor) {
       known.wanted = Math.max(known.wanted, upto);
     } else if (upto > known.cursor) {
@@ -328,36 +328,31 @@ export class Session {
   // -- marks
 
   #owe(known) {
-    this.owed.add(known.id);
+    this.acks.owed.add(known.id);
     this.unsettled.add(known.id);
     this.saves.conversations.add(known.id);
   }
 
   /** Sends the marks that are owed, now or when their time comes. */
   #pace(now) {
-    if (this.phase !== "open" || !this.owed.size) return;
-    const { messages = Infinity, bytes = Infinity } = this.window ?? {};
-    const half = this.used.messages * 2 >= messages || this.used.bytes * 2 >= bytes;
-    if (half || this.acked === null || now - this.acked >= ACK_MS) this.#acknowledge(now);
-    else this.timers.set("ack", this.acked + ACK_MS);
+    if (this.phase !== "open") return;
+    const due = this.acks.due(now);
+    if (due === now) this.#acknowledge(now);
+    else if (due !== null) this.timers.set("ack", due);
   }
 
   #acknowledge(now) {
-    const marks = [...this.owed].map((id) => this.conversations.get(id)).map(({ id, cursor, read }) => ({
-      conversation: id, delivered: cursor ?? 0, ...(read ? { read } : {}),
-    }));
-    this.owed.clear();
+    const known = this.acks.take(now).map((id) => this.conversations.get(id));
+    const marks = known.map(({ id, cursor, read }) => ({ conversation: id, delivered: cursor ?? 0, ...(read && { read }) }));
     this.timers.delete("ack");
-    Object.assign(this, { acked: now, used: { messages: 0, bytes: 0 } });
     if (marks.length) this.#frame({ type: "receipt", marks });
   }
 
   // -- the connection's own state
 
   #startConnection() {
-    Object.assign(this, { farewell: null, heard: 0, refs: 0, acked: null, window: null, limits: null });
-    this.used = { messages: 0, bytes: 0 }; // since the last ack
-    this.owed = new Set(); // conversations whose marks are to be sent
+    Object.assign(this, { farewell: null, refs: 0, limits: null });
+    this.acks.restart();
     this.outbox.restart();
     for (const known of this.conversations.values()) known.endSync();
   }
