@@ -1,12 +1,14 @@
 """Child processes of a run: started in sessions of their own, logged, and always ended.
 
-A Ctrl-C in the terminal reaches only the rig, which then ends its children in order.
+A Ctrl-C in the terminal reaches only the rig, which then ends its children in order. If the rig
+itself is killed, a child with a pipe notices its end, and on Linux the others get a SIGTERM.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import signal
 import sys
@@ -14,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 STOP_S = 15.0  # a server's own drain takes at most 10 s
 
 
@@ -39,8 +42,14 @@ async def start(
             stdout=asyncio.subprocess.PIPE,
             stderr=file,
             start_new_session=True,
+            preexec_fn=None if stdin else _die_with_parent,
             limit=2**24,
         )
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 async def run(command: list[str], *, env: Mapping[str, str], log: Path, within_s: float) -> bytes:

@@ -15,11 +15,12 @@ from picows import WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_conn
 
 from messaging.protocol import frames
 from messaging.protocol.client import Client, Phase
-from messaging.protocol.happenings import Applied, Declined
+from messaging.protocol.happenings import AnyHappening, Applied, Declined
 from messaging.protocol.saved import Saved
 from perf import wire
 from perf.accounts import Account
 from perf.history import History, Log, Page, Promise
+from perf.observer import Observer, Sent
 
 SUBPROTOCOL = "lockstep.v1.json"
 CONNECT_S = 10.0
@@ -31,38 +32,6 @@ NO_CODE, LOST = (
 
 class ConnectFailed(Exception):
     """A device could not open its session; the text says why."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Sent:
-    """A message under way. `intended` is when the plan wanted it sent, `actual` when it was."""
-
-    conversation: str
-    client_id: str
-    intended: float
-    actual: float
-
-
-class Observer:
-    """Told of what happens to the devices of a fleet; the default does nothing."""
-
-    def sent(self, device: Device, sent: Sent) -> None:
-        """A send was queued."""
-
-    def acked(self, device: Device, sent: Sent, seq: int, now: float) -> None:
-        """A send was answered with `ok`."""
-
-    def delivered(self, device: Device, page: Page, now: float) -> None:
-        """A page of changes was applied."""
-
-    def marked(self, device: Device, frame: frames.Receipts, now: float) -> None:
-        """Marks of the conversation's devices moved."""
-
-    def refused(self, device: Device, code: str, *, final: bool) -> None:
-        """A request was refused; a `final` one is not repeated."""
-
-    def closed(self, device: Device, code: int) -> None:
-        """The connection ended, and the rig had not asked for it."""
 
 
 @dataclass(kw_only=True)
@@ -172,12 +141,18 @@ class Device(WSListener):
             return
         data = frame.get_payload_as_bytes()
         now, size = perf_counter(), len(data)
+        others: list[frames.ServerFrame] = []
         for received in wire.decode(data):
-            if isinstance(received, wire.RawEvents):
-                self._take_events(received, now, size)
-            else:
-                self._take(received, now, size)
+            if not isinstance(received, wire.RawEvents):
+                others.append(received)
+                continue
+            if others:  # in order, but as few calls as can be: most are answers in a row
+                self._take(others, now)
+                others = []
+            self._take_events(received, now, size)
             size = 0
+        if others:
+            self._take(others, now)
         self.flush()
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
@@ -228,29 +203,36 @@ class Device(WSListener):
                 self._reaching = None
                 future.set_result(now)
 
-    def _take(self, frame: frames.ServerFrame, now: float, size: int) -> None:
-        happenings = self.client.received((frame,), now * 1000, size=size)
-        match frame:
-            case frames.Ok():
-                self._acked(frame, now)
-            case frames.Receipts():
-                self._around.observer.marked(self, frame, now)
-            case frames.Welcome():
-                self._adopt(frame)
-                if self._welcomed is not None and not self._welcomed.done():
-                    self._welcomed.set_result(now)
-            case frames.Error():
-                final = any(isinstance(happening, Declined) for happening in happenings)
-                if final:
-                    self.pending.pop(frame.client_id or "", None)
-                self._around.observer.refused(self, frame.code, final=final)
-            case frames.Pong():
-                self.pongs += 1
+    def _take(self, received: list[frames.ServerFrame], now: float) -> None:
+        """Take frames that bring no changes; only those count for the window, so the size is not told."""
+        happenings = self.client.received(received, now * 1000)
+        for frame in received:
+            match frame:
+                case frames.Ok():
+                    self._acked(frame, now)
+                case frames.Receipts():
+                    self._around.observer.marked(self, frame, now)
+                case frames.Welcome():
+                    self._adopt(frame, now)
+                case frames.Error():
+                    self._refused(frame, happenings)
+                case frames.Pong():
+                    self.pongs += 1
 
-    def _adopt(self, frame: frames.Welcome) -> None:
+    def _refused(self, frame: frames.Error, happenings: list[AnyHappening]) -> None:
+        final = any(
+            isinstance(one, Declined) and one.client_id == frame.client_id for one in happenings
+        )
+        if final:
+            self.pending.pop(frame.client_id or "", None)
+        self._around.observer.refused(self, frame.code, final=final)
+
+    def _adopt(self, frame: frames.Welcome, now: float) -> None:
         """Begin the log of the conversations for which no cursor was known."""
         for listed in frame.conversations:
             self.log.starts.setdefault(listed.conversation, listed.since)
+        if self._welcomed is not None and not self._welcomed.done():
+            self._welcomed.set_result(now)
 
     def _acked(self, frame: frames.Ok, now: float) -> None:
         sent = self.pending.pop(frame.client_id or "", None)

@@ -14,11 +14,12 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -27,6 +28,8 @@ import psutil
 from perf import accounts, children
 from perf.accounts import Account
 from perf.children import RigError, manage
+
+T = TypeVar("T")
 
 READY_S = 30.0
 SERVICES_S = 60.0  # a first start of PostgreSQL on a slow disk
@@ -125,8 +128,11 @@ async def private(*, crowd: Crowd, processes: int, server: str) -> AsyncIterator
                 "LOG_LEVEL": "WARNING",
             }
             await _manage("migrate", "-v0", env=env, directory=directory)
-            found = await provision(crowd, env=env, directory=directory)
-            async with serve(env, directory, processes=processes, server=server) as (url, pid):
+            async with (
+                _meanwhile(provision(crowd, env=env, directory=directory)) as making,
+                serve(env, directory, processes=processes, server=server) as (url, pid),
+            ):
+                found = await making
                 yield Environment(
                     url=url,
                     server_pid=pid,
@@ -145,6 +151,17 @@ async def private(*, crowd: Crowd, processes: int, server: str) -> AsyncIterator
     finally:
         if not kept:
             shutil.rmtree(directory, ignore_errors=True)
+
+
+@asynccontextmanager
+async def _meanwhile(work: Coroutine[Any, Any, T]) -> AsyncIterator[asyncio.Task[T]]:
+    """Do this beside what is inside, and never longer."""
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 @asynccontextmanager

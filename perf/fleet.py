@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 
 from perf.accounts import Account
-from perf.device import ConnectFailed, Device, Observer, Surroundings
+from perf.device import ConnectFailed, Device, Surroundings
 from perf.history import History, Log
+from perf.observer import Observer
 from perf.wire import Pages
 
 logging.getLogger("picows").setLevel(logging.WARNING)  # two lines per connection are too many

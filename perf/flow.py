@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections import deque
 
 from messaging.protocol import frames
-from perf.device import Device, Observer, Sent
+from perf.device import Device
 from perf.history import Page
 from perf.latency import Latency
+from perf.observer import Observer, Sent
 
 
 class Flow(Observer):

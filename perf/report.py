@@ -11,6 +11,7 @@ import msgspec
 from perf.scenario import Result, Verdict
 from perf.targets import TABLE, Outcome
 
+BUSY_PERCENT = 25  # of a core, taken by processes that are not part of the run
 TICKS = {True: "✓", False: "✗", None: "?"}
 WORDS: dict[Verdict, str] = {
     "valid": "VALID: every target and guarantee was measured and held",
@@ -53,6 +54,9 @@ def _lines(result: Result) -> Iterator[str]:
         yield f"{name:<10} {_pairs(usage)}"
     for name, value in result.figures.items():
         yield from _figure(name, value)
+    others = result.figures.get("other_processes_cpu_percent") or 0
+    if others > BUSY_PERCENT:
+        yield f"note: other processes took {others:.0f} % of a core meanwhile: measure again when they rest"
     yield ""
     yield f"{result.duration_s:.0f} s in all; once more: {result.command}"
 

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
-from perf.device import Device, Observer, Sent
+from perf.device import Device
 from perf.history import Page
+from perf.observer import Observer, Sent
 
 TEXT = "The quick brown fox jumps over the lazy dog, and the five boxing wizards jump quickly. "
 

@@ -16,11 +16,12 @@ from typing import Any
 
 from perf import metrics, probe
 from perf.database import Connection, connected
-from perf.device import Device, Observer
+from perf.device import Device
 from perf.environment import Crowd, Environment
 from perf.fleet import Fleet, until
 from perf.flow import Flow
 from perf.latency import Latency
+from perf.observer import Observer
 from perf.probe import DatabaseProbe, Pulse, Resources, ServerStatements
 from perf.scenario import Findings, Options, Scenario
 from perf.scenarios.shared import (

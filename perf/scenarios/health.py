@@ -23,10 +23,11 @@ from redis.exceptions import RedisError
 from perf import children
 from perf.children import RigError
 from perf.database import connected, erase
-from perf.device import Device, Observer, Sent
+from perf.device import Device
 from perf.environment import Crowd, Environment, machine, provision, running, serve
 from perf.fleet import Fleet, FleetError
 from perf.history import Page
+from perf.observer import Observer, Sent
 from perf.scenario import Findings, Options
 from perf.targets import Outcome
 

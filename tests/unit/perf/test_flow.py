@@ -4,9 +4,10 @@ from types import SimpleNamespace
 from typing import cast
 
 from messaging.protocol import frames
-from perf.device import Device, Sent
+from perf.device import Device
 from perf.flow import Flow
 from perf.history import Entry, Page
+from perf.observer import Sent
 
 
 def device(number: int, user: str) -> Device:
