@@ -53,6 +53,8 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
         self._wakeup, self._drained = asyncio.Event(), asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._engine: engine.Engine | None = None
+        self._writer: asyncio.Task[None] | None = None
+        self._patience: asyncio.TimerHandle | None = None  # with a closing socket
         self._alive = True
         await send({"type": "websocket.accept", "subprotocol": offered})
         if scope["subprotocols"] and offered is None:
@@ -67,6 +69,8 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
     def wake(self) -> None:
         """There is something to write."""
         self._wakeup.set()
+        if self.session.closing is not None and self._patience is None:
+            self._patience = asyncio.get_running_loop().call_later(CLOSE_S, self._abandon)
 
     def close(self, code: CloseCode, *, discard: bool = False) -> None:
         """Say goodbye and close."""
@@ -76,7 +80,7 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
     async def _serve(self, receive: Receive) -> None:
         """Read and write until one of the two ends."""
         greeting = asyncio.get_running_loop().call_later(HELLO_S, self._expect_hello)
-        writer = asyncio.create_task(self._write())
+        writer = self._writer = asyncio.create_task(self._write())
         reader = asyncio.create_task(self._read(receive))
         try:
             done, _ = await asyncio.wait((writer, reader), return_when=asyncio.FIRST_COMPLETED)
@@ -87,6 +91,8 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
         finally:
             self._alive = False
             greeting.cancel()
+            if self._patience is not None:
+                self._patience.cancel()
             writer.cancel()
             reader.cancel()
             await asyncio.gather(writer, reader, return_exceptions=True)
@@ -121,10 +127,6 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
         while True:
             await self._wakeup.wait()
             self._wakeup.clear()
-            if session.closing is not None:
-                asyncio.get_running_loop().call_later(
-                    CLOSE_S, self._abandon, asyncio.current_task()
-                )
             if self._engine is not None and not self._engine.roster.alive:
                 await self._engine.roster.lease_holds()
             while (data := session.outgoing()) is not None:
@@ -140,10 +142,10 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
                 )
                 return
 
-    def _abandon(self, writer: asyncio.Task[None] | None) -> None:
-        """The client does not take what is left: go without it."""
-        if writer is not None and not writer.done():
-            writer.cancel()
+    def _abandon(self) -> None:
+        """The client does not take what is left: go without it, even in the middle of a frame."""
+        if self._writer is not None:
+            self._writer.cancel()
 
     # What the session decided
 
@@ -184,6 +186,9 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
         """Find the device and open the session, or refuse it."""
         try:
             self._engine = await engine.running()
+            if self._engine.draining:
+                self.close(CloseCode.RESTART)
+                return
             arrival = await self._engine.roster.arrive(token) if token else None
             if arrival is None:
                 self.close(CloseCode.UNAUTHORIZED)

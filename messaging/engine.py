@@ -25,7 +25,7 @@ DRAIN_S = 10.0
 RECONNECT_MS = (50, 1_500)  # spread of the clients' return after a deploy
 
 
-@dataclass(frozen=True)
+@dataclass
 class Engine:
     """Everything that a session needs."""
 
@@ -34,6 +34,7 @@ class Engine:
     receipts: Receipts
     hub: Hub
     reconciler: Reconciler
+    draining: bool = False
 
     async def close(self) -> None:
         """Stop everything at once; sessions are not told."""
@@ -73,10 +74,13 @@ async def _start() -> Engine:
 
 async def drain(deadline_s: float = DRAIN_S) -> None:
     """End cleanly: refuse new writes, commit and answer what is queued, say goodbye, give the lease back."""
-    task = _starting.pop(asyncio.get_running_loop(), None)
+    task = _starting.get(asyncio.get_running_loop())
     if task is None:
         return
     engine = await task
+    engine.draining = (
+        True  # it stays the loop's engine: whoever comes now is refused, not served by a new one
+    )
     try:
         async with asyncio.timeout(deadline_s):
             await engine.journal.drain()

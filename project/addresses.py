@@ -36,6 +36,7 @@ def database_from_url(url: str) -> dict[str, Any]:
         "HOST": query.pop("host", "") or parts.hostname or "",
         "PORT": query.pop("port", "") or str(port_of(url) or ""),
         "CONN_MAX_AGE": 0,
+        "CONN_HEALTH_CHECKS": True,  # a pooled connection may be older than the server
         "OPTIONS": {**query, "pool": dict(POOL)},
     }
 

@@ -15,6 +15,7 @@ from messaging.protocol.frames import Message, Send
 BATCH_ROWS = 500
 BATCH_BYTES = 1_048_576
 
+DETAILS = {"invalid_body": "the body of kind `data` is a JSON text"}
 REFUSALS = {refusal.code: refusal for refusal in Refusal}
 
 
@@ -91,7 +92,9 @@ def _appended(entry: Entry, outcome: Outcome) -> Message:
 
 def answer(outcome: Outcome) -> Stored | Refused:
     if outcome.verdict not in ("accepted", "repeated"):
-        return Refused(REFUSALS[outcome.verdict], current=outcome.row)
+        return Refused(
+            REFUSALS[outcome.verdict], DETAILS.get(outcome.verdict, ""), current=outcome.row
+        )
     return Stored(
         message=outcome.message or "",
         seq=outcome.seq or 0,

@@ -19,7 +19,7 @@ class Migration(migrations.Migration):
 
     operations = [
         _create("wire", "messaging_wire"),
-        _create("append", "messaging_append"),
+        _create("append", "messaging_append, messaging_is_json"),
         migrations.RunSQL(
             "ALTER FUNCTION messaging_append SET search_path FROM CURRENT", migrations.RunSQL.noop
         ),

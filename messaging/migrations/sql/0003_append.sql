@@ -14,6 +14,14 @@
 -- Returns a JSON array of [n, verdict, message, seq, position, version, created ms, conversation,
 -- user, row]; `row` is the whole message as the wire shows it, for changed messages, repeats of a
 -- change and conflicts.
+CREATE FUNCTION messaging_is_json(body text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    PERFORM body::json;
+    RETURN true;
+EXCEPTION WHEN others THEN
+    RETURN false;
+END $$;
+
 CREATE FUNCTION messaging_append(
     conversations uuid[], messages uuid[], devices uuid[], operations json, skip_locked boolean)
 RETURNS json LANGUAGE plpgsql AS $$
@@ -37,7 +45,7 @@ BEGIN
     WITH op AS MATERIALIZED (
         SELECT o.*, d.user_id, d.revoked IS NOT NULL OR d.id IS NULL AS revoked,
                coalesce(o.conversation, t.conversation_id) AS place,
-               t.id IS NOT NULL AS found, t.version AS version, t.kind = 'system' AS fixed,
+               t.id IS NOT NULL AS found, t.version AS version, t.kind = 'system' AS fixed, t.kind AS old_kind,
                t.deleted IS NOT NULL AS gone, t.change_id AS change_id, t.seq AS old_seq,
                t.position AS old_position, t.created AS old_created, author.user_id AS author
           FROM json_to_recordset(operations) AS o (
@@ -65,6 +73,7 @@ BEGIN
                  WHEN op.author IS DISTINCT FROM op.user_id AND NOT (op.verb = 'remove' AND m.role = 'admin')
                      THEN 'forbidden'
                  WHEN op.gone OR op.version <> op.base_version THEN 'conflict'
+                 WHEN op.verb = 'amend' AND op.old_kind = 'data' AND NOT messaging_is_json(op.body) THEN 'invalid_body'
                  ELSE 'accepted'
                END AS verdict
           FROM op
