@@ -1,0 +1,73 @@
+"""A client that does not read can't keep a connection of uvicorn open."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import uvicorn
+
+from project import uvicorn_server
+
+Message = dict[str, Any]
+PATIENCE_S = 30
+
+HANDSHAKE = (
+    b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+class Flood:
+    """An ASGI application that writes until the connection fails."""
+
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+
+    async def __call__(
+        self,
+        scope: Message,
+        receive: Callable[[], Awaitable[Message]],
+        send: Callable[[Message], Awaitable[None]],
+    ) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        try:
+            with contextlib.suppress(OSError):
+                while True:
+                    await send({"type": "websocket.send", "bytes": bytes(2**16)})
+        finally:
+            self.ended.set()
+
+
+async def test_a_client_that_stops_reading_is_cut_after_a_ping_without_an_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(uvicorn_server, "PING_CUT_S", 0.1)
+    application = Flood()
+    config = uvicorn.Config(
+        application,
+        ws=uvicorn_server.WebSocketProtocol,
+        ws_ping_interval=0.2,
+        ws_ping_timeout=0.2,
+        ws_per_message_deflate=False,
+        lifespan="off",
+        log_config=None,
+    )
+    ready = asyncio.Event()
+
+    async def drain() -> None:
+        """There is nothing to drain."""
+
+    server = uvicorn_server.Server(config, drain=drain, ready=ready.set)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        await asyncio.wait_for(ready.wait(), PATIENCE_S)
+        with socket.create_connection(listener.getsockname()) as client:
+            client.sendall(HANDSHAKE)
+            await asyncio.wait_for(application.ended.wait(), PATIENCE_S)
+        assert not server.server_state.connections
+        server.begin_end()
+        await asyncio.wait_for(serving, PATIENCE_S)
