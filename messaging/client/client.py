@@ -34,6 +34,7 @@ from messaging.protocol.happenings import (
     MarksMoved,
     Restarted,
 )
+from messaging.protocol.outbox import Entry
 
 logger = logging.getLogger(__name__)
 
@@ -147,25 +148,32 @@ class Client:
         reply_to: str | None = None,
         client_id: str | None = None,
     ) -> Handle:
-        """Append a message. Raises `Refused` if it can't be stored, ValueError if the key is in the outbox."""
+        """Append a message. Raises `Refused` or `FrameError` if it can't be stored, ValueError if the key is taken."""
         entry = self.core.send(
             conversation, body, kind=kind, reply_to=reply_to, client_id=client_id
         )
-        return self._asked(entry.client_id)
+        return self._asked(entry)
 
     def edit(self, conversation: str, message: str, *, base_version: int, body: str) -> Handle:
         """Replace a message's body if it is still at `base_version`."""
         entry = self.core.edit(conversation, message, base_version=base_version, body=body)
-        return self._asked(entry.client_id)
+        return self._asked(entry)
 
     def delete(self, conversation: str, message: str, *, base_version: int) -> Handle:
         """Turn a message into a tombstone if it is still at `base_version`."""
         entry = self.core.delete(conversation, message, base_version=base_version)
-        return self._asked(entry.client_id)
+        return self._asked(entry)
 
-    def _asked(self, client_id: str) -> Handle:
-        self._ledger.asked(client_id)
-        handle = self._handles[client_id] = Handle(client_id)
+    def _asked(self, entry: Entry) -> Handle:
+        """Keep the request; but not what no server and no store would read again."""
+        (found,) = self.codec.decode_client(self.codec.encode([entry.request]))
+        if isinstance(found, FrameError):
+            self.core.outbox.settle(entry.client_id)
+            raise found
+        self._ledger.asked(entry.client_id)
+        handle = self._handles[entry.client_id] = Handle(entry.client_id)
+        if self._closing:
+            handle.settle(ClosedError(self.core.reason))  # `close` still stores the request
         self._wake.set()
         return handle
 
