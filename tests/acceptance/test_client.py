@@ -22,6 +22,8 @@ from messaging.protocol.frames import Message
 from messaging.protocol.happenings import Applied, Disconnected
 from tests.acceptance import site as sites
 
+pytestmark = pytest.mark.slow
+
 site = sites.site  # the fixture
 
 PATIENCE_S = 30.0  # for what takes milliseconds on an idle machine
