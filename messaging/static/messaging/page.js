@@ -21,8 +21,7 @@ class Desk {
   async open() {
     const kept = localStorage.getItem(KEPT);
     for (const record of JSON.parse(kept ?? "[]")) this.#place(record);
-    this.#arranged();
-    if (kept !== null) return;
+    if (kept !== null || !demoUsers().length) return this.#arranged();
     for (const username of demoUsers()) await this.addDemo(username);
     if (this.panes.length > 1) await this.#meet(...this.panes);
   }
@@ -159,7 +158,7 @@ class Desk {
 
   #arranged() {
     this.element.dataset.count = this.panes.length;
-    find(".empty").hidden = this.panes.length > 0 || demoUsers().length > 0;
+    find(".empty").hidden = this.panes.length > 0;
     this.save();
   }
 }
