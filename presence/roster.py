@@ -113,7 +113,18 @@ class Roster:
         if not self._hellos:
             asyncio.get_running_loop().call_soon(lambda: self._spawn(self._admit()))
         self._hellos.append((hashlib.sha256(token.encode()).digest(), future))
-        return await future
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._disown(future)
+            raise
+
+    def _disown(self, future: asyncio.Future[Arrival | None]) -> None:
+        """The caller was cancelled in the very turn in which its session began: nobody else will end it."""
+        if future.done() and not future.cancelled() and future.exception() is None:
+            arrival = future.result()
+            if arrival is not None:
+                self._spawn(self.leave(arrival.session))
 
     async def leave(self, session: str) -> None:
         """End a session; returns when the database knows, or could not be reached."""
@@ -182,6 +193,8 @@ class Roster:
         asked = monotonic()
         if not await self._execute(BEAT, (LEASE_S, self.node)):
             await self._register()
+        if monotonic() >= self._lease_until:
+            self._lapsed = True  # while the answer was on its way
         self._lease_until = asked + LEASE_S
         if self._reap_after == float("inf"):
             self._reap_after = asked + LEASE_S

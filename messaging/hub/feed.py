@@ -51,6 +51,10 @@ SELECT DISTINCT ON (s.conversation_id)
 """
 
 LAST_SEQS = "SELECT id::text, last_seq FROM messaging_conversation WHERE id = ANY (%s::uuid[])"
+ADMITTED = """
+SELECT coalesce(i.version, 0) FROM presence_device d LEFT JOIN messaging_inbox i ON i.user_id = d.user_id
+ WHERE d.id = %s AND d.revoked IS NULL
+"""
 INBOXES = "SELECT user_id::text, version FROM messaging_inbox WHERE user_id = ANY (%s::uuid[])"
 MARKS = """
 SELECT r.conversation_id::text, r.device_id::text, d.user_id::text, r.delivered, r.read,
@@ -134,6 +138,11 @@ class FeedReader:
     async def last_seqs(self, conversations: Iterable[str]) -> dict[str, int]:
         """The newest change number of each conversation."""
         return dict(await self._fetch(LAST_SEQS, (list(conversations),)))
+
+    async def admitted(self, device: str) -> int | None:
+        """The inbox version of the device's user; None if the device is revoked."""
+        rows = await self._fetch(ADMITTED, (device,))
+        return int(rows[0][0]) if rows else None
 
     async def inbox_versions(self, users: Iterable[str]) -> dict[str, int]:
         """How often memberships or devices of each user changed."""

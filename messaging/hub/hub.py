@@ -91,20 +91,26 @@ class Hub:
     async def attach(self, link: Link, identity: Identity) -> None:
         """Open a session: standings are read after it is listed here, so nothing falls in between.
 
-        Raises psycopg.Error when the database is away; the session is not opened then.
+        A device revoked since its token was looked up is told so. Raises psycopg.Error when the
+        database is away; the session is not opened then.
         """
         person = self.people.setdefault(identity.user, Person())
         person.links.add(link)
         try:
             if self._epoch is None:
                 self._epoch = await self.feed.epoch()
-            versions = await self.feed.inbox_versions([identity.user])
+            version = await self.feed.admitted(identity.device)
             standings = await self.feed.standings(device=identity.device, user=identity.user)
         except BaseException:
             self._forget(link, identity.user)
             raise
-        self._note_version(identity.user, person, versions.get(identity.user, 0))
         session = link.session
+        if version is None:
+            self._forget(link, identity.user)
+            session.close(CloseCode.REVOKED)
+            link.wake()
+            return
+        self._note_version(identity.user, person, version)
         session.open(identity, standings, epoch=self._epoch)
         metrics.sessions.inc()
         for standing in standings:
@@ -115,11 +121,11 @@ class Hub:
         self._spawn(self._greet_with_marks(link))
 
     def _note_version(self, user: str, person: Person, version: int) -> None:
-        """The new session reflects this inbox version; older ones of the user may have missed a hint."""
+        """The new session reflects this inbox version; it or older ones of the user may have missed a hint."""
+        if person.version not in (0, version):
+            self._spawn(self._refresh(user))
         if len(person.links) == 1:
             person.version = version
-        elif version > person.version:
-            self._spawn(self._refresh(user))
 
     def detach(self, link: Link) -> None:
         """Forget a session, if it was opened."""
@@ -357,7 +363,10 @@ class Hub:
             logger.debug("the inbox can't be read now: %s", error)
             self.check_all.set()
             return
-        person.version = max(person.version, versions.get(user, 0))
+        if any(link.session.identity and link not in links for link in person.links):
+            self._spawn(self._refresh(user))  # opened meanwhile, from what may be older
+        else:
+            person.version = max(person.version, versions.get(user, 0))
 
     async def _refresh_standings(self, link: Link) -> None:
         identity = link.session.identity
