@@ -82,14 +82,14 @@ def new_user(psql: Psql) -> str:
         INSERT INTO presence_user (username, password, first_name, last_name, email, is_superuser,
                                    is_staff, is_active, date_joined)
         VALUES (%s, '', '', '', '', false, false, true, now()) RETURNING id::text"""
-    return str(_one(psql, statement, name))
+    return str(one(psql, statement, name))
 
 
 def new_seat(psql: Psql, user: str | None = None) -> Seat:
     """A new device, of a new user unless one is given."""
     owner = user or new_user(psql)
     token, digest = new_token()
-    device = _one(
+    device = one(
         psql,
         "INSERT INTO presence_device (user_id, installation, token_hash) VALUES (%s, %s, %s)"
         " RETURNING id::text",
@@ -101,7 +101,7 @@ def new_seat(psql: Psql, user: str | None = None) -> Seat:
 def new_room(psql: Psql, *seats: Seat, history: str = "all") -> Room:
     """A new group with these devices' users; two new users without any given."""
     seated = seats or (new_seat(psql), new_seat(psql))
-    room = _one(
+    room = one(
         psql,
         "INSERT INTO messaging_conversation (history) VALUES (%s) RETURNING id::text",
         history,
@@ -133,7 +133,7 @@ def leave(psql: Psql, room: str, user: str) -> int:
 
 def insert(psql: Psql, room: str, body: str) -> str:
     """Write a message past the journal; returns its id."""
-    message = _one(
+    message = one(
         psql,
         "INSERT INTO messaging_message (conversation_id, body) VALUES (%s, %s) RETURNING id::text",
         *(room, body),
@@ -148,7 +148,7 @@ def revoke(psql: Psql, device: str) -> None:
 
 def last_seq(psql: Psql, room: str) -> int:
     """The number of a conversation's last change."""
-    return int(_one(psql, "SELECT last_seq FROM messaging_conversation WHERE id = %s", room))
+    return int(one(psql, "SELECT last_seq FROM messaging_conversation WHERE id = %s", room))
 
 
 def bodies(psql: Psql, room: str) -> list[str]:
@@ -165,10 +165,11 @@ def bodies(psql: Psql, room: str) -> list[str]:
 
 def count(psql: Psql, table: str, where: str = "true", *parameters: object) -> int:
     """How many rows of a table there are."""
-    return int(_one(psql, f"SELECT count(*) FROM {table} WHERE {where}", *parameters))
+    return int(one(psql, f"SELECT count(*) FROM {table} WHERE {where}", *parameters))
 
 
-def _one(psql: Psql, statement: str, *parameters: object) -> Any:
+def one(psql: Psql, statement: str, *parameters: object) -> Any:
+    """The first column of the first row."""
     row = psql.execute(statement.encode(), parameters).fetchone()
     assert row is not None
     return row[0]

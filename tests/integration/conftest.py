@@ -1,14 +1,24 @@
 """A database that a module's tests share, a foreign writer, and the engine of one test's loop."""
 
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 from django.core.management import call_command
 
 from messaging import engine as engines
+from messaging.consumers import DeviceConsumer
 from messaging.engine import Engine
 from tests import scene
+from tests.device import Device, InProcess
+from tests.peer import Peer
+from tests.scene import Seat
+
+
+class Attach(Protocol):
+    """Connects a device, or a new one of this seat; keywords go into its hello."""
+
+    async def __call__(self, who: Seat | Device, *, acks: bool = True, **hello: Any) -> Device: ...
 
 
 @pytest.fixture(scope="module")
@@ -35,3 +45,26 @@ async def engine(shared_database: None) -> AsyncIterator[Engine]:
     """Journal, receipts, hub and roster in this test's loop."""
     yield await engines.running()
     await engines.shut_down()
+
+
+@pytest.fixture
+async def attach(engine: Engine) -> AsyncIterator[Attach]:
+    """Connects devices to this process's engine, each through a real consumer without a network."""
+    devices: list[Device] = []
+
+    async def attach(who: Seat | Device, *, acks: bool = True, **hello: Any) -> Device:
+        device = who if isinstance(who, Device) else Device(who.token, acks=acks)
+        devices.append(device)
+        return await device.connect(InProcess(DeviceConsumer()), **hello)
+
+    yield attach
+    for device in devices:
+        await device.cut()
+        assert device.violations == []
+
+
+@pytest.fixture(scope="module")
+def peer(shared_database: None, redis_url: str) -> Iterator[Peer]:
+    """A second server process on the same database and the same bus."""
+    with Peer(database_url=scene.database_url(), redis_url=redis_url) as process:
+        yield process

@@ -624,7 +624,7 @@ async def test_a_commit_of_unknown_outcome_is_neither_lost_nor_doubled(
             for n in range(total, total + 150):
                 journal.put(room.first.device, send(room, f"m{n}"), partial(answers.__setitem__, n))
             total += 150
-            while len(answers) <= total - 150:  # until the next batch is on its way
+            while len(answers) <= total - 150:  # noqa: ASYNC110 - until the next batch is on its way
                 await asyncio.sleep(0)
             kills += kill(sql)
         await scene.eventually(lambda: len(answers) == total)

@@ -1,0 +1,272 @@
+"""The roster against a real database: hellos in batches, leases, and revocation as a waiting call."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from presence import roster as rosters
+from presence.roster import Roster
+from tests import scene
+from tests.scene import Psql, Seat
+
+pytestmark = pytest.mark.django_db
+
+LEASE = "SELECT extract(epoch FROM lease - now()) FROM presence_node WHERE id = %s"
+
+
+@pytest.fixture
+async def roster(shared_database: None) -> AsyncIterator[Roster]:
+    """A server process, as far as the roster knows."""
+    made = Roster()
+    await made.start()
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+async def other(shared_database: None) -> AsyncIterator[Roster]:
+    """Another server process."""
+    made = Roster()
+    await made.start()
+    yield made
+    await made.stop()
+
+
+def sessions(sql: Psql, device: str) -> int:
+    return scene.count(sql, "presence_connection", "device_id = %s", device)
+
+
+async def test_a_session_begins_with_a_token_and_ends_with_leave(roster: Roster, sql: Psql) -> None:
+    seat = scene.new_seat(sql)
+    arrival = await roster.arrive(seat.token)
+    assert arrival is not None
+    assert (arrival.device, arrival.user) == (seat.device, seat.user)
+    assert sessions(sql, seat.device) == 1
+    await roster.leave(arrival.session)
+    assert sessions(sql, seat.device) == 0
+    assert scene.count(sql, "presence_device", "id = %s AND last_seen IS NOT NULL", seat.device)
+    await roster.leave(arrival.session)  # twice does no harm
+
+
+async def test_hellos_that_wait_together_share_one_statement(roster: Roster, sql: Psql) -> None:
+    seats = [scene.new_seat(sql) for _ in range(50)]
+    ran: list[str] = []
+    execute = roster._execute
+
+    async def counting(statement: str, parameters: tuple[object, ...]) -> list[tuple[object, ...]]:
+        ran.append(statement)
+        return await execute(statement, parameters)
+
+    roster._execute = counting  # type: ignore[method-assign]
+    tokens = [*(seat.token for seat in seats), "unknown", seats[0].token]
+    arrivals = await asyncio.gather(*(roster.arrive(token) for token in tokens))
+    assert len(ran) == 1
+    assert [a.device if a else None for a in arrivals] == [
+        *(seat.device for seat in seats),
+        None,
+        seats[0].device,
+    ]
+    assert sessions(sql, seats[0].device) == 2  # two tabs
+
+
+@pytest.mark.parametrize("why", ["revoked", "inactive", "rotated"])
+async def test_who_may_not_come_in_does_not(roster: Roster, sql: Psql, why: str) -> None:
+    seat = scene.new_seat(sql)
+    if why == "revoked":
+        scene.revoke(sql, seat.device)
+    elif why == "inactive":
+        sql.execute("UPDATE presence_user SET is_active = false WHERE id = %s", [seat.user])
+    else:
+        sql.execute(
+            "UPDATE presence_device SET token_hash = sha256('new') WHERE id = %s", [seat.device]
+        )
+    assert await roster.arrive(seat.token) is None
+    assert sessions(sql, seat.device) == 0
+
+
+async def test_a_caller_cancelled_while_its_session_begins_leaves_none(
+    roster: Roster, sql: Psql
+) -> None:
+    """Also in the very turn of the loop in which the answer came."""
+    for turn in (0, 1, 2, None):
+        seat = scene.new_seat(sql)
+        asked = asyncio.ensure_future(roster.arrive(seat.token))
+        if turn is None:
+            while not roster.sessions:  # noqa: ASYNC110 - every turn counts
+                await asyncio.sleep(0)
+        else:
+            for _ in range(turn):
+                await asyncio.sleep(0)
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        await scene.eventually(lambda: not roster.sessions)
+        await _round_trip(roster)
+        assert sessions(sql, seat.device) == 0
+
+
+async def _round_trip(roster: Roster) -> None:
+    """Everything asked before is answered."""
+    await roster.revoked([])
+    await roster.arrive("nobody")
+    await scene.eventually(lambda: not roster.sessions)
+
+
+# Revocation
+
+
+async def test_revoke_returns_once_no_live_process_holds_a_session(
+    roster: Roster, other: Roster, sql: Psql
+) -> None:
+    seat = scene.new_seat(sql)
+    here, there = await roster.arrive(seat.token), await other.arrive(seat.token)
+    assert here
+    assert there
+    revoking = asyncio.ensure_future(rosters.revoke(seat.device))
+    await scene.eventually(
+        lambda: scene.count(sql, "presence_device", "id = %s AND revoked IS NOT NULL", seat.device)
+    )
+    assert await other.arrive(seat.token) is None  # from the commit on
+    assert await roster.revoked([seat.device]) == {seat.device}
+    await roster.leave(here.session)
+    assert not await _ends(revoking)
+    await other.leave(there.session)
+    assert await _ends(revoking, within=5)
+
+
+async def _ends(task: asyncio.Future[None], *, within: float = 3 * rosters.POLL_S) -> bool:
+    done, _ = await asyncio.wait({task}, timeout=within)
+    return bool(done)
+
+
+async def test_revoking_twice_or_an_offline_device_returns_at_once(
+    roster: Roster, sql: Psql
+) -> None:
+    seat = scene.new_seat(sql)
+    await rosters.revoke(seat.device)
+    first = _revoked(sql, seat)
+    await rosters.revoke(seat.device)
+    assert _revoked(sql, seat) == first
+
+
+def _revoked(sql: Psql, seat: Seat) -> object:
+    row = sql.execute("SELECT revoked FROM presence_device WHERE id = %s", [seat.device]).fetchone()
+    assert row
+    return row[0]
+
+
+async def test_a_hello_waits_for_a_revocation_under_way(roster: Roster, sql: Psql) -> None:
+    seat = scene.new_seat(sql)
+    with scene.connect() as revoker:
+        revoker.execute("BEGIN")
+        scene.revoke(revoker, seat.device)
+        asked = asyncio.ensure_future(roster.arrive(seat.token))
+        await scene.eventually(
+            lambda: scene.count(
+                sql,
+                "pg_stat_activity",
+                "application_name = 'lockstep roster' AND wait_event_type = 'Lock'",
+            )
+        )
+        revoker.execute("COMMIT")
+    assert await asked is None
+
+
+async def test_a_dead_process_holds_up_a_revocation_only_as_long_as_its_lease(
+    roster: Roster, sql: Psql
+) -> None:
+    seat = scene.new_seat(sql)
+    dead = scene.one(
+        sql, "INSERT INTO presence_node (lease) VALUES (now() + interval '0.7 s') RETURNING id"
+    )
+    sql.execute(
+        "INSERT INTO presence_connection (device_id, node_id) VALUES (%s, %s)", [seat.device, dead]
+    )
+    await rosters.revoke(seat.device)
+    assert scene.one(sql, "SELECT lease < now() FROM presence_node WHERE id = %s", dead)
+
+
+# Leases
+
+
+async def test_the_lease_is_renewed(
+    shared_database: None, sql: Psql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rosters, "BEAT_S", 0.05)
+    made = Roster()
+    await made.start()
+    try:
+        first = scene.one(sql, "SELECT lease FROM presence_node WHERE id = %s", made.node)
+        await scene.eventually(
+            lambda: (
+                scene.one(sql, "SELECT lease FROM presence_node WHERE id = %s", made.node) > first
+            )
+        )
+        assert 0 < float(scene.one(sql, LEASE, made.node)) <= rosters.LEASE_S
+    finally:
+        await made.stop()
+    assert not made.alive
+    assert scene.count(sql, "presence_node", "id = %s", made.node) == 0
+
+
+async def test_a_process_whose_node_was_removed_registers_again_with_its_sessions(
+    shared_database: None, sql: Psql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rosters, "BEAT_S", 0.05)
+    seat = scene.new_seat(sql)
+    made = Roster()
+    await made.start()
+    try:
+        await made.arrive(seat.token)
+        sql.execute("DELETE FROM presence_connection WHERE node_id = %s", [made.node])
+        sql.execute("DELETE FROM presence_node WHERE id = %s", [made.node])
+        await scene.eventually(lambda: sessions(sql, seat.device) == 1)
+        assert scene.count(sql, "presence_node", "id = %s", made.node) == 1
+    finally:
+        await made.stop()
+
+
+async def test_without_a_lease_a_process_is_not_alive_and_is_told_when_it_is_again(
+    shared_database: None, sql: Psql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rosters, "BEAT_S", 0.1)
+    monkeypatch.setattr(rosters, "LEASE_S", 0.3)
+    renewed = asyncio.Event()
+    made = Roster()
+
+    async def on_renewed() -> None:
+        assert not made.alive  # nothing is sent until it is known what was missed
+        renewed.set()
+
+    made.on_renewed = on_renewed
+    await made.start()
+    try:
+        with scene.connect() as foreign:
+            foreign.execute("BEGIN; LOCK TABLE presence_node IN ACCESS EXCLUSIVE MODE")
+            await scene.eventually(lambda: not made.alive)
+            foreign.execute("ROLLBACK")
+        await renewed.wait()
+        async with asyncio.timeout(5):
+            await made.lease_holds()
+    finally:
+        await made.stop()
+
+
+async def test_the_dead_are_cleared_away_by_the_living(
+    shared_database: None, sql: Psql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rosters, "BEAT_S", 0.05)
+    monkeypatch.setattr(rosters, "LEASE_S", 0.2)
+    seat = scene.new_seat(sql)
+    dead = scene.one(sql, "INSERT INTO presence_node (lease) VALUES (now()) RETURNING id")
+    sql.execute(
+        "INSERT INTO presence_connection (device_id, node_id) VALUES (%s, %s)", [seat.device, dead]
+    )
+    made = Roster()
+    await made.start()
+    try:
+        await scene.eventually(lambda: not scene.count(sql, "presence_node", "id = %s", dead))
+        assert sessions(sql, seat.device) == 0
+    finally:
+        await made.stop()
