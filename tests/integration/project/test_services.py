@@ -32,7 +32,7 @@ def directory() -> Iterator[Path]:
     place = Path(tempfile.mkdtemp(prefix="lockstep-test-", dir="/tmp"))
     yield place
     services.stop(place, delete=True)
-    shutil.rmtree(place)
+    shutil.rmtree(place, ignore_errors=True)
 
 
 def pids(place: services.Services) -> tuple[int | None, int | None]:
