@@ -193,7 +193,7 @@ export class Session {
     receipts: (frame) => this.#receipts(frame),
     conversation: (frame) => this.#listed(frame),
     left: ({ conversation, upto }) => this.#left(conversation, upto),
-    reset: ({ conversation }) => this.#change(conversation).forget(),
+    reset: ({ conversation }) => this.#forget(conversation),
     pong: () => {},
     goodbye: (frame) => (this.farewell = frame),
   };
@@ -201,7 +201,7 @@ export class Session {
   #welcome(frame, now) {
     const { device, user, epoch } = frame;
     // The epoch and the cursors change in one step, or a lost connection would leave old cursors under the new epoch.
-    if (this.epoch !== null && this.epoch !== epoch) for (const id of this.conversations.keys()) this.#change(id).forget();
+    if (this.epoch !== null && this.epoch !== epoch) for (const id of this.conversations.keys()) this.#forget(id);
     Object.assign(this, { device, user, epoch, limits: frame.limits });
     this.acks.restart(frame.window);
     Object.assign(this, { phase: "open", reason: "", attempts: 0 });
@@ -216,6 +216,12 @@ export class Session {
     const known = this.#change(conversation);
     Object.assign(known, { kind, title, left: null, lastSeq: last_seq });
     known.begin(since);
+  }
+
+  #forget(conversation) {
+    this.#change(conversation).forget();
+    this.acks.owed.delete(conversation);
+    this.unsettled.delete(conversation);
   }
 
   #left(conversation, upto) {
