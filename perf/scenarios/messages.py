@@ -8,6 +8,8 @@ compared with the database.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from time import perf_counter
 
 from perf import probe
@@ -15,7 +17,7 @@ from perf.database import connected
 from perf.environment import Crowd, Environment
 from perf.fleet import Fleet
 from perf.latency import Latency
-from perf.probe import Resources
+from perf.probe import Resources, ServerStatements
 from perf.scenario import Findings, Options, Scenario
 from perf.scenarios.shared import (
     compare,
@@ -49,10 +51,14 @@ async def run(environment: Environment, options: Options) -> Findings:
     duration = options.duration_s or (QUICK_S if options.quick else DURATION_S)
     outstanding = options.outstanding or OUTSTANDING
     options.say(f"sending for {duration:.0f} s, {outstanding} unanswered messages per device")
-    resources = await _watched(environment)
-    with still():
-        passed = await _saturate(fleet, load, resources, duration=duration, outstanding=outstanding)
-    findings = _findings(fleet, load, resources, passed)
+    async with _watched(environment) as (resources, statements):
+        with still():
+            passed = await _saturate(
+                fleet, load, resources, duration=duration, outstanding=outstanding
+            )
+        findings = _findings(fleet, load, resources, passed)
+        if statements is not None:
+            findings.figures["database_statements"] = await statements.top(4)
     findings.figures["outstanding_per_device"] = outstanding
     options.say("comparing every device with the database")
     await compare(fleet, environment, findings)
@@ -60,15 +66,22 @@ async def run(environment: Environment, options: Options) -> Findings:
     return findings
 
 
-async def _watched(environment: Environment) -> Resources:
+@asynccontextmanager
+async def _watched(
+    environment: Environment,
+) -> AsyncIterator[tuple[Resources, ServerStatements | None]]:
     groups: dict[str, probe.Group] = {
         "server": environment.server_processes,
         "generator": probe.generator,
     }
-    if environment.database_url is not None:
-        async with connected(environment.database_url) as connection:
-            groups["postgres"] = await probe.database_group(connection)
-    return Resources(groups)
+    if environment.database_url is None:
+        yield Resources(groups), None
+        return
+    async with connected(environment.database_url) as connection:
+        groups["postgres"] = await probe.database_group(connection)
+        statements = ServerStatements(connection)
+        await statements.begin()
+        yield Resources(groups), statements
 
 
 async def _saturate(
