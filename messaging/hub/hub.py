@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
@@ -19,12 +19,12 @@ import psycopg
 from messaging import metrics, signals
 from messaging.hub.bus import Bus
 from messaging.hub.feed import FeedReader
+from messaging.hub.marks import MarkBoard
 from messaging.hub.topic import Link, Topic
 from messaging.protocol.actions import Identity
 from messaging.protocol.batch import Batch
-from messaging.protocol.codec import JSON, MSGPACK, Codec
 from messaging.protocol.errors import CloseCode
-from messaging.protocol.frames import DeviceMark, Receipts
+from messaging.protocol.frames import DeviceMark
 from presence.roster import Roster
 
 logger = logging.getLogger(__name__)
@@ -35,10 +35,7 @@ HOLE_S = (
 RING_MOST_BYTES = 262_144  # of JSON kept of one conversation: seconds of a busy one, for sessions that lag a little
 RING_TOTAL_BYTES = 33_554_432  # of all conversations together
 RETRY_S = 0.1  # between two attempts to read while the database is away
-SUMMARY_DEVICES = 100  # above, marks are announced as a summary
-SUMMARY_S = 1.0
 RECENT_MARKS_S = 10.0
-FOR_EVER_S = 1e9
 
 
 @dataclass(slots=True)
@@ -57,14 +54,14 @@ class Hub:
         self.feed = FeedReader()
         self.topics: dict[str, Topic] = {}
         self.people: dict[str, Person] = {}
+        self.marks = MarkBoard(self.topics, self.feed)
         self.bus = Bus(
             on_batch=self.apply,
-            on_marks=self._show_marks,
+            on_marks=self.marks.show,
             on_joined=self._joined,
             on_return=self._bus_returned,
         )
         self._epoch: str | None = None
-        self._summaries: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.check_all = asyncio.Event()
         self.ring_bytes = RING_MOST_BYTES
@@ -74,7 +71,7 @@ class Hub:
         signals.messages_committed.connect(self._on_messages)
         signals.receipts_committed.connect(self._on_receipts)
         await self.bus.start()
-        self._spawn(self._summarize())
+        self._spawn(self.marks.summarize())
 
     async def close(self) -> None:
         """Stop; sessions are not told."""
@@ -118,7 +115,7 @@ class Hub:
                 self._subscribe(link, standing.conversation, standing.last_seq)
         self.pump(link)
         link.wake()
-        self._spawn(self._greet_with_marks(link))
+        self._spawn(self.marks.greet(link))
 
     def _note_version(self, user: str, person: Person, version: int) -> None:
         """The new session reflects this inbox version; it or older ones of the user may have missed a hint."""
@@ -260,76 +257,8 @@ class Hub:
 
     def _on_receipts(self, marks: dict[str, list[DeviceMark]], **_: object) -> None:
         for conversation, moved in marks.items():
-            self._show_marks(conversation, moved)
+            self.marks.show(conversation, moved)
             self.bus.publish_marks(conversation, moved)
-
-    def _show_marks(self, conversation: str, marks: list[DeviceMark]) -> None:
-        topic = self.topics.get(conversation)
-        if topic is None:
-            return
-        news = topic.news(marks)
-        if news and topic.devices > SUMMARY_DEVICES:
-            self._summaries.add(conversation)
-        elif news:
-            self._offer_marks(topic.links, Receipts(conversation=conversation, marks=news))
-
-    def _offer_marks(self, links: Iterable[Link], frame: Receipts) -> None:
-        encoded: dict[bool, bytes] = {}
-        for link in links:
-            codec = link.session.codec
-            if codec.binary not in encoded:
-                encoded[codec.binary] = _part(codec, frame)
-            link.session.offer_marks(frame.conversation, frame.marks, encoded[codec.binary])
-            if link.session.ready:
-                link.wake()
-
-    async def _greet_with_marks(self, link: Link) -> None:
-        """Current marks follow `welcome`; a large conversation's come as a summary."""
-        for conversation, marks in (
-            await self._marks(list(link.session.feeds), seconds=FOR_EVER_S)
-        ).items():
-            topic = self.topics.get(conversation)
-            if topic is None:
-                continue
-            topic.devices = max(topic.devices, len(marks))
-            if topic.devices > SUMMARY_DEVICES:
-                self._summaries.add(conversation)
-            else:
-                self._offer_marks([link], Receipts(conversation=conversation, marks=marks))
-
-    async def check_marks(self, conversations: list[str], *, seconds: float) -> None:
-        """Show marks stored within the last `seconds` whose hint was lost."""
-        for conversation, marks in (await self._marks(conversations, seconds=seconds)).items():
-            self._show_marks(conversation, marks)
-
-    async def _marks(
-        self, conversations: list[str], *, seconds: float
-    ) -> dict[str, list[DeviceMark]]:
-        try:
-            return await self.feed.marks(conversations, seconds=seconds)
-        except psycopg.Error as error:
-            logger.debug("marks can't be read now: %s", error)
-            return {}
-
-    async def _summarize(self) -> None:
-        """At most once a second: the marks of conversations too large to show device by device."""
-        while True:
-            await asyncio.sleep(SUMMARY_S)
-            if not self._summaries:
-                continue
-            wanted, self._summaries = self._summaries, set()
-            try:
-                summaries = await self.feed.summaries(wanted)
-            except psycopg.Error:
-                self._summaries |= wanted
-                continue
-            for conversation, summary in summaries.items():
-                topic = self.topics.get(conversation)
-                if topic is not None:
-                    topic.devices = summary.devices
-                    self._offer_marks(
-                        topic.links, Receipts(conversation=conversation, summary=summary)
-                    )
 
     # Hints from the database
 
@@ -338,7 +267,7 @@ class Hub:
         kind, _, key = group.partition(".")
         if kind == "conversation" and key in self.topics:
             self._spawn(self._catch_up(self.topics[key]))
-            self._spawn(self.check_marks([key], seconds=RECENT_MARKS_S))
+            self._spawn(self.marks.check([key], seconds=RECENT_MARKS_S))
         elif kind == "user" and key in self.people:
             self._spawn(self._refresh(key))
         elif kind == "*":
@@ -372,10 +301,9 @@ class Hub:
         identity = link.session.identity
         assert identity is not None
         for standing in await self.feed.standings(device=identity.device, user=identity.user):
-            if standing.left_seq is None and standing.conversation not in link.session.feeds:
-                if link not in self.people.get(identity.user, Person()).links:
-                    return
-                link.session.join(standing)
+            if link not in self.people.get(identity.user, Person()).links:
+                return
+            if link.session.join(standing):
                 self._subscribe(link, standing.conversation, standing.last_seq)
         self.pump(link)
         link.wake()
@@ -442,11 +370,6 @@ class Hub:
         if not task.cancelled() and task.exception() is not None:
             logger.error("a task of the hub failed", exc_info=task.exception())
             self.check_all.set()
-
-
-def _part(codec: Codec, frame: Receipts) -> bytes:
-    assert codec in (JSON, MSGPACK)
-    return codec.part(frame)
 
 
 def _device(link: Link) -> str:

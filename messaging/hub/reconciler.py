@@ -72,7 +72,7 @@ class Reconciler:
     async def _pass(self, *, since_last: float) -> None:
         for conversations in _slices(list(self._hub.topics)):
             await self._hub.check(conversations)
-            await self._hub.check_marks(conversations, seconds=since_last + 1.0)
+            await self._hub.marks.check(conversations, seconds=since_last + 1.0)
         for users in _slices(list(self._hub.people)):
             await self._hub.check_people(users)
 

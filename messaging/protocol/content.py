@@ -13,7 +13,6 @@ import msgspec
 from messaging.protocol.errors import Refusal, Refused
 from messaging.protocol.frames import MAX_BODY_BYTES
 
-
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 

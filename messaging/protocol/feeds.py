@@ -34,6 +34,12 @@ class Feed:
         """Whether everything up to the end of the user's stay was sent."""
         return self.leaves_at is not None and self.cursor >= self.leaves_at
 
+    def renew(self, standing: Standing) -> None:
+        """Go on in a newer stay: the user left and was added again before this feed came to the end."""
+        if standing.joined_seq > self.joined:
+            self.joined, self.leaves_at = standing.joined_seq, standing.left_seq
+            self.visible_from = standing.joined_seq if standing.since_joined else 0
+
     def permitted(self, batch: Batch, user: str) -> Batch:
         """What of a batch the user may see: from their own stay, and not before it if that is hidden."""
         for fence in batch.fences:

@@ -16,12 +16,13 @@ MESSAGE_BYTES = 65_536  # one WebSocket message stays below, unless a single fra
 class Outgoing:
     """The frames on their way to one client."""
 
-    __slots__ = ("_codec", "_encoded", "_held", "_unheard")
+    __slots__ = ("_codec", "_encoded", "_held", "_summaries", "_unheard")
 
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
         self._encoded: list[bytes] = []
         self._held: dict[str, dict[str, DeviceMark]] = {}
+        self._summaries: dict[str, bytes] = {}
         self._unheard = 0
 
     def __len__(self) -> int:
@@ -30,7 +31,7 @@ class Outgoing:
     @property
     def holding(self) -> bool:
         """Whether marks are held back."""
-        return bool(self._held)
+        return bool(self._held or self._summaries)
 
     @property
     def patient(self) -> bool:
@@ -53,31 +54,40 @@ class Outgoing:
 
     def push_marks(self, conversation: str, encoded: bytes) -> bool:
         """Add encoded marks, unless older ones of the conversation are held. Returns whether it did."""
-        if conversation in self._held:
+        if conversation in self._held or conversation in self._summaries:
             return False
         self._unheard += len(encoded)
         self._encoded.append(encoded)
         return True
 
-    def hold_marks(self, conversation: str, marks: list[DeviceMark]) -> None:
-        """Keep marks for later, the newest of each device."""
+    def hold_marks(self, conversation: str, marks: list[DeviceMark], encoded: bytes) -> None:
+        """Keep marks for later: the newest of each device, or the newest (`encoded`) summary."""
+        if not marks:
+            self._summaries[conversation] = encoded
+            return
         held = self._held.setdefault(conversation, {})
         held.update((mark.device, mark) for mark in marks)
 
     def release_marks(self) -> None:
         """Add the marks that were held."""
         held, self._held = self._held, {}
+        summaries, self._summaries = self._summaries, {}
         for conversation, marks in held.items():
             self.push(Receipts(conversation=conversation, marks=list(marks.values())))
+        for encoded in summaries.values():
+            self._unheard += len(encoded)
+            self._encoded.append(encoded)
 
     def forget(self, conversation: str) -> None:
         """Drop what is held of a conversation."""
         self._held.pop(conversation, None)
+        self._summaries.pop(conversation, None)
 
     def discard(self) -> None:
         """Drop everything."""
         self._encoded.clear()
         self._held.clear()
+        self._summaries.clear()
 
     def take(self) -> str | bytes | None:
         """The next WebSocket message, or None. What is due leaves together."""

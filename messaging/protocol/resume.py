@@ -11,8 +11,12 @@ from messaging.protocol.frames import ConversationState, Hello
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resumption:
-    """`starts`: the feeds and their cursors. `listed`: what the device lacks. `resets`: cursors of another database."""
+    """`starts`: the feeds and their cursors. `listed`: what the device lacks. `resets`: cursors of another database.
 
+    `cursors`: what the device has of any conversation, should it be added there later.
+    """
+
+    cursors: dict[str, int]
     starts: list[tuple[Standing, int]] = field(default_factory=list)
     listed: list[ConversationState] = field(default_factory=list)
     resets: list[str] = field(default_factory=list)
@@ -24,14 +28,14 @@ def resume(hello: Hello, standings: Iterable[Standing], *, epoch: str) -> Resump
     A stay that ended and is already known in full is left out. A cursor of another epoch, or beyond
     the last change (a restored backup), starts from 0.
     """
-    plan = Resumption()
     stale = hello.epoch is not None and hello.epoch != epoch
+    plan = Resumption(cursors=dict.fromkeys(hello.cursors, 0) if stale else dict(hello.cursors))
     for standing in standings:
         cursor = hello.cursors.get(standing.conversation)
         if cursor is not None and (stale or cursor > standing.last_seq):
             plan.resets.append(standing.conversation)
             cursor = 0
-        since = _start(standing, cursor)
+        since = start(standing, cursor)
         if standing.left_seq is None or since < standing.last:
             plan.starts.append((standing, since))
         if since < standing.last:
@@ -50,8 +54,8 @@ def listed(standing: Standing, since: int) -> ConversationState:
     )
 
 
-def _start(standing: Standing, cursor: int | None) -> int:
-    """The device's own cursor, else its stored mark, else the beginning of the stay."""
-    if cursor is None:
-        return standing.first if standing.delivered is None else standing.delivered
-    return max(cursor, standing.first) if standing.since_joined else cursor
+def start(standing: Standing, cursor: int | None) -> int:
+    """The device's own cursor, which is never jumped over, else its stored mark, else the beginning of the stay."""
+    if cursor is not None:
+        return cursor
+    return standing.first if standing.delivered is None else standing.delivered

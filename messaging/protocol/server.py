@@ -27,7 +27,7 @@ from messaging.protocol.admission import MAX_REQUESTS, Admission
 from messaging.protocol.errors import CloseCode, FrameError, Refusal, Refused
 from messaging.protocol.feeds import Feed, Feeds
 from messaging.protocol.outgoing import Outgoing
-from messaging.protocol.resume import listed, resume
+from messaging.protocol.resume import listed, resume, start
 from messaging.protocol.state import TRANSITIONS, IllegalFrame, State, advance
 from messaging.protocol.window import Window
 
@@ -63,6 +63,7 @@ class Session:
         self._out = Outgoing(codec)
         self._admission = Admission()
         self._starved_since: float | None = None
+        self._cursors: dict[str, int] = {}  # what the device has where it has no feed now
 
     # What the client says
 
@@ -154,6 +155,7 @@ class Session:
         if self.state is State.CLOSING:
             return  # goodbye was said while the device was looked up
         plan = resume(self._hello, standings, epoch=epoch)
+        self._cursors = plan.cursors
         for standing, since in plan.starts:
             self.feeds.start(standing, since=since)
         self.state = advance(self.state, "welcome", role="server")
@@ -177,12 +179,18 @@ class Session:
             ref=self._hello.ref,
         )
 
-    def join(self, standing: Standing) -> None:
-        """The user was added to a conversation while this session was open."""
-        if standing.conversation in self.feeds or standing.left_seq is not None:
-            return
-        self.feeds.start(standing, since=standing.first)
-        self._out.push(_announced(listed(standing, standing.first)))
+    def join(self, standing: Standing) -> bool:
+        """Take the user's newest stay, perhaps begun while this session was open. Returns whether a feed began."""
+        conversation = standing.conversation
+        feed = self.feeds.get(conversation)
+        since = start(standing, self._cursors.get(conversation))
+        if feed is not None:
+            feed.renew(standing)
+        elif self.state is State.LIVE and (standing.left_seq is None or since < standing.last):
+            self.feeds.start(standing, since=since)
+            self._out.push(_announced(listed(standing, since)))
+            return True
+        return False
 
     def settle(self, frame: Write, outcome: Stored | Refused) -> None:
         """Answer a write."""
@@ -271,7 +279,7 @@ class Session:
         if conversation not in self.feeds or self.state is not State.LIVE:
             return
         if not (self._keeps_up and self._out.push_marks(conversation, encoded)):
-            self._out.hold_marks(conversation, marks)
+            self._out.hold_marks(conversation, marks, encoded)
 
     def _advance_feed(self, feed: Feed, batch: Batch) -> None:
         if self.identity is None:
@@ -281,6 +289,7 @@ class Session:
         self._send_events(batch, batch.encode(self.codec))
         feed.cursor = batch.upto
         if feed.over:
+            self._cursors[batch.conversation] = feed.cursor
             self.feeds.end(batch.conversation)
             self._admission.forget(batch.conversation)
             self._out.forget(batch.conversation)

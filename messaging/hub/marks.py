@@ -1,0 +1,98 @@
+"""Marks on their way to the sessions of this process: the newest of each device, shown once.
+
+Marks are state, so whatever was lost is repaired by reading them again. A conversation with more
+than 100 devices is shown by counts, at most once a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+
+import psycopg
+
+from messaging.hub.feed import FeedReader
+from messaging.hub.topic import Link, Topic
+from messaging.protocol.frames import DeviceMark, Receipts
+
+logger = logging.getLogger(__name__)
+
+SUMMARY_DEVICES = 100
+SUMMARY_S = 1.0
+FOR_EVER_S = 1e9
+
+
+class MarkBoard:
+    """Shows marks of the watched conversations."""
+
+    def __init__(self, topics: Mapping[str, Topic], feed: FeedReader) -> None:
+        self._topics, self._feed = topics, feed
+        self._to_summarize: set[str] = set()
+
+    def show(self, conversation: str, marks: list[DeviceMark]) -> None:
+        """Show marks that moved to everyone here, unless they were shown."""
+        topic = self._topics.get(conversation)
+        news = topic.news(marks) if topic is not None else []
+        if topic is None or not news:
+            return
+        if topic.devices > SUMMARY_DEVICES:
+            self._to_summarize.add(conversation)
+        else:
+            _offer(topic.links, Receipts(conversation=conversation, marks=news))
+
+    async def greet(self, link: Link) -> None:
+        """Show a new session the current marks of its conversations."""
+        for conversation, marks in (await self._read(link.session.feeds, FOR_EVER_S)).items():
+            topic = self._topics.get(conversation)
+            if topic is None:
+                continue
+            topic.devices = max(topic.devices, len(marks))
+            if topic.devices > SUMMARY_DEVICES:
+                self._to_summarize.add(conversation)
+            else:
+                _offer([link], Receipts(conversation=conversation, marks=marks))
+
+    async def check(self, conversations: Iterable[str], *, seconds: float) -> None:
+        """Show marks stored within the last `seconds` whose hint was lost."""
+        for conversation, marks in (await self._read(conversations, seconds)).items():
+            self.show(conversation, marks)
+
+    async def _read(
+        self, conversations: Iterable[str], seconds: float
+    ) -> dict[str, list[DeviceMark]]:
+        try:
+            return await self._feed.marks(list(conversations), seconds=seconds)
+        except psycopg.Error as error:
+            logger.debug("marks can't be read now: %s", error)
+            return {}
+
+    async def summarize(self) -> None:
+        """For ever: once a second, count the marks of the large conversations in which some moved."""
+        while True:
+            await asyncio.sleep(SUMMARY_S)
+            wanted, self._to_summarize = self._to_summarize, set()
+            if not wanted:
+                continue
+            try:
+                summaries = await self._feed.summaries(wanted)
+            except psycopg.Error:
+                self._to_summarize |= wanted
+                continue
+            for conversation, summary in summaries.items():
+                topic = self._topics.get(conversation)
+                if topic is not None:
+                    topic.devices = summary.devices
+                    _offer(topic.links, Receipts(conversation=conversation, summary=summary))
+
+
+def _offer(links: Iterable[Link], frame: Receipts) -> None:
+    """Hand a frame to sessions, encoded once per codec."""
+    encoded: dict[bool, bytes] = {}
+    for link in links:
+        codec = link.session.codec
+        if codec.binary not in encoded:
+            encoded[codec.binary] = codec.part(frame)
+        link.session.offer_marks(frame.conversation, frame.marks, encoded[codec.binary])
+        if link.session.ready:
+            link.wake()
