@@ -120,6 +120,8 @@ def _lock(home: Home, name: str, mode: int) -> Iterator[int]:
     """Hold a lock that the kernel lets go when this process ends, however it ends."""
     file = os.open(home.directory / name, os.O_RDWR | os.O_CREAT, 0o600)
     try:
+        if os.geteuid() == 0:
+            os.fchown(file, home.uid, home.gid)  # the next start may be its owner's
         fcntl.flock(file, mode)
         yield file
     finally:
