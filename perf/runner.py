@@ -121,7 +121,7 @@ def result(
             for field in ("p50", "p90", "p99", "p999", "max", "count")
         },
         resources=msgspec.to_builtins(findings.resources),
-        problems=[*findings.broken, *findings.unknown],
+        problems=findings.problems,
         witnesses=findings.judgement.witnesses,
         command=command,
     )

@@ -50,10 +50,17 @@ class Findings:
     broken: list[str] = field(default_factory=list)
 
     @property
+    def problems(self) -> list[str]:
+        """What is wrong or unknown beside the targets, a sentence each."""
+        beyond = self.latency.overflows
+        late = [f"{beyond} latencies were longer than a minute"] if beyond else []
+        return [*self.broken, *late, *self.unknown]
+
+    @property
     def verdict(self) -> Verdict:
         """Invalid if anything was shown to be wrong, else unknown if anything was not shown at all."""
         missed = any(outcome.passed is False for outcome in self.outcomes)
-        if missed or self.broken or self.judgement.anomalies:
+        if missed or self.broken or self.judgement.anomalies or self.latency.overflows:
             return "invalid"
         unmeasured = any(outcome.passed is None for outcome in self.outcomes)
         if unmeasured or self.unknown or not self.outcomes:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from project import services
+
 ROOT = Path(__file__).resolve().parents[2]
 
 # A private environment starts from nothing: what the tests' own servers are must not leak in.
@@ -18,11 +20,15 @@ ENVIRONMENT = {
 }
 
 
-def perf(*arguments: str) -> subprocess.CompletedProcess[str]:
+def perf(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return manage("perf", *arguments, **environment)
+
+
+def manage(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "manage.py", "perf", *arguments],
+        [sys.executable, "manage.py", *arguments],
         cwd=ROOT,
-        env=ENVIRONMENT,
+        env={**ENVIRONMENT, **environment},
         capture_output=True,
         text=True,
         timeout=100,
@@ -42,6 +48,22 @@ def test_a_quick_baseline_measures_every_target_and_finds_no_anomaly(tmp_path: P
     assert result["problems"] == []
     assert result["figures"]["checked"]["deliveries"] > 1_000
     assert "once more: manage.py perf baseline" in done.stdout
+
+
+@pytest.mark.slow
+def test_health_names_what_is_missing_and_is_content_once_it_is_mended(tmp_path: Path) -> None:
+    place = {"LOCKSTEP_DATA": str(tmp_path)}
+    try:
+        with services.use(tmp_path):  # so that the three commands share one start
+            missing = perf("health", "--quiet", **place)
+            assert missing.returncode == 1, missing.stderr
+            assert "run `manage.py migrate`" in missing.stdout
+            assert manage("migrate", "-v0", **place).returncode == 0
+            healthy = perf("health", "--quiet", **place)
+            assert healthy.returncode == 0, healthy.stdout + healthy.stderr
+            assert "a message reaches another device" in healthy.stdout
+    finally:
+        services.stop(tmp_path, delete=True)
 
 
 def test_a_server_that_is_not_there_is_said_in_one_line() -> None:

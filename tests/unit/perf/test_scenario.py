@@ -5,6 +5,7 @@ import pytest
 
 from perf import report
 from perf.checkers import Judgement
+from perf.latency import Summary
 from perf.runner import result
 from perf.scenario import EXIT_CODES, Findings, Result
 from perf.targets import outcome
@@ -39,6 +40,7 @@ def concluded(findings: Findings) -> Result:
         (Findings(outcomes=[GOOD, MISSED]), "invalid", 1),
         (Findings(outcomes=[GOOD], judgement=lossy()), "invalid", 1),
         (Findings(outcomes=[GOOD], broken=["a connection was lost"]), "invalid", 1),
+        (Findings(outcomes=[GOOD], latency=Summary(count=9, overflows=1)), "invalid", 1),
         (Findings(outcomes=[GOOD, UNMEASURED]), "unknown", 2),
         (Findings(outcomes=[GOOD], unknown=["nothing was sent"]), "unknown", 2),
         (Findings(outcomes=[]), "unknown", 2),
