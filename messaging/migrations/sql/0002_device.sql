@@ -47,8 +47,20 @@ BEGIN
 END
 $$;
 
+-- A new device has nothing to catch up with: it starts at each conversation's last change as of now,
+-- and pages back through what was before.
 CREATE FUNCTION messaging_device_inserted() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    before text := messaging_write_as('journal');
 BEGIN
+    INSERT INTO messaging_receipt (device_id, conversation_id, delivered, delivered_at)
+        SELECT n.id, c.id, c.last_seq, statement_timestamp()
+        FROM new_rows n
+        JOIN messaging_membership m ON m.user_id = n.user_id AND m.left_seq IS NULL
+        JOIN messaging_conversation c ON c.id = m.conversation_id AND c.last_seq > 0
+        ORDER BY n.id, c.id
+        ON CONFLICT (device_id, conversation_id) DO NOTHING;
+    PERFORM messaging_write_as(before);
     PERFORM messaging_device_record(ARRAY(SELECT user_id FROM new_rows));
     RETURN NULL;
 END
@@ -75,6 +87,7 @@ CREATE TRIGGER lockstep_update BEFORE UPDATE ON presence_device FOR EACH ROW
     EXECUTE FUNCTION messaging_device_update();
 -- In the place of a foreign key of messages, as for conversations.
 CREATE TRIGGER lockstep_delete BEFORE DELETE ON presence_device FOR EACH ROW
+    WHEN (current_setting('lockstep.writer', true) IS DISTINCT FROM 'journal')
     EXECUTE FUNCTION messaging_device_delete();
 CREATE TRIGGER lockstep_delete BEFORE DELETE ON presence_user FOR EACH ROW
     WHEN (current_setting('lockstep.writer', true) IS DISTINCT FROM 'journal'

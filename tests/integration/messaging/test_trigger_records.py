@@ -136,8 +136,7 @@ class TestReceipt:
         )
         heard()
         psql.execute(
-            "INSERT INTO messaging_receipt (device_id, conversation_id, read)"
-            " SELECT id, %s, 1 FROM presence_device WHERE id <> %s",
+            "UPDATE messaging_receipt SET read = 1 WHERE conversation_id = %s AND device_id <> %s",
             [world.room.pk, world.device.pk],
         )
         assert heard() == world.groups("room")

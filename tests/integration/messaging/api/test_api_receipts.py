@@ -24,8 +24,10 @@ def said(person: Person, group: str, body: str = "hello") -> Message:
 
 
 def mark(person: Person, group: str, *, delivered: int, read: int = 0) -> Receipt:
-    receipt = Receipt.objects.create(
-        device=person.device, conversation_id=group, delivered=delivered, read=read
+    receipt, _ = Receipt.objects.update_or_create(
+        device=person.device,
+        conversation_id=group,
+        defaults={"delivered": delivered, "read": read},
     )
     receipt.refresh_from_db()
     return receipt
