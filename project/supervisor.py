@@ -11,9 +11,12 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import time
 from asyncio.subprocess import Process
 from collections.abc import Callable
+
+from prometheus_client.multiprocess import mark_process_dead
 
 from project.errors import ServiceError
 from project.limits import STOP_S
@@ -34,8 +37,9 @@ def supervise(
     Raises ServiceError when a process does not become ready at first.
     """
     command = ["--server", server, "--host", host, "--port", str(port)]
-    slots = [Slot(command, number) for number in range(1, processes + 1)]
-    asyncio.run(_supervise(slots, ready))
+    with tempfile.TemporaryDirectory(prefix="lockstep-metrics-") as metrics:
+        slots = [Slot(command, number, metrics) for number in range(1, processes + 1)]
+        asyncio.run(_supervise(slots, ready))
 
 
 async def _supervise(slots: "list[Slot]", ready: Callable[[], None]) -> None:
@@ -59,8 +63,9 @@ async def _start_and_keep(slots: "list[Slot]", ready: Callable[[], None]) -> Non
 class Slot:
     """One place among the processes, and the process that fills it now."""
 
-    def __init__(self, command: list[str], number: int) -> None:
+    def __init__(self, command: list[str], number: int, metrics: str) -> None:
         self._command = command
+        self._metrics = metrics  # the directory in which the processes share their counters
         self._number = number
         self._process: Process | None = None
         # The process reads this pipe; its end tells it that we are gone, however we went.
@@ -74,7 +79,11 @@ class Slot:
                 *(sys.executable, "-m", "project.worker", *self._command),
                 *("--ready-fd", str(theirs), "--parent-fd", str(self._life)),
                 pass_fds=(theirs, self._life),
-                env={**os.environ, "PGAPPNAME": f"lockstep serve {self._number}"},
+                env={
+                    **os.environ,
+                    "PGAPPNAME": f"lockstep serve {self._number}",
+                    "PROMETHEUS_MULTIPROC_DIR": self._metrics,
+                },
                 process_group=0,  # Ctrl-C reaches only us: we end the processes in order
             )
         finally:
@@ -94,6 +103,8 @@ class Slot:
         while self._process is not None:
             began = time.monotonic()
             code = await self._process.wait()
+            # Its gauges count no more.
+            mark_process_dead(self._process.pid, self._metrics)  # type: ignore[no-untyped-call]
             if time.monotonic() - began > HEALTHY_S:
                 pause = FIRST_PAUSE_S
             logger.error(

@@ -120,6 +120,14 @@ def answered(running: Running) -> bool:
     return False
 
 
+def test_metrics_of_all_processes_are_on_one_page(running: Running) -> None:
+    """Each process answers for all: the page has the gauges whoever is asked."""
+    for _ in range(4):
+        page = urllib.request.urlopen(f"{running.url}/metrics", timeout=PATIENCE_S).read().decode()
+        assert "# TYPE lockstep_sessions gauge" in page
+        assert "python_info" not in page  # that would be one process alone
+
+
 def test_nagles_algorithm_is_off(running: Running) -> None:
     host, port = running.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as client:
