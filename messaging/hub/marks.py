@@ -36,6 +36,7 @@ class MarkBoard:
         news = topic.news(marks) if topic is not None else []
         if topic is None or not news:
             return
+        topic.devices = max(topic.devices, len(topic.shown))
         if topic.devices > SUMMARY_DEVICES:
             self._to_summarize.add(conversation)
         else:

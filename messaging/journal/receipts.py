@@ -37,6 +37,7 @@ WITH moved AS (
            CASE WHEN m.read > 0 THEN now() END, now()
       FROM json_to_recordset(%s::json) AS m (device uuid, conversation uuid, delivered bigint, read bigint)
       JOIN messaging_conversation c ON c.id = m.conversation
+      JOIN presence_device d ON d.id = m.device
      ORDER BY m.device, m.conversation
     ON CONFLICT (device_id, conversation_id) DO UPDATE
        SET delivered = greatest(r.delivered, excluded.delivered), read = greatest(r.read, excluded.read),
@@ -75,7 +76,7 @@ class Receipts:
         for mark in marks:
             key = (device, mark.conversation)
             delivered, read = self._marks.get(key, (0, 0))
-            self._marks[key] = (max(delivered, mark.delivered), max(read, mark.read))
+            self._marks[key] = (max(delivered, mark.delivered, mark.read), max(read, mark.read))
         if done is not None:
             self._done.append(done)
         self._idle.clear()
