@@ -59,7 +59,7 @@ class Device:
         if hello:
             said = {"token": self.token, "cursors": self.cursors} | more
             await self.say({"type": "hello"} | {k: v for k, v in said.items() if v is not None})
-            await scene.eventually(lambda: self.welcome or self.closed, what="welcome")
+            await scene.eventually(lambda: self.welcome or self.closed, what=lambda: "welcome")
         return self
 
     async def say(self, *frames: Frame) -> None:
@@ -88,7 +88,7 @@ class Device:
         def look() -> Frame | None:
             return next((f for f in self.heard[since:] if _is(f, wanted)), None)
 
-        found = await scene.eventually(look, what=f"{wanted}; heard {self.heard[-5:]}")
+        found = await scene.eventually(look, what=lambda: f"{wanted}; heard {self.heard[-5:]}")
         assert found is not None
         return found
 
@@ -96,12 +96,16 @@ class Device:
         """Until the cursor is there."""
         await scene.eventually(
             lambda: self.cursors.get(room, 0) >= seq,
-            what=f"{room} at {seq}, it is at {self.cursors.get(room)}; heard {self.heard[-3:]}",
+            what=lambda: (
+                f"{room} at {seq}, it is at {self.cursors.get(room)}; heard {self.heard[-3:]}"
+            ),
         )
 
     async def ended(self) -> int | None:
         """Until the socket is closed; its code."""
-        closed = await scene.eventually(lambda: self.closed, what="the close")
+        closed = await scene.eventually(
+            lambda: self.closed, what=lambda: f"close; heard {self.heard[-3:]}"
+        )
         assert closed is not None
         return closed.code
 

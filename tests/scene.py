@@ -25,12 +25,14 @@ PATIENCE_S = 20.0  # reached only when a promise is broken
 LOOK_S = 0.005
 
 
-async def eventually(look: Callable[[], T], *, within: float = PATIENCE_S, what: str = "") -> T:
+async def eventually(
+    look: Callable[[], T], *, within: float = PATIENCE_S, what: Callable[[], object] | None = None
+) -> T:
     """Look until the answer is true, then return it. Readiness only: what is asserted comes after."""
     deadline = time.monotonic() + within
     while not (found := look()):
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {within} s: {what or look}")
+            raise AssertionError(f"not within {within} s: {what() if what else look}")
         await asyncio.sleep(LOOK_S)
     return found
 

@@ -419,7 +419,9 @@ async def test_a_member_since_joined_never_sees_older_messages_even_when_they_ar
     await bob.reaches(room.id, last["seq"])
     assert bob.bodies(room.id) == ["open"]
     page = await bob.ask(type="sync", conversation=room.id, since=0)
-    resumed = await attach(Device(seats[1].token))
+    resumed = Device(seats[1].token)
+    resumed.cursors[room.id] = 0
+    await attach(resumed)
     await resumed.reaches(room.id, last["seq"])
     shown = [*page["messages"], *(m for d in (bob, resumed) for m in d.seen[room.id])]
     assert "secret" not in str(shown)

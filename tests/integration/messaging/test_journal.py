@@ -559,20 +559,24 @@ async def slow_lane_waits(sql: Psql) -> None:
     await scene.eventually(lambda: scene.count(sql, "pg_stat_activity", waiting))
 
 
-async def test_a_locked_device_holds_up_its_own_writes_only(
+async def test_a_lock_behind_a_conversation_holds_up_its_own_writes_only(
     journal: Journal, room: Room, sql: Psql
 ) -> None:
+    """Here the foreign key of `reply_to` waits for a row that somebody locked."""
     other = scene.new_room(sql)
+    device = room.first.device
+    locked = (await journal.submit(device, send(room, "m1"))).message
     with scene.connect() as foreign:
         foreign.execute("BEGIN")
-        foreign.execute("SELECT FROM presence_device WHERE id = %s FOR UPDATE", [room.first.device])
-        stuck = asyncio.ensure_future(code(journal, room.first.device, send(room, "m1")))
+        foreign.execute("SELECT FROM messaging_message WHERE id = %s FOR UPDATE", [locked])
+        stuck = asyncio.ensure_future(code(journal, device, send(room, "m2", reply_to=locked)))
+        behind = asyncio.ensure_future(code(journal, device, send(room, "m3")))
         async with asyncio.timeout(5):
             for n in range(20):
                 await journal.submit(other.first.device, send(other, f"m{n}"))
-            assert await stuck == "busy"
+            assert [await stuck, await behind] == ["busy", "busy"]
         foreign.execute("ROLLBACK")
-    assert (await journal.submit(room.first.device, send(room, "m1"))).seq == 3
+    assert (await journal.submit(device, send(room, "m2", reply_to=locked))).seq == 4
 
 
 async def test_a_foreign_deadlock_is_a_normal_retry(

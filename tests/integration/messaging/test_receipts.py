@@ -1,0 +1,211 @@
+"""Marks on their way into the database: coalesced, monotone, clamped, durable before they are shown."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from messaging import signals
+from messaging.engine import Engine
+from messaging.journal.receipts import Receipts
+from messaging.protocol.frames import DeviceMark, Mark
+from tests import scene
+from tests.scene import Psql, Room
+
+pytestmark = pytest.mark.django_db
+
+Announced = list[dict[str, list[DeviceMark]]]
+
+
+@pytest.fixture
+async def receipts(shared_database: None) -> AsyncIterator[Receipts]:
+    made = Receipts()
+    made.start()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def room(sql: Psql) -> Room:
+    """Its last change is number 12."""
+    made = scene.new_room(sql)
+    for n in range(10):
+        scene.insert(sql, made.id, str(n))
+    return made
+
+
+@pytest.fixture
+def announced() -> Iterator[Announced]:
+    heard: Announced = []
+
+    def receive(marks: dict[str, list[DeviceMark]], **_: Any) -> None:
+        heard.append(marks)
+
+    signals.receipts_committed.connect(receive)
+    yield heard
+    signals.receipts_committed.disconnect(receive)
+
+
+def stored(sql: Psql, room: Room, device: str) -> tuple[int, int] | None:
+    return sql.execute(
+        "SELECT delivered, read FROM messaging_receipt WHERE conversation_id = %s AND device_id = %s",
+        [room.id, device],
+    ).fetchone()
+
+
+def mark(room: Room, delivered: int, read: int = 0) -> list[Mark]:
+    return [Mark(conversation=room.id, delivered=delivered, read=read)]
+
+
+async def test_marks_that_wait_together_are_stored_once_and_only_the_newest(
+    receipts: Receipts, room: Room, sql: Psql, announced: Announced
+) -> None:
+    for n in range(1, 13):
+        receipts.put(room.first.device, mark(room, n, n // 2))
+        receipts.put(room.second.device, mark(room, n))
+    await receipts.drain()
+    assert stored(sql, room, room.first.device) == (12, 6)
+    assert stored(sql, room, room.second.device) == (12, 0)
+    assert len(announced) == 1
+    (marks,) = announced[0].values()
+    assert {(m.device, m.delivered, m.read) for m in marks} == {
+        (room.first.device, 12, 6),
+        (room.second.device, 12, 0),
+    }
+    assert all(m.delivered_at and m.user for m in marks)
+
+
+async def test_the_first_mark_is_stored_at_once_and_the_next_within_the_pace(
+    receipts: Receipts, room: Room, sql: Psql, announced: Announced
+) -> None:
+    for n in range(1, 6):
+        receipts.put(room.first.device, mark(room, n))
+        await asyncio.sleep(0.002)
+    await receipts.drain()
+    assert stored(sql, room, room.first.device) == (5, 0)
+    assert 1 < len(announced) < 5
+
+
+async def test_marks_never_go_back(
+    receipts: Receipts, room: Room, sql: Psql, announced: Announced
+) -> None:
+    receipts.put(room.first.device, mark(room, 9, 7))
+    await receipts.drain()
+    for delivered, read in ((3, 3), (8, 7), (9, 2)):
+        receipts.put(room.first.device, mark(room, delivered, read))
+        await receipts.drain()
+    assert stored(sql, room, room.first.device) == (9, 7)
+    assert len(announced) == 1  # what does not move is not told
+
+
+async def test_marks_end_at_the_last_change(receipts: Receipts, room: Room, sql: Psql) -> None:
+    receipts.put(room.first.device, mark(room, 999, 500))
+    await receipts.drain()
+    assert stored(sql, room, room.first.device) == (12, 12)
+
+
+async def test_what_is_read_was_delivered(receipts: Receipts, room: Room, sql: Psql) -> None:
+    async with asyncio.timeout(5):
+        receipts.put(room.first.device, mark(room, 0, 4))
+        await receipts.drain()
+    assert stored(sql, room, room.first.device) == (4, 4)
+
+
+async def test_a_mark_is_stored_before_it_is_announced_and_announced_before_it_is_confirmed(
+    receipts: Receipts, room: Room, sql: Psql
+) -> None:
+    order: list[str] = []
+
+    def receive(marks: dict[str, list[DeviceMark]], **_: Any) -> None:
+        assert stored(sql, room, room.first.device) == (5, 0)  # another connection sees it
+        order.append("announced")
+
+    signals.receipts_committed.connect(receive)
+    receipts.put(room.first.device, mark(room, 5), lambda: order.append("confirmed"))
+    await receipts.drain()
+    signals.receipts_committed.disconnect(receive)
+    assert order == ["announced", "confirmed"]
+
+
+async def test_marks_survive_the_loss_of_their_connection(
+    receipts: Receipts, room: Room, sql: Psql
+) -> None:
+    done: list[int] = []
+    receipts.put(room.first.device, mark(room, 1))
+    await receipts.drain()
+    for n in range(2, 8):
+        sql.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = 'lockstep receipts' AND datname = current_database()"
+        )
+        receipts.put(room.first.device, mark(room, n), lambda n=n: done.append(n))  # type: ignore[misc]
+    await receipts.drain()
+    assert stored(sql, room, room.first.device) == (7, 0)
+    assert done == [2, 3, 4, 5, 6, 7]
+
+
+async def test_marks_of_what_no_longer_exists_hold_up_nobody(
+    receipts: Receipts, room: Room, sql: Psql
+) -> None:
+    nobody = "00000000-0000-4000-8000-000000000000"
+    receipts.put(nobody, mark(room, 3))
+    receipts.put(room.first.device, [Mark(conversation=nobody, delivered=3), *mark(room, 3)])
+    async with asyncio.timeout(5):
+        await receipts.drain()
+    assert stored(sql, room, room.first.device) == (3, 0)
+
+
+async def test_one_device_s_marks_reach_the_others(attach: Any, room: Room) -> None:
+    ann, bob = await attach(room.first, acks=False), await attach(room.second, acks=False)
+    await bob.reaches(room.id, 12)
+    await bob.ask(type="receipt", marks=[{"conversation": room.id, "delivered": 12, "read": 11}])
+    seen = await ann.hear(lambda f: f["type"] == "receipts" and f["marks"][0].get("read") == 11)
+    (shown,) = seen["marks"]
+    assert (shown["device"], shown["user"]) == (room.second.device, room.second.user)
+    assert shown["delivered"] == 12
+    late = await attach(room.first)
+    told = await late.hear(lambda f: f["type"] == "receipts")
+    assert (room.second.device, 12) in {(m["device"], m.get("delivered")) for m in told["marks"]}
+
+
+async def test_a_mark_beyond_the_last_change_is_refused(attach: Any, room: Room, sql: Psql) -> None:
+    ann = await attach(room.first)
+    await ann.reaches(room.id, 12)
+    answer = await ann.ask(type="receipt", marks=[{"conversation": room.id, "delivered": 13}])
+    assert answer["code"] == "cursor_ahead"
+    await ann.ask(type="receipt", marks=[{"conversation": room.id, "delivered": 12}])
+    assert stored(sql, room, room.first.device) == (12, 0)
+
+
+@pytest.mark.slow
+async def test_above_a_hundred_devices_marks_are_summaries_at_most_once_a_second(
+    engine: Engine, attach: Any, sql: Psql
+) -> None:
+    seats = [scene.new_seat(sql) for _ in range(101)]
+    room = scene.new_room(sql, *seats)
+    last = scene.last_seq(sql, room.id)
+    ann = await attach(seats[0])
+    for seat in seats:
+        engine.receipts.put(seat.device, mark(room, 1))
+    summary = await ann.hear(lambda f: f["type"] == "receipts" and f.get("summary"))
+    assert summary["summary"]["lowest_delivered"] == 1
+    late = await attach(seats[1])
+    await late.hear(lambda f: f["type"] == "receipts" and f.get("summary"))
+    assert not any(f.get("marks") for f in late.heard)
+    loop = asyncio.get_running_loop()
+    start, place = loop.time(), len(ann.heard)
+    n = 0
+    while loop.time() < start + 2.5:
+        n += 1
+        engine.receipts.put(seats[2 + n % 99].device, mark(room, min(last, 2 + n // 99), 1))
+        await asyncio.sleep(0.01)
+    heard = [f for f in ann.heard[place:] if f["type"] == "receipts"]
+    assert 1 <= len(heard) <= 4
+    assert not any(f.get("marks") for f in heard)
+    for seat in seats:
+        engine.receipts.put(seat.device, mark(room, last, last))
+    whole = {"last_seq": last, "devices": 101, "delivered": 101, "read": 101}
+    await ann.hear(
+        lambda f: f["type"] == "receipts" and whole.items() <= f.get("summary", {}).items()
+    )
