@@ -204,7 +204,7 @@ async def _conclude(it: Baseline, findings: Findings) -> None:
     """Hold everything against the targets."""
     it.pulse.settle(lambda asked: True)
     findings.outcomes = [*_latencies(it), *_rates(it, findings), *_resources(it)]
-    findings.figures = _figures(it)
+    findings.figures |= _figures(it)
     if it.statements is not None:
         findings.figures["database_statements"] = await it.statements.top()
     findings.resources = dict(it.resources.usage)

@@ -6,6 +6,7 @@ import gc
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from time import perf_counter
 from typing import Protocol
 
 from perf.accounts import Account
@@ -66,7 +67,10 @@ async def starts_of(environment: Environment) -> dict[str, int]:
 
 async def compare(fleet: Fleet, environment: Environment, findings: Findings) -> None:
     """Wait until everything has arrived, end the sessions, and judge every log against the database."""
-    if not await fleet.quiesce(within_s=SETTLE_S):
+    begun = perf_counter()
+    if await fleet.quiesce(within_s=SETTLE_S):
+        findings.figures["settled_after_s"] = round(perf_counter() - begun, 2)
+    else:
         findings.broken.append(
             f"after {SETTLE_S:.0f} s {fleet.pending} sends are unanswered, {fleet.behind()} cursors behind"
         )
