@@ -117,7 +117,8 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
                 self.close(CloseCode.INTERNAL)
             if self.session.feeds.behind and self._engine is not None:
                 self._engine.hub.pump(self)
-            self.wake()
+            if self.session.ready:
+                self.wake()
             if self.session.congested:
                 self._drained.clear()
                 await self._drained.wait()

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 PACE_S = 0.05
 PACE_S_PER_MARK = (
-    0.0005  # storing one and showing it to ten devices costs about 50 us: at most 10 % of a core
+    0.001  # storing one and showing it to ten devices costs about 50 us: at most 5 % of a core
 )
 RETRY_S = 0.25
 

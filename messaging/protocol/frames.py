@@ -205,7 +205,7 @@ class Ping(Frame, frozen=True, kw_only=True, tag="ping"):
 
 
 class Welcome(Frame, frozen=True, kw_only=True, tag="welcome"):
-    """The session is open. Conversations whose `last_seq` differs from the cursor are listed; more may follow as `conversation`."""
+    """The session is open. Listed are conversations whose `last_seq` differs from the cursor or that `hello` had no cursor for; more may follow as `conversation`."""
 
     device: str
     user: str

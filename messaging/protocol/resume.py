@@ -25,7 +25,8 @@ class Resumption:
 def resume(hello: Hello, standings: Iterable[Standing], *, epoch: str) -> Resumption:
     """Compare the device's cursors with its standings.
 
-    A stay that ended and is already known in full is left out. A cursor of another epoch, or beyond
+    A stay that ended and is already known in full is left out. Listed is what the device lacks, and
+    what it gave no cursor for: it can't know where its feed goes on. A cursor of another epoch, or beyond
     the last change (a restored backup), starts from 0.
     """
     stale = hello.epoch is not None and hello.epoch != epoch
@@ -36,9 +37,10 @@ def resume(hello: Hello, standings: Iterable[Standing], *, epoch: str) -> Resump
             plan.resets.append(standing.conversation)
             cursor = 0
         since = start(standing, cursor)
-        if standing.left_seq is None or since < standing.last:
+        lacks = since < standing.last
+        if standing.left_seq is None or lacks:
             plan.starts.append((standing, since))
-        if since < standing.last:
+        if lacks or (cursor is None and standing.left_seq is None):
             plan.listed.append(listed(standing, since))
     return plan
 

@@ -67,7 +67,7 @@ BEGIN
                  WHEN c.id IS NULL OR m.id IS NULL THEN 'no_such_conversation'
                  WHEN NOT op.place = ANY (locked) THEN 'locked'
                  WHEN op.verb = 'append' THEN
-                     CASE WHEN op.reply_to IS NOT NULL AND r.id IS NULL THEN 'no_such_message' ELSE 'accepted' END
+                     CASE WHEN op.reply_to IS NOT NULL AND r.place IS DISTINCT FROM op.place THEN 'no_such_message' ELSE 'accepted' END
                  WHEN op.change_id = op.device || ':' || op.client_id THEN 'repeated'
                  WHEN op.fixed THEN 'forbidden'
                  WHEN op.author IS DISTINCT FROM op.user_id AND NOT (op.verb = 'remove' AND m.role = 'admin')
@@ -85,9 +85,10 @@ BEGIN
                                FROM messaging_message x
                               WHERE x.device_id = op.device AND x.client_id = op.client_id LIMIT 1) e
                  ON op.verb = 'append'
-          LEFT JOIN LATERAL (SELECT x.id FROM messaging_message x
-                              WHERE x.id = op.reply_to AND x.conversation_id = op.place LIMIT 1) r
-                 ON op.reply_to IS NOT NULL
+          -- By id alone: with the conversation in the condition, a planner without statistics takes the
+          -- index of the conversation and reads all of it, for every message.
+          LEFT JOIN LATERAL (SELECT x.conversation_id AS place FROM messaging_message x
+                              WHERE x.id = op.reply_to LIMIT 1) r ON op.reply_to IS NOT NULL
     ), numbered AS MATERIALIZED (
         SELECT judged.*, last_seq + row_number() OVER (PARTITION BY place ORDER BY n) AS next
           FROM judged WHERE verdict = 'accepted'
