@@ -14,7 +14,7 @@ from selenium.webdriver import Chrome
 import messaging
 from tests.acceptance.browser import chromium  # noqa: F401  (a fixture)
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 HERE = Path(__file__).parent
 APP = Path(messaging.__file__).parent

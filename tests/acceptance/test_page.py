@@ -20,7 +20,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 from tests.acceptance.browser import chromium  # noqa: F401  (fixtures)
 from tests.acceptance.site import site  # noqa: F401
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 SELECTED = "[aria-current] .title"
 SELECT_ALL = (Keys.CONTROL, "a", Keys.NULL)
