@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from time import monotonic
 
 import psycopg
@@ -47,6 +48,7 @@ class Journal:
         self._idle.set()
         self._closing = False
         self._down_since: float | None = None
+        self._last: Callable[[], None] | None = None  # announces and answers the last commit
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -107,6 +109,7 @@ class Journal:
             if entries:
                 await self._commit(entries)
             if not self._queue:
+                self._finish_last()
                 self._work.clear()
 
     def _take(self) -> list[Entry]:
@@ -134,7 +137,7 @@ class Journal:
         skip_locked = in_doubt = False
         while entries:
             try:
-                outcomes = await self._writer.append(entries, skip_locked=skip_locked)
+                outcomes = await self._append(entries, skip_locked=skip_locked)
             except pg.LockNotAvailable as error:
                 if skip_locked:  # no conversation, but a row behind one, such as the device's
                     await self._split(entries, error, again=again)
@@ -153,8 +156,27 @@ class Journal:
                 return
             else:
                 self._down_since = None
-                self._finish(entries, outcomes, in_doubt=in_doubt)
+                self._last = partial(self._finish, entries, outcomes, in_doubt=in_doubt)
+                if skip_locked:  # its locked writes must be in the slow lane before more are taken
+                    self._finish_last()
                 return
+
+    async def _append(self, entries: Sequence[Entry], *, skip_locked: bool) -> list[Outcome]:
+        """Run a batch, and answer the last one while the database works on it."""
+        attempt = asyncio.ensure_future(self._writer.append(entries, skip_locked=skip_locked))
+        try:
+            await asyncio.sleep(0)  # it is sent now
+            self._finish_last()
+            return await attempt
+        finally:
+            if not attempt.done():  # only if we are cancelled
+                attempt.cancel()
+                await asyncio.gather(attempt, return_exceptions=True)
+
+    def _finish_last(self) -> None:
+        last, self._last = self._last, None
+        if last is not None:
+            last()
 
     async def _split(self, entries: Sequence[Entry], error: Exception, *, again: bool) -> None:
         """One row of the batch can't be stored: try the halves, in order, until it stands alone.
