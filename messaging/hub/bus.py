@@ -53,6 +53,7 @@ class Bus:
         on_return: Callable[[], None],
     ) -> None:
         self.deaf = True
+        self.lag_s = 0.0  # from sending the last pulse to hearing it
         self._origin = uuid.uuid4().hex
         self._layer: Any = get_channel_layer()
         self._channel = ""
@@ -61,7 +62,7 @@ class Bus:
         self._joins: asyncio.Queue[tuple[str, bool]] = asyncio.Queue()
         self._on_batch, self._on_marks = on_batch, on_marks
         self._on_joined, self._on_return = on_joined, on_return
-        self._heard = 0.0
+        self._heard = self._sent = 0.0
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -196,6 +197,7 @@ class Bus:
             self._on_joined(conversation)
             return
         self._heard = monotonic()
+        self.lag_s = self._heard - self._sent
         if self.deaf:
             self.deaf = False
             self._on_return()
@@ -203,6 +205,7 @@ class Bus:
     async def _pulse(self) -> None:
         channel = await self._ensure_channel()
         while True:
+            self._sent = monotonic()
             try:
                 async with asyncio.timeout(CALL_S):
                     await self._layer.send(channel, {"type": NONCE, "origin": self._origin})

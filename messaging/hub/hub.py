@@ -18,7 +18,7 @@ import psycopg
 
 from messaging import metrics, signals
 from messaging.hub.bus import Bus
-from messaging.hub.feed import FeedReader
+from messaging.hub.feed import PAGE, FeedReader
 from messaging.hub.marks import MarkBoard
 from messaging.hub.topic import Link, Topic
 from messaging.protocol.actions import Identity
@@ -29,10 +29,10 @@ from presence.roster import Roster
 
 logger = logging.getLogger(__name__)
 
-HOLE_S = (
-    0.005  # how long a batch waits for its predecessor before the hole is read from the database
-)
-RING_MOST_BYTES = 262_144  # of JSON kept of one conversation: seconds of a busy one, for sessions that lag a little
+# A batch waits for its predecessor twice as long as the bus takes now, within these bounds; then the
+# hole is read from the database. Between busy processes a page read for nothing costs more than the wait.
+HOLE_S = (0.005, 0.25)
+RING_MOST_BYTES = 1_048_576  # of JSON kept of one conversation: seconds of a busy one, for sessions that lag
 RING_TOTAL_BYTES = 33_554_432  # of all conversations together
 RETRY_S = 0.1  # between two attempts to read while the database is away
 RECENT_MARKS_S = 10.0
@@ -181,7 +181,7 @@ class Hub:
             self._deliver(topic, due)
         if topic.hole:
             metrics.holes.inc()
-            asyncio.get_running_loop().call_later(HOLE_S, self._repair, topic)
+            self._repair_later(topic)
 
     def _deliver(self, topic: Topic, batch: Batch) -> None:
         alive = self.roster.alive
@@ -197,17 +197,29 @@ class Hub:
             if batch.fences and topic.conversation not in session.feeds:
                 self._unsubscribe(link, topic.conversation)
 
-    def _repair(self, topic: Topic) -> None:
-        if topic.hole:
+    def _repair_later(self, topic: Topic) -> None:
+        if not topic.repairing:
+            topic.repairing = True
+            wait = min(max(HOLE_S[0], 2 * self.bus.lag_s), HOLE_S[1])
+            asyncio.get_running_loop().call_later(wait, self._repair, topic, topic.position)
+
+    def _repair(self, topic: Topic, position: int) -> None:
+        """Read a hole that stayed; one that was filled and followed by another gets its own time."""
+        topic.repairing = False
+        if topic.hole and topic.position == position:
             self._spawn(self._catch_up(topic))
+        elif topic.hole:
+            self._repair_later(topic)
 
     async def _catch_up(self, topic: Topic) -> None:
-        """Read what a topic lacks from the database."""
+        """Read what a topic lacks, as of now: whoever writes on will be heard by the bus."""
         while self.topics.get(topic.conversation) is topic:
             page = await self._page(topic.conversation, topic.position)
             if page is None or page.upto <= topic.position:
                 return
             self.apply(page)
+            if page.count < PAGE:
+                return
 
     async def _page(self, conversation: str, since: int) -> Batch | None:
         while conversation in self.topics:

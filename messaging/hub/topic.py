@@ -35,6 +35,7 @@ class Topic:
         "joined",
         "links",
         "position",
+        "repairing",
         "shown",
         "waiting",
     )
@@ -43,7 +44,7 @@ class Topic:
         self.conversation, self.position = conversation, position
         self.links: set[Link] = set()
         self.waiting: dict[int, Batch] = {}
-        self.joined = False
+        self.joined = self.repairing = False
         self.devices = 0
         self.shown: dict[
             str, tuple[int, int]
