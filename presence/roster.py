@@ -180,12 +180,12 @@ class Roster:
             self._lapsed = not self.alive
             try:
                 await self._renew()
+                if self._lapsed and self.on_renewed is not None:
+                    await self.on_renewed()
             except psycopg.Error as error:
                 self._reap_after = float("inf")
                 logger.warning("the lease could not be renewed: %s", error)
                 continue
-            if self._lapsed and self.on_renewed is not None:
-                await self.on_renewed()
             self._lapsed = False
             self._holds.set()
 

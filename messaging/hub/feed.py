@@ -19,23 +19,28 @@ from messaging.protocol.batch import Batch, Fence
 from messaging.protocol.frames import DeviceMark, MarkSummary
 from presence import database
 
+PAGE_BYTES = (
+    65_536  # of bodies; the message that passes it is the last, so a page has at most twice that
+)
 PAGE = 200  # messages; at about 200 bytes each a page is 40 KiB
 STATEMENT_TIMEOUT_MS = 10_000
 
 FEED = """
-SELECT c.id::text, asked.since, c.last_seq, page.count, page.upto, page.oldest, page.messages, page.fences
+SELECT c.id::text, asked.since, c.last_seq, page.fetched, page.count, page.upto, page.oldest, page.messages, page.fences
   FROM unnest(%s::uuid[], %s::bigint[]) AS asked (conversation, since)
   JOIN messaging_conversation c ON c.id = asked.conversation
  CROSS JOIN LATERAL (
-    SELECT count(*) AS count, max(m.seq) AS upto, min(m.position) AS oldest,
+    SELECT count(*) AS fetched, count(*) FILTER (WHERE m.fits) AS count,
+           max(m.seq) FILTER (WHERE m.fits) AS upto, min(m.position) FILTER (WHERE m.fits) AS oldest,
            concat('[', string_agg(messaging_wire(m.id, m.seq, m.position, m.kind, m.body, m.version, m.created,
-                  m.device_id, d.user_id, m.client_id, m.reply_to_id, m.edited, m.deleted), ',' ORDER BY m.seq),
-                  ']') AS messages,
+                  m.device_id, d.user_id, m.client_id, m.reply_to_id, m.edited, m.deleted), ',' ORDER BY m.seq)
+                  FILTER (WHERE m.fits), ']') AS messages,
            json_agg(json_build_array(m.body::json->>'user', m.seq) ORDER BY m.seq)
-               FILTER (WHERE m.kind = 'system' AND m.body::json->>'event' = 'left')::text AS fences
-      FROM (SELECT * FROM messaging_message x
-             WHERE x.conversation_id = asked.conversation AND x.seq > asked.since
-             ORDER BY x.seq LIMIT %s) m
+               FILTER (WHERE m.fits AND m.kind = 'system' AND m.body::json->>'event' = 'left')::text AS fences
+      FROM (SELECT x.*, sum(octet_length(x.body)) OVER (ORDER BY x.seq) - octet_length(x.body) < %s AS fits
+              FROM (SELECT * FROM messaging_message y
+                     WHERE y.conversation_id = asked.conversation AND y.seq > asked.since
+                     ORDER BY y.seq LIMIT %s) x) m
       LEFT JOIN LATERAL (SELECT x.user_id FROM presence_device x WHERE x.id = m.device_id LIMIT 1) d ON true) page
 """
 
@@ -114,7 +119,9 @@ class FeedReader:
         self, pairs: Sequence[tuple[str, int]], *, limit: int
     ) -> dict[tuple[str, int], Batch]:
         """The pages of many (conversation, since) pairs, one snapshot for all."""
-        rows = await self._fetch(FEED, ([p[0] for p in pairs], [p[1] for p in pairs], limit))
+        rows = await self._fetch(
+            FEED, ([p[0] for p in pairs], [p[1] for p in pairs], PAGE_BYTES, limit)
+        )
         return {(row[0], row[1]): _batch(row, limit) for row in rows}
 
     async def standings(self, *, device: str, user: str) -> list[Standing]:
@@ -205,15 +212,17 @@ class FeedReader:
 
 
 def _batch(row: tuple[Any, ...], limit: int) -> Batch:
-    conversation, since, last_seq, count, upto, oldest, messages, fences = row
+    conversation, since, last_seq, fetched, count, upto, oldest, messages, fences = row
+    cut = fetched == limit or count < fetched
     return Batch(
         conversation=conversation,
         since=since,
-        upto=upto if count == limit else max(last_seq, since),
+        upto=upto if cut else max(last_seq, since),
         json=messages.encode(),
         count=count,
         oldest=oldest if oldest is not None else last_seq,
         fences=tuple(_decode_fences(fences)) if fences else (),
+        cut=cut,
     )
 
 

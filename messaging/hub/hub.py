@@ -18,7 +18,7 @@ import psycopg
 
 from messaging import metrics, signals
 from messaging.hub.bus import Bus
-from messaging.hub.feed import PAGE, FeedReader
+from messaging.hub.feed import FeedReader
 from messaging.hub.marks import MarkBoard
 from messaging.hub.topic import Link, Topic
 from messaging.protocol.actions import Identity
@@ -32,7 +32,9 @@ logger = logging.getLogger(__name__)
 # A batch waits for its predecessor twice as long as the bus takes now, within these bounds; then the
 # hole is read from the database. Between busy processes a page read for nothing costs more than the wait.
 HOLE_S = (0.005, 0.25)
-RING_MOST_BYTES = 1_048_576  # of JSON kept of one conversation: seconds of a busy one, for sessions that lag
+RING_MOST_BYTES = (
+    1_048_576  # of JSON kept of one conversation: seconds of a busy one, for sessions that lag
+)
 RING_TOTAL_BYTES = 33_554_432  # of all conversations together
 RETRY_S = 0.1  # between two attempts to read while the database is away
 RECENT_MARKS_S = 10.0
@@ -218,7 +220,7 @@ class Hub:
             if page is None or page.upto <= topic.position:
                 return
             self.apply(page)
-            if page.count < PAGE:
+            if not page.cut:
                 return
 
     async def _page(self, conversation: str, since: int) -> Batch | None:
@@ -247,6 +249,8 @@ class Hub:
                 self._spawn(self._read_for(link, conversation, since))
             elif conversation not in link.session.feeds:
                 self._unsubscribe(link, conversation)
+        if link.session.ready:
+            link.wake()
 
     async def _read_for(self, link: Link, conversation: str, since: int) -> None:
         page = await self._page(conversation, since)
@@ -296,8 +300,7 @@ class Hub:
             revoked = await self.roster.revoked([_device(link) for link in links])
             for link in links:
                 if _device(link) in revoked:
-                    link.session.close(CloseCode.REVOKED, discard=True)
-                    link.wake()
+                    self._close_revoked(link)
                 else:
                     await self._refresh_standings(link)
         except psycopg.Error as error:
@@ -348,10 +351,21 @@ class Hub:
                     self.pump(link)
 
     async def lease_renewed(self) -> None:
-        """The lease had lapsed: before anything is sent again, find out who was revoked or removed meanwhile."""
-        for user in list(self.people):
-            await self._refresh(user)
+        """The lease had lapsed: before anything is sent again, sessions of devices revoked meanwhile are closed.
+
+        Removed members need no look: their fence is in the feed. Raises psycopg.Error; then nothing is sent yet.
+        """
+        links = [link for person in self.people.values() for link in person.links]
+        opened = [link for link in links if link.session.identity is not None]
+        revoked = await self.roster.revoked(list({_device(link) for link in opened}))
+        for link in opened:
+            if _device(link) in revoked:
+                self._close_revoked(link)
         self.check_all.set()
+
+    def _close_revoked(self, link: Link) -> None:
+        link.session.close(CloseCode.REVOKED, discard=True)
+        link.wake()
 
     def close_all(self, code: CloseCode, *, reconnect_after: Any) -> None:
         """Say goodbye to every session; `reconnect_after()` gives each its own ms."""

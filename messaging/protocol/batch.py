@@ -31,7 +31,7 @@ class Batch:
     """Consecutive changes of a conversation. Treat as frozen.
 
     `count` is the number of messages, `oldest` the least `position` among them (an edit of an
-    old message carries its old position).
+    old message carries its old position). `cut` tells a page that more changes follow.
     """
 
     __slots__ = (
@@ -40,6 +40,7 @@ class Batch:
         "_messages",
         "conversation",
         "count",
+        "cut",
         "fences",
         "oldest",
         "since",
@@ -57,9 +58,10 @@ class Batch:
         count: int = 0,
         oldest: int = 0,
         fences: tuple[Fence, ...] = (),
+        cut: bool = False,
     ) -> None:
         self.conversation, self.since, self.upto = conversation, since, upto
-        self.fences = fences
+        self.fences, self.cut = fences, cut
         self._json = json
         self._encoded: dict[bool, bytes] = {}
         self._messages: list[Message] | None = None
