@@ -204,11 +204,9 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
     async def _sync(self, action: Read) -> None:
         assert self._engine is not None
         frame = action.frame
+        asked = (frame.conversation, action.since)
         try:
-            pages = await self._engine.hub.feed.pages(
-                [(frame.conversation, frame.since)], limit=frame.limit
-            )
-            page = pages.get((frame.conversation, frame.since))
+            page = (await self._engine.hub.feed.pages([asked], limit=frame.limit)).get(asked)
             self.session.answer_sync(frame, page or Refused(Refusal.NO_SUCH_CONVERSATION))
         except psycopg.Error:
             self.session.answer_sync(frame, Refused(Refusal.DATABASE_UNAVAILABLE))

@@ -75,9 +75,10 @@ class StoreMarks(NamedTuple):
 
 
 class Read(NamedTuple):
-    """Read the feed for the client's own `sync`, then call `answer_sync`."""
+    """Read the feed after `since` for the client's own `sync`, then call `answer_sync`."""
 
     frame: frames.Sync
+    since: int
 
 
 Action: TypeAlias = Authenticate | Submit | StoreMarks | Read

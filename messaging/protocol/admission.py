@@ -52,15 +52,15 @@ class Admission:
             return Refusal.OVERLOADED
         return None
 
-    def admit_read(self) -> Refusal | None:
-        """Take a read, or say why not."""
+    def admit_bodiless(self) -> Refusal | None:
+        """Take a request that is only counted, a `sync` or a `receipt` with a ref, or say why not."""
         if self._requests >= MAX_REQUESTS:
             return Refusal.OVERLOADED
         self._requests += 1
         return None
 
     def answered(self, frame: Write | None = None) -> None:
-        """A request was answered: a write, or a read."""
+        """A request was answered: a write, or one without a body."""
         self._requests -= 1
         if frame is not None:
             self._bytes -= _size(frame)

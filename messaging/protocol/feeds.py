@@ -43,13 +43,16 @@ class Feed:
     def permitted(self, batch: Batch, user: str) -> Batch:
         """What of a batch the user may see: from their own stay, and not before it if that is hidden."""
         for fence in batch.fences:
-            if fence.user == user and fence.seq >= self.joined:
+            if fence.user == user and fence.seq >= self.joined and not self._ends_by(fence.seq):
                 self.leaves_at = fence.seq
         if self.leaves_at is not None and batch.upto > self.leaves_at:
             batch = batch.until(self.leaves_at)
         if batch.oldest < self.visible_from:
             batch = batch.visible_from(self.visible_from)
         return batch
+
+    def _ends_by(self, seq: int) -> bool:
+        return self.leaves_at is not None and self.leaves_at <= seq
 
     def mark(self, conversation: str, *, delivered: int, read: int) -> Mark | None:
         """Raise the device's marks; the new ones, or None if they did not move."""
@@ -76,6 +79,11 @@ class Feeds:
     def get(self, conversation: str) -> Feed | None:
         """The feed, if the session has this conversation."""
         return self._feeds.get(conversation)
+
+    def is_live(self, conversation: str) -> bool:
+        """Whether the session has this conversation and its cursor is at the hub's position."""
+        feed = self._feeds.get(conversation)
+        return feed is not None and feed.live
 
     @property
     def behind(self) -> bool:

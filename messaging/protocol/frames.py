@@ -187,7 +187,7 @@ class Receipt(Frame, frozen=True, kw_only=True, tag="receipt"):
 
 
 class Sync(Frame, frozen=True, kw_only=True, tag="sync"):
-    """Asks for a conversation's changes after `since`."""
+    """Asks for a conversation's changes after `since`, or after what this session was sent if that is less. Takes credit."""
 
     conversation: Id
     since: Sequence

@@ -41,7 +41,7 @@ FIELDS = {
     "reconnect_after": "come back after so many ms; absent with a close code that says do not",
     "ref": "any text (64 characters) or number of the client; the answer echoes it",
     "reply_to": "id of the message that this one answers",
-    "requests": "how many `send`, `edit`, `delete` and `sync` may be unanswered",
+    "requests": "how many `send`, `edit`, `delete`, `sync` and `receipt` with `ref` may be unanswered",
     "retry_after": "the same request may be repeated after so many ms; absent: it may not",
     "seq": "number of the message's latest change in its conversation",
     "session": "id of this connection",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from messaging.protocol.frames import DeviceMark, Frame, Receipts
@@ -68,13 +69,13 @@ class Outgoing:
         held = self._held.setdefault(conversation, {})
         held.update((mark.device, mark) for mark in marks)
 
-    def release_marks(self) -> None:
-        """Add the marks that were held."""
-        held, self._held = self._held, {}
-        summaries, self._summaries = self._summaries, {}
-        for conversation, marks in held.items():
-            self.push(Receipts(conversation=conversation, marks=list(marks.values())))
-        for encoded in summaries.values():
+    def release_marks(self, may: Callable[[str], bool]) -> None:
+        """Add the marks that were held, of the conversations that `may` go on."""
+        for conversation in [c for c in self._held if may(c)]:
+            marks = list(self._held.pop(conversation).values())
+            self.push(Receipts(conversation=conversation, marks=marks))
+        for conversation in [c for c in self._summaries if may(c)]:
+            encoded = self._summaries.pop(conversation)
             self._unheard += len(encoded)
             self._encoded.append(encoded)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import msgspec
+
 from messaging.protocol.actions import Standing
-from messaging.protocol.frames import ConversationState, Hello
+from messaging.protocol.frames import Conversation, ConversationState, Hello
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +56,11 @@ def listed(standing: Standing, since: int) -> ConversationState:
         last_seq=standing.last,
         title=standing.title,
     )
+
+
+def announced(state: ConversationState) -> Conversation:
+    """The same as a frame of its own."""
+    return Conversation(**msgspec.structs.asdict(state))
 
 
 def start(standing: Standing, cursor: int | None) -> int:

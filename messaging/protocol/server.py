@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, ClassVar
 
-import msgspec
-
 from messaging.protocol import frames
 from messaging.protocol.actions import (
     Action,
@@ -27,7 +25,7 @@ from messaging.protocol.admission import MAX_REQUESTS, Admission
 from messaging.protocol.errors import CloseCode, FrameError, Refusal, Refused
 from messaging.protocol.feeds import Feed, Feeds
 from messaging.protocol.outgoing import Outgoing
-from messaging.protocol.resume import listed, resume, start
+from messaging.protocol.resume import announced, listed, resume, start
 from messaging.protocol.state import TRANSITIONS, IllegalFrame, State, advance
 from messaging.protocol.window import Window
 
@@ -108,6 +106,9 @@ class Session:
             self._misbehaved(CloseCode.OVERLOADED)
 
     def _on_receipt(self, frame: frames.Receipt, actions: list[Action]) -> None:
+        if frame.ref is not None and (refusal := self._admission.admit_bodiless()) is not None:
+            self._refuse(refusal, ref=frame.ref)
+            return
         moved = []
         for mark in frame.marks:
             feed = self.feeds.get(mark.conversation)
@@ -126,13 +127,14 @@ class Session:
             actions.append(StoreMarks(moved, frame.ref))
 
     def _on_sync(self, frame: frames.Sync, actions: list[Action]) -> None:
-        if frame.conversation not in self.feeds:
+        feed = self.feeds.get(frame.conversation)
+        if feed is None:
             self._refuse(Refusal.NO_SUCH_CONVERSATION, ref=frame.ref)
-        elif (refusal := self._admission.admit_read()) is not None:
+        elif (refusal := self._admission.admit_bodiless()) is not None:
             self._refuse(refusal, ref=frame.ref)
             self._misbehaved(CloseCode.OVERLOADED)
-        else:
-            actions.append(Read(frame))
+        else:  # never from beyond the cursor: the end of the stay may lie between
+            actions.append(Read(frame, min(frame.since, feed.cursor)))
 
     def _on_ping(self, frame: frames.Ping, _: list[Action]) -> None:
         self._out.push(frames.Pong(ref=frame.ref))
@@ -163,7 +165,7 @@ class Session:
         for conversation in plan.resets:
             self._out.push(frames.Reset(conversation=conversation))
         for state in plan.listed[LISTED:]:
-            self._out.push(_announced(state))
+            self._out.push(announced(state))
 
     def _welcome(
         self, identity: Identity, listed: list[frames.ConversationState], epoch: str
@@ -188,7 +190,7 @@ class Session:
             feed.renew(standing)
         elif self.state is State.LIVE and (standing.left_seq is None or since < standing.last):
             self.feeds.start(standing, since=since)
-            self._out.push(_announced(listed(standing, since)))
+            self._out.push(announced(listed(standing, since)))
             return True
         return False
 
@@ -220,15 +222,19 @@ class Session:
 
     def confirm(self, ref: str | int) -> None:
         """Answer a request that has nothing to tell but that it is done."""
+        self._admission.answered()
         self._out.push(frames.Ok(ref=ref))
 
     def answer_sync(self, frame: frames.Sync, page: Batch | Refused) -> None:
-        """Answer the client's own `sync`; the page is counted like a live frame."""
+        """Answer the client's own `sync`; the page is counted like a live frame and needs credit as one."""
         self._admission.answered()
         feed = self.feeds.get(frame.conversation)
+        refusal = page.refusal if isinstance(page, Refused) else Refusal.NO_SUCH_CONVERSATION
         if isinstance(page, Refused) or feed is None or self.identity is None:
-            refusal = page.refusal if isinstance(page, Refused) else Refusal.NO_SUCH_CONVERSATION
             self._refuse(refusal, ref=frame.ref)
+            return
+        if self.window.exhausted:
+            self._refuse(Refusal.OVERLOADED, ref=frame.ref)
             return
         feed.known = max(feed.known, page.upto)
         page = feed.permitted(page, self.identity.user)
@@ -275,10 +281,14 @@ class Session:
     def offer_marks(
         self, conversation: str, marks: list[frames.DeviceMark], encoded: bytes
     ) -> None:
-        """Take marks that moved; held back newest-only while this client does not keep up."""
-        if conversation not in self.feeds or self.state is not State.LIVE:
+        """Take marks that moved; held back newest-only until the feed is live and the client keeps up.
+
+        A feed that is behind may end before it reaches what the marks tell of.
+        """
+        feed = self.feeds.get(conversation)
+        if feed is None or self.state is not State.LIVE:
             return
-        if not (self._keeps_up and self._out.push_marks(conversation, encoded)):
+        if not (feed.live and self._keeps_up and self._out.push_marks(conversation, encoded)):
             self._out.hold_marks(conversation, marks, encoded)
 
     def _advance_feed(self, feed: Feed, batch: Batch) -> None:
@@ -321,7 +331,7 @@ class Session:
     def outgoing(self) -> str | bytes | None:
         """The next WebSocket message, or None."""
         if self._out.holding and self._keeps_up:
-            self._out.release_marks()
+            self._out.release_marks(self.feeds.is_live)
         return self._out.take()
 
     def written(self) -> list[frames.Mark]:
@@ -399,7 +409,3 @@ class Session:
 STAY_LIVE = frozenset(
     kind for kind in Session._HANDLERS if TRANSITIONS.get((State.LIVE, kind.tag())) is State.LIVE
 )
-
-
-def _announced(state: frames.ConversationState) -> frames.Conversation:
-    return frames.Conversation(**msgspec.structs.asdict(state))

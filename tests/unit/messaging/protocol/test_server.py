@@ -1,0 +1,137 @@
+"""What a session refuses to hand over: to former members, and to clients that take without acknowledging."""
+
+from __future__ import annotations
+
+from messaging.protocol.actions import Identity, Read, Standing
+from messaging.protocol.admission import MAX_REQUESTS
+from messaging.protocol.batch import Batch, Fence
+from messaging.protocol.codec import JSON
+from messaging.protocol.frames import (
+    DeviceMark,
+    Error,
+    Events,
+    Frame,
+    Hello,
+    Left,
+    Mark,
+    Message,
+    Receipt,
+    Receipts,
+    ServerFrame,
+    Sync,
+)
+from messaging.protocol.server import Session
+from messaging.protocol.window import Window
+
+HERE = "10000000-0000-4000-8000-000000000000"
+ME = "me"
+
+
+def opened(*, cursor: int = 0, window: Window | None = None) -> Session:
+    """A session in one conversation that has 10 changes, behind at `cursor`."""
+    session = Session(JSON, window=window)
+    say(session, Hello(token="t", cursors={HERE: cursor}))
+    standing = Standing(conversation=HERE, kind="group", title="", last_seq=10, joined_seq=1)
+    session.open(Identity(device="d", user=ME, session="s"), [standing], epoch="e")
+    heard(session)
+    return session
+
+
+def say(session: Session, *frames: Frame) -> list[object]:
+    return list(session.receive(JSON.encode(frames)))
+
+
+def heard(session: Session) -> list[ServerFrame]:
+    frames: list[ServerFrame] = []
+    while (data := session.outgoing()) is not None:
+        frames += JSON.decode_server(data)
+    return frames
+
+
+def changes(since: int, upto: int, *, fences: tuple[Fence, ...] = ()) -> Batch:
+    messages = [Message(id=f"m{n}", seq=n, position=n) for n in range(since + 1, upto + 1)]
+    return Batch(conversation=HERE, since=since, upto=upto, messages=messages, fences=fences)
+
+
+def bring_up(session: Session, upto: int = 10) -> None:
+    session.next_read()
+    session.fed(changes(0, upto), position=upto)
+
+
+def show_mark(session: Session, delivered: int) -> None:
+    mark = DeviceMark(device="other", user="other", delivered=delivered)
+    session.offer_marks(HERE, [mark], JSON.part(Receipts(conversation=HERE, marks=[mark])))
+
+
+def test_sync_never_reads_from_beyond_what_the_session_was_sent() -> None:
+    """Else a member who was removed meanwhile skips the end of the own stay and reads on."""
+    [read] = say(opened(cursor=4), Sync(conversation=HERE, since=9))
+    assert isinstance(read, Read)
+    assert read.since == 4
+
+
+def test_sync_ends_at_the_fence_that_its_page_holds() -> None:
+    session = opened(cursor=4)
+    sync = Sync(conversation=HERE, since=9, ref=1)
+    say(session, sync)
+    session.answer_sync(sync, changes(4, 10, fences=(Fence(ME, 6),)))
+    [events] = heard(session)
+    assert isinstance(events, Events)
+    assert [message.seq for message in events.messages] == [5, 6]
+
+
+def test_a_feed_ends_at_the_first_fence_even_if_the_user_came_back_and_left_again_behind_it() -> (
+    None
+):
+    session = opened()
+    bring_up(session)
+    heard(session)
+    session.offer(changes(10, 20, fences=(Fence(ME, 12), Fence(ME, 18))))
+    events, left = heard(session)
+    assert isinstance(events, Events)
+    assert isinstance(left, Left)
+    assert (events.upto, left.upto) == (12, 12)
+
+
+def test_pages_are_not_handed_to_a_client_without_credit() -> None:
+    session = opened(window=Window(messages=5))
+    syncs = [Sync(conversation=HERE, since=0, ref=n) for n in range(8)]
+    say(session, *syncs)
+    for sync in syncs:
+        session.answer_sync(sync, changes(0, 10))
+    events, *refusals = heard(session)
+    assert isinstance(events, Events)
+    assert len(refusals) == 7
+    assert all(isinstance(r, Error) and r.code == "overloaded" for r in refusals)
+
+
+def test_marks_wait_until_the_feed_is_live() -> None:
+    session = opened()
+    show_mark(session, 10)
+    assert heard(session) == []
+    bring_up(session)
+    assert [type(frame) for frame in heard(session)] == [Events, Receipts]
+
+
+def test_a_former_member_is_shown_no_marks() -> None:
+    session = opened()
+    show_mark(session, 10)
+    session.next_read()
+    session.fed(changes(0, 10, fences=(Fence(ME, 6),)), position=10)
+    assert [type(frame) for frame in heard(session)] == [Events, Left]
+
+
+def test_unconfirmed_receipts_are_limited_like_every_request() -> None:
+    session = opened()
+    marks = [Mark(conversation=HERE, delivered=1)]
+    for n in range(MAX_REQUESTS):
+        say(session, Receipt(marks=marks, ref=n))
+    assert heard(session) == []
+    say(session, Receipt(marks=marks, ref="more"))
+    [refusal] = heard(session)
+    assert isinstance(refusal, Error)
+    assert (refusal.code, refusal.ref) == ("overloaded", "more")
+    session.confirm(0)
+    heard(session)
+    say(session, Receipt(marks=marks, ref="again"))
+    assert heard(session) == []
