@@ -7,6 +7,7 @@ It overrides Channels' dispatch, whose thread hop per event costs more than ever
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
@@ -33,6 +34,7 @@ from messaging.protocol.server import Session
 logger = logging.getLogger(__name__)
 
 HELLO_S = 5.0
+HANG_UP_S = 0.1  # for a last close frame to enter the socket's buffer
 CLOSE_S = 2.0  # how long a closing socket may take to accept what is left
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -55,7 +57,7 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
         self._engine: engine.Engine | None = None
         self._writer: asyncio.Task[None] | None = None
         self._patience: asyncio.TimerHandle | None = None  # with a closing socket
-        self._alive = True
+        self._alive, self._abandoned = True, False
         await send({"type": "websocket.accept", "subprotocol": offered})
         if scope["subprotocols"] and offered is None:
             self.close(CloseCode.SUBPROTOCOL)
@@ -84,6 +86,9 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
         reader = asyncio.create_task(self._read(receive))
         try:
             done, _ = await asyncio.wait((writer, reader), return_when=asyncio.FIRST_COMPLETED)
+            if self._abandoned:
+                await self._hang_up()
+                return
             for task in done:
                 task.result()
         except (OSError, RuntimeError) as error:
@@ -128,9 +133,7 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
         while True:
             await self._wakeup.wait()
             self._wakeup.clear()
-            if self._engine is not None and not self._engine.roster.alive:
-                await self._engine.roster.lease_holds()
-            while (data := session.outgoing()) is not None:
+            while await self._may_send() and (data := session.outgoing()) is not None:
                 await self._send(
                     {"type": "websocket.send", "bytes" if isinstance(data, bytes) else "text": data}
                 )
@@ -143,10 +146,26 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
                 )
                 return
 
+    async def _may_send(self) -> bool:
+        """Wait for the lease: each send may have taken long, and revocation counts on it."""
+        if self._engine is not None and not self._engine.roster.alive:
+            await self._engine.roster.lease_holds()
+        return True
+
     def _abandon(self) -> None:
-        """The client does not take what is left: go without it, even in the middle of a frame."""
+        """What is left can't leave, for the client does not read or the lease is gone: go without it."""
         if self._writer is not None:
+            self._abandoned = True
             self._writer.cancel()
+
+    async def _hang_up(self) -> None:
+        """Say the close code if that is possible at once. Daphne keeps the socket of whoever does not."""
+        code = self.session.closing or CloseCode.INTERNAL
+        with contextlib.suppress(OSError, RuntimeError, TimeoutError):
+            async with asyncio.timeout(HANG_UP_S):
+                await self._send(
+                    {"type": "websocket.close", "code": int(code), "reason": code.reason}
+                )
 
     # What the session decided
 
@@ -225,7 +244,13 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("a request met an error of the server", exc_info=task.exception())
+            self.close(CloseCode.INTERNAL)
 
 
 def _header_token(scope: dict[str, Any]) -> str | None:
