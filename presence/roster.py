@@ -14,10 +14,11 @@ import os
 import socket
 from collections.abc import Awaitable, Callable
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import psycopg
 from django.contrib.auth import get_user_model
+from psycopg.errors import LockNotAvailable
 
 from presence import database
 
@@ -25,6 +26,9 @@ logger = logging.getLogger(__name__)
 
 LEASE_S = 6.0  # G7: with one missed beat everyone else knows within 10 s that a process is gone
 BEAT_S = 2.0
+LOCK_TIMEOUT_MS = 500  # a device whose row is locked for longer is told to come back: the lease must not wait for it
+STATEMENT_TIMEOUT_MS = 3_000  # half a lease
+STOP_S = 1.0  # for sessions that are just leaving
 POLL_S = 0.02  # how often a revocation looks whether its sessions are gone
 
 REGISTER = "INSERT INTO presence_node (name, lease) VALUES (%s, now() + make_interval(secs => %s)) RETURNING id::text"
@@ -51,12 +55,18 @@ SELECT n, device::text, user_id::text, id::text FROM session
 """
 READMIT = """
 INSERT INTO presence_connection (id, device_id, node_id)
-SELECT s.id, s.device, %s FROM unnest(%s::uuid[], %s::uuid[]) AS s (id, device) ON CONFLICT (id) DO NOTHING
+SELECT s.id, s.device, %s FROM unnest(%s::uuid[], %s::uuid[]) AS s (id, device)
+  JOIN presence_device d ON d.id = s.device ON CONFLICT (id) DO NOTHING
 """
+# Whoever holds a device's row must not hold up the others: the time then stays that of an earlier session.
 LEAVE = """
-WITH gone AS (DELETE FROM presence_connection WHERE id = ANY (%s::uuid[]) RETURNING device_id)
-UPDATE presence_device SET last_seen = now() WHERE id IN (SELECT device_id FROM gone)
+WITH gone AS (DELETE FROM presence_connection WHERE id = ANY (%s::uuid[]) RETURNING device_id),
+     free AS (SELECT d.id FROM presence_device d WHERE d.id IN (SELECT device_id FROM gone) FOR NO KEY UPDATE SKIP LOCKED)
+UPDATE presence_device SET last_seen = now() WHERE id IN (SELECT id FROM free)
 """
+# What a broken statement may have left behind: this node lives on, so no lease would ever clear it.
+SWEEP = "DELETE FROM presence_connection WHERE node_id = %s::uuid AND NOT id = ANY (%s::uuid[])"
+EMPTY = "DELETE FROM presence_connection WHERE node_id = %s::uuid"
 REVOKE = "UPDATE presence_device SET revoked = now() WHERE id = %s AND revoked IS NULL"
 REVOKED = "SELECT id::text FROM presence_device WHERE id = ANY (%s::uuid[]) AND revoked IS NOT NULL"
 HELD = """
@@ -73,6 +83,9 @@ class Arrival(NamedTuple):
     session: str
 
 
+Hello: TypeAlias = tuple[bytes, asyncio.Future[Arrival | None]]  # the token's hash, the answer
+
+
 class Roster:
     """This process's node and its sessions. `on_renewed` is called when the lease holds again after it lapsed."""
 
@@ -85,9 +98,11 @@ class Roster:
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._lock = asyncio.Lock()
         self._changed = asyncio.Event()
-        self._hellos: list[tuple[bytes, asyncio.Future[Arrival | None]]] = []
+        self._hellos: list[Hello] = []
         self._leaving: list[tuple[str, asyncio.Future[None]]] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._beating: asyncio.Task[None] | None = None
+        self._sweep_until = 0.0
         self.on_renewed: Callable[[], Awaitable[None]] | None = None
         self._reap_after = float("inf")
 
@@ -105,7 +120,7 @@ class Roster:
     async def start(self) -> None:
         """Register this process and begin to renew its lease. Raises psycopg.Error without a database."""
         await self._register()
-        self._spawn(self._beat())
+        self._beating = asyncio.get_running_loop().create_task(self._beat())
 
     async def arrive(self, token: str) -> Arrival | None:
         """Begin a session of the token's device; None if the token is unknown or revoked."""
@@ -149,12 +164,11 @@ class Roster:
 
     async def stop(self) -> None:
         """Give the lease back: nobody needs to wait for it any more."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._end_tasks()
         if self.node is not None:
             try:
                 await self._execute(LEAVE, (list(self.sessions),))
+                await self._execute(EMPTY, (self.node,))
                 await self._execute(REMOVE, ([self.node],))
             except psycopg.Error as error:
                 logger.warning("the node's lease could not be given back, it runs out: %s", error)
@@ -162,17 +176,27 @@ class Roster:
         if self._connection is not None:
             await self._connection.close()
 
+    async def _end_tasks(self) -> None:
+        """Stop the beat; who is just leaving may finish."""
+        if self._beating is not None:
+            self._beating.cancel()
+            await asyncio.gather(self._beating, return_exceptions=True)
+        if self._tasks:
+            _, late = await asyncio.wait(set(self._tasks), timeout=STOP_S)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
     async def _register(self) -> None:
         asked = monotonic()
         name = f"{socket.gethostname()}:{os.getpid()}"[:64]
         rows = await self._execute(REGISTER, (name, LEASE_S))
-        self.node = rows[0][0]
+        node = rows[0][0]
+        if self.sessions:
+            await self._execute(READMIT, (node, list(self.sessions), list(self.sessions.values())))
+        self.node = node  # only now: a node without our sessions is none of ours
         self._lease_until = asked + LEASE_S
         self._reap_after = asked + LEASE_S
-        if self.sessions:
-            await self._execute(
-                READMIT, (self.node, list(self.sessions), list(self.sessions.values()))
-            )
 
     async def _beat(self) -> None:
         while True:
@@ -186,16 +210,23 @@ class Roster:
                 self._reap_after = float("inf")
                 logger.warning("the lease could not be renewed: %s", error)
                 continue
+            except Exception:  # without beats the process would be mute for ever
+                logger.exception("the lease was not renewed")
+                continue
             self._lapsed = False
             self._holds.set()
 
     async def _renew(self) -> None:
         asked = monotonic()
         if not await self._execute(BEAT, (LEASE_S, self.node)):
+            self._lapsed = True  # whatever our clock says: others took us for dead
             await self._register()
         if monotonic() >= self._lease_until:
             self._lapsed = True  # while the answer was on its way
         self._lease_until = asked + LEASE_S
+        if asked < self._sweep_until:
+            async with self._lock:  # a hello counts as soon as it has the lock no more
+                await self._ask(SWEEP, (self.node, list(self.sessions)))
         if self._reap_after == float("inf"):
             self._reap_after = asked + LEASE_S
         if asked > self._reap_after:
@@ -205,15 +236,28 @@ class Roster:
 
     async def _admit(self) -> None:
         hellos, self._hellos = self._hellos, []
+        if not await self._admitted(hellos, alone=len(hellos) == 1):
+            for hello in hellos:
+                await self._admitted([hello], alone=True)
+
+    async def _admitted(self, hellos: list[Hello], *, alone: bool) -> bool:
+        """Answer these hellos; False if a locked device held them up, so that each is to be tried `alone`."""
         hashes = [digest for digest, _ in hellos]
         statement = ARRIVE.format(users=get_user_model()._meta.db_table)
         try:
             rows = await self._execute(statement, (hashes, hashes, self.node))
         except Exception as error:
+            if isinstance(error, LockNotAvailable) and not alone:
+                return False
+            self._sweep_later()
             for _, future in hellos:
                 if not future.done():
                     future.set_exception(error)
-            return
+            return True
+        self._welcome(hellos, rows)
+        return True
+
+    def _welcome(self, hellos: list[Hello], rows: list[tuple[Any, ...]]) -> None:
         arrivals = {row[0]: Arrival(row[1], row[2], row[3]) for row in rows}
         for n, (_, future) in enumerate(hellos, start=1):
             arrival = arrivals.get(n)
@@ -229,24 +273,32 @@ class Roster:
         try:
             await self._execute(LEAVE, ([session for session, _ in leaving],))
         except psycopg.Error as error:
-            logger.warning(
-                "%d sessions could not be signed off, the lease covers them: %s",
-                len(leaving),
-                error,
-            )
-        for _, future in leaving:
-            if not future.done():
-                future.set_result(None)
+            self._sweep_later()
+            logger.warning("%d sessions are signed off with a later beat: %s", len(leaving), error)
+        finally:
+            for _, future in leaving:
+                if not future.done():
+                    future.set_result(None)
+
+    def _sweep_later(self) -> None:
+        """A statement broke: what it may still do, it does within its own time-out."""
+        self._sweep_until = monotonic() + STATEMENT_TIMEOUT_MS / 1000 + 2 * BEAT_S
 
     async def _execute(
         self, statement: str, parameters: tuple[object, ...]
     ) -> list[tuple[Any, ...]]:
         async with self._lock:
-            if self._connection is None or self._connection.closed:
-                self._connection = await database.connect(
-                    "lockstep roster", lockstep__writer="journal"
-                )
-            return await _run(self._connection, statement, parameters)
+            return await self._ask(statement, parameters)
+
+    async def _ask(self, statement: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        if self._connection is None or self._connection.closed:
+            self._connection = await database.connect(
+                "lockstep roster",
+                lockstep__writer="journal",
+                lock_timeout=LOCK_TIMEOUT_MS,
+                statement_timeout=STATEMENT_TIMEOUT_MS,
+            )
+        return await _run(self._connection, statement, parameters)
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)

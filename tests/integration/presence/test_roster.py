@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import psycopg
 import pytest
 
 from presence import roster as rosters
-from presence.roster import Roster
+from presence.roster import Arrival, Roster
 from tests import scene
 from tests.scene import Psql, Seat
 
@@ -270,3 +271,64 @@ async def test_the_dead_are_cleared_away_by_the_living(
         assert sessions(sql, seat.device) == 0
     finally:
         await made.stop()
+
+
+async def test_a_session_that_could_not_be_signed_off_is_swept_away(
+    shared_database: None, sql: Psql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The node lives on, so no lease would clear it: a revocation of the device would wait for ever."""
+    monkeypatch.setattr(rosters, "BEAT_S", 0.1)
+    seat, stays = scene.new_seat(sql), scene.new_seat(sql)
+    made = Roster()
+    await made.start()
+    try:
+        arrival, other = await made.arrive(seat.token), await made.arrive(stays.token)
+        assert arrival
+        assert other
+        with scene.connect() as foreign:
+            foreign.execute("BEGIN; LOCK TABLE presence_connection IN ACCESS EXCLUSIVE MODE")
+            await made.leave(arrival.session)
+            foreign.execute("ROLLBACK")
+        await scene.eventually(lambda: sessions(sql, seat.device) == 0)
+        assert sessions(sql, stays.device) == 1
+    finally:
+        await made.stop()
+
+
+async def test_a_locked_device_holds_up_neither_the_lease_nor_the_others(
+    shared_database: None, sql: Psql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rosters, "LOCK_TIMEOUT_MS", 100)
+    locked, free = scene.new_seat(sql), scene.new_seat(sql)
+    made = Roster()
+    await made.start()
+    try:
+        with scene.connect() as foreign:
+            foreign.execute("BEGIN")
+            foreign.execute("UPDATE presence_device SET name = 'x' WHERE id = %s", [locked.device])
+            refused, admitted = await asyncio.gather(
+                made.arrive(locked.token), made.arrive(free.token), return_exceptions=True
+            )
+            foreign.execute("ROLLBACK")
+        assert isinstance(refused, psycopg.Error)
+        assert isinstance(admitted, Arrival)
+        assert made.alive
+        assert isinstance(await made.arrive(locked.token), Arrival)
+    finally:
+        await made.stop()
+
+
+async def test_stopping_lets_those_who_leave_finish(shared_database: None, sql: Psql) -> None:
+    seat = scene.new_seat(sql)
+    made = Roster()
+    await made.start()
+    arrival = await made.arrive(seat.token)
+    assert arrival
+    leaving = asyncio.ensure_future(made.leave(arrival.session))
+    await made.emptied()
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await made.stop()
+        await leaving
+    assert sessions(sql, seat.device) == 0
+    assert scene.count(sql, "presence_node", "id = %s", made.node) == 0
