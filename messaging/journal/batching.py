@@ -19,14 +19,14 @@ DETAILS = {"invalid_body": "the body of kind `data` is a JSON text"}
 REFUSALS = {refusal.code: refusal for refusal in Refusal}
 
 
-def cut(entries: Iterable[Entry]) -> list[Entry]:
+def cut(entries: Iterable[Entry], *, most: int = BATCH_ROWS) -> list[Entry]:
     """The longest head that may be one batch: bounded, and ending before a repeat of a key or of a changed message."""
     batch: list[Entry] = []
     seen: set[tuple[str, str]] = set()
     size = 0
     for entry in entries:
         keys = {(entry.device, entry.frame.client_id), ("", target(entry.frame) or str(len(batch)))}
-        if len(batch) >= BATCH_ROWS or size >= BATCH_BYTES or seen & keys:
+        if len(batch) >= most or size >= BATCH_BYTES or seen & keys:
             break
         seen |= keys
         size += entry.size

@@ -18,7 +18,7 @@ import psycopg
 from psycopg import errors as pg
 
 from messaging import metrics, signals
-from messaging.journal.batching import answer, batches_of, cut, sentence
+from messaging.journal.batching import BATCH_ROWS, answer, batches_of, cut, sentence
 from messaging.journal.writer import Entry, Outcome, Settle, Writer, target
 from messaging.protocol.actions import Stored, Write
 from messaging.protocol.errors import Refusal, Refused
@@ -43,6 +43,9 @@ class Journal:
         self._queue: deque[Entry] = deque()
         self._slow: dict[str, deque[Entry]] = {}
         self._rows = self._bytes = 0
+        self._most = (
+            BATCH_ROWS  # in the next batch: halved by what can't be stored, doubled by a commit
+        )
         self._work, self._slow_work = asyncio.Event(), asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -63,7 +66,7 @@ class Journal:
         size = len(getattr(frame, "body", "")) + 200
         if self._closing:
             settle(Refused(Refusal.SHUTTING_DOWN))
-        elif self._rows >= QUEUE_ROWS or self._bytes + size > QUEUE_BYTES:
+        elif self._rows >= QUEUE_ROWS or self._bytes >= QUEUE_BYTES:  # whatever the size: in order
             settle(Refused(Refusal.OVERLOADED))
         else:
             self._rows += 1
@@ -116,7 +119,7 @@ class Journal:
         """The next batch."""
         if self._slow:
             self._queue = deque(self._fast_ones(self._queue))
-        entries = cut(self._queue)
+        entries = cut(self._queue, most=self._most)
         for _ in entries:
             self._queue.popleft()
         return entries
@@ -156,6 +159,7 @@ class Journal:
                 return
             else:
                 self._down_since = None
+                self._most = min(BATCH_ROWS, 2 * self._most)
                 self._last = partial(self._finish, entries, outcomes, in_doubt=in_doubt)
                 if skip_locked:  # its locked writes must be in the slow lane before more are taken
                     self._finish_last()
@@ -179,15 +183,14 @@ class Journal:
             last()
 
     async def _split(self, entries: Sequence[Entry], error: Exception, *, again: bool) -> None:
-        """One row of the batch can't be stored: try the halves, in order, until it stands alone.
+        """One row of the batch can't be stored: try half as many, until it stands alone.
 
-        A unique violation means that another process committed the key meanwhile: alone, the next
+        All go back to the queue, where a refusal of what they wait for finds them. A unique violation means that another process committed the key meanwhile: alone, the next
         look finds it, so it is tried once more.
         """
         if len(entries) > 1:
-            half = len(entries) // 2
-            await self._commit(entries[:half])
-            await self._commit(self._fast_ones(entries[half:]))
+            self._queue.extendleft(reversed(entries))
+            self._most = len(entries) // 2
         elif isinstance(error, pg.LockNotAvailable):
             self._set_aside(entries[0], _conversation(entries[0]) or target(entries[0].frame))
         elif isinstance(error, pg.UniqueViolation) and not again:
@@ -291,7 +294,10 @@ class Journal:
     def _settle(self, entry: Entry, answer: Stored | Refused) -> None:
         self._rows -= 1
         self._bytes -= entry.size
-        entry.settle(answer)
+        try:
+            entry.settle(answer)
+        except Exception:  # of one session; the lane goes on
+            logger.exception("a write's answer was not taken")
 
     def _refuse(self, entries: Iterable[Entry], answer: Refused) -> None:
         for entry in entries:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import psycopg
+from psycopg.errors import ReadOnlySqlTransaction
 
 from messaging import metrics
 from messaging.protocol.actions import Stored, Write
@@ -95,6 +96,9 @@ class Writer:
         try:
             with metrics.timed("append"):
                 return await self._append(connection, entries, skip_locked=skip_locked)
+        except ReadOnlySqlTransaction as error:  # a former primary: no fault of a message
+            await connection.close()
+            raise psycopg.OperationalError("this server takes no writes") from error
         except BaseException:
             await self._recover(connection)
             raise
