@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -22,6 +23,7 @@ from presence.roster import Roster
 logger = logging.getLogger(__name__)
 
 DRAIN_S = 10.0
+GOODBYE_S = 3.0  # of it for the goodbyes: a client that does not read is given 2 s
 RECONNECT_MS = (50, 1_500)  # spread of the clients' return after a deploy
 
 
@@ -77,25 +79,30 @@ async def drain(deadline_s: float = DRAIN_S) -> None:
     task = _starting.get(asyncio.get_running_loop())
     if task is None:
         return
-    engine = await task
-    engine.draining = (
-        True  # it stays the loop's engine: whoever comes now is refused, not served by a new one
-    )
     try:
-        async with asyncio.timeout(deadline_s):
-            await engine.journal.drain()
-            await engine.receipts.drain()
-            engine.hub.close_all(
-                CloseCode.RESTART, reconnect_after=lambda: random.randint(*RECONNECT_MS)
-            )
-            await engine.roster.emptied()
-    except TimeoutError:
-        logger.warning(
-            "the drain took longer than %s s; %d sessions are cut",
-            deadline_s,
-            len(engine.roster.sessions),
-        )
+        engine = await task
+    except Exception:  # it never ran; whoever asked for it was told
+        return
+    # It stays the loop's engine: whoever comes now is refused, not served by a new one.
+    engine.draining = True
+    await _patiently(engine.journal.drain(), deadline_s - GOODBYE_S, "the journal is not empty")
+    engine.hub.close_all(CloseCode.RESTART, reconnect_after=lambda: random.randint(*RECONNECT_MS))
+    # Marks last: other processes' messages are acknowledged as long as there are sessions.
+    await _patiently(_emptied(engine), GOODBYE_S, "sessions are cut")
     await engine.close()
+
+
+async def _emptied(engine: Engine) -> None:
+    await engine.roster.emptied()
+    await engine.receipts.drain()
+
+
+async def _patiently(work: Awaitable[None], seconds: float, otherwise: str) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await work
+    except TimeoutError:
+        logger.warning("the drain did not end in time: %s", otherwise)
 
 
 async def shut_down() -> None:
