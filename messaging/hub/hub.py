@@ -349,6 +349,8 @@ class Hub:
                     link.wake()
                 elif link.session.feeds.behind:
                     self.pump(link)
+                    if link.session.ready:  # out of the ring
+                        link.wake()
 
     async def lease_renewed(self) -> None:
         """The lease had lapsed: before anything is sent again, sessions of devices revoked meanwhile are closed.
@@ -376,7 +378,7 @@ class Hub:
 
     def _joined(self, conversation: str) -> None:
         topic = self.topics.get(conversation)
-        if topic is not None and not topic.joined:
+        if topic is not None:  # each time: an earlier join's nonce may come first
             topic.joined = True
             self._spawn(self._catch_up(topic))
 

@@ -56,6 +56,8 @@ class Reconciler:
                 last_full = began
             except psycopg.Error as error:
                 logger.debug("the reconciler waits for the database: %s", error)
+            except Exception:  # whatever it is, the next pass is the repair of everything else
+                logger.exception("a pass of the reconciler failed")
             took = monotonic() - began
             metrics.pass_seconds.set(took)
             await self._rest(took)
@@ -87,6 +89,8 @@ class Reconciler:
                     await self._hear(connection)
             except psycopg.Error as error:
                 logger.debug("hints of the database are not heard: %s", error)
+            except Exception:
+                logger.exception("a hint of the database failed")
             await asyncio.sleep(RETRY_S)
 
     async def _hear(self, connection: psycopg.AsyncConnection[Any]) -> None:
@@ -96,7 +100,10 @@ class Reconciler:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            self._hub.tick()
+            try:
+                self._hub.tick()
+            except Exception:
+                logger.exception("a tick of the hub failed")
 
 
 def _slices(ids: list[str]) -> Iterator[list[str]]:
