@@ -12,6 +12,8 @@ import psycopg
 from django.db import connections
 
 CONNECT_TIMEOUT_S = 5
+# A server that vanished while we wait for its answer: TCP itself would find out after two hours.
+KEEPALIVES = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
 TCP_USER_TIMEOUT_MS = 10_000  # a dead peer is noticed within it, so that an orphan can't hold locks
 
 _NOT_FOR_LIBPQ = ("cursor_factory", "context", "pool", "prepare_threshold", "server_side_binding")
@@ -29,6 +31,7 @@ async def connect(application: str, **session: str | int) -> psycopg.AsyncConnec
     parameters["options"] = f"{parameters.get('options', '')} {flags}".strip()
     return await psycopg.AsyncConnection.connect(
         **{
+            **KEEPALIVES,
             **parameters,
             "application_name": application,
             "connect_timeout": CONNECT_TIMEOUT_S,

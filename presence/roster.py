@@ -103,6 +103,7 @@ class Roster:
         self._tasks: set[asyncio.Task[None]] = set()
         self._beating: asyncio.Task[None] | None = None
         self._sweep_until = 0.0
+        self._stopped = False
         self.on_renewed: Callable[[], Awaitable[None]] | None = None
         self._reap_after = float("inf")
 
@@ -173,6 +174,7 @@ class Roster:
             except psycopg.Error as error:
                 logger.warning("the node's lease could not be given back, it runs out: %s", error)
         self._lease_until = 0.0
+        self._stopped = True
         if self._connection is not None:
             await self._connection.close()
 
@@ -291,6 +293,8 @@ class Roster:
             return await self._ask(statement, parameters)
 
     async def _ask(self, statement: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        if self._stopped:
+            raise psycopg.OperationalError("this process's roster is stopped")
         if self._connection is None or self._connection.closed:
             self._connection = await database.connect(
                 "lockstep roster",
