@@ -115,7 +115,8 @@ class Slot:
             )
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_S)
-            with contextlib.suppress(ServiceError):  # it has died again: the next turn says so
+            # It has died again, or the machine is short of processes: the next turn says so.
+            with contextlib.suppress(ServiceError, OSError):
                 await self.start()
 
     async def stop(self) -> None:
