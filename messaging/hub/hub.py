@@ -65,6 +65,7 @@ class Hub:
         )
         self._epoch: str | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._hinted: dict[str, bool] = {}  # being read; whether a hint came since the read began
         self.check_all = asyncio.Event()
         self.ring_bytes = RING_MOST_BYTES
 
@@ -282,12 +283,25 @@ class Hub:
         """Something changed outside the journal: `conversation.<id>`, `user.<id>`, or `*` for everything."""
         kind, _, key = group.partition(".")
         if kind == "conversation" and key in self.topics:
-            self._spawn(self._catch_up(self.topics[key]))
-            self._spawn(self.marks.check([key], seconds=RECENT_MARKS_S))
+            if key not in self._hinted:
+                self._spawn(self._follow_hints(key))
+            self._hinted[key] = True
         elif kind == "user" and key in self.people:
             self._spawn(self._refresh(key))
         elif kind == "*":
             self.check_all.set()
+
+    async def _follow_hints(self, conversation: str) -> None:
+        """Read what a conversation's hints tell of: one reader, however many statements there are."""
+        try:
+            while self._hinted.get(conversation):
+                self._hinted[conversation] = False
+                topic = self.topics.get(conversation)
+                if topic is not None:
+                    await self._catch_up(topic)
+                    await self.marks.check([conversation], seconds=RECENT_MARKS_S)
+        finally:
+            del self._hinted[conversation]
 
     async def _refresh(self, user: str) -> None:
         """Memberships or devices of a user changed: close revoked sessions, start new feeds."""

@@ -1,7 +1,7 @@
 """Finds whatever every hint lost: compares this process's topics and people with the database.
 
 A full pass every 5 s, every 250 ms while the bus is deaf, in slices of at most 5,000 ids, at most
-5 % of the time; above that the pass stretches. Also the ears for NOTIFY, and the second hand.
+5 % of the time (half of it while hints ask for passes); above that the pass stretches. Also the ears for NOTIFY, and the second hand.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ PASS_S = 5.0
 DEAF_PASS_S = 0.25
 SLICE = 5_000
 MOST_OF_A_CORE = 0.05
+HINTED_PAUSE_S = 0.02
 TICK_S = 1.0
 RETRY_S = 0.25
 
@@ -63,6 +64,9 @@ class Reconciler:
             await self._rest(took)
 
     async def _rest(self, took: float) -> None:
+        await asyncio.sleep(
+            max(HINTED_PAUSE_S, took)
+        )  # at most half of the time, whoever asks for passes
         pause = DEAF_PASS_S if self._hub.bus.deaf else PASS_S
         try:
             async with asyncio.timeout(max(pause, took / MOST_OF_A_CORE)):
