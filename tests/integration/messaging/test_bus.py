@@ -1,0 +1,261 @@
+"""The channel layer between two server processes, real and broken: it carries hints, it loses no message."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from channels.consumer import AsyncConsumer
+from channels.layers import get_channel_layer
+
+from messaging.engine import Engine
+from messaging.hub.bus import conversation_group
+from messaging.protocol.frames import Send
+from project import services, valkey
+from tests import scene
+from tests.device import Device, InProcess
+from tests.peer import Peer
+from tests.plugin import GIVEN
+from tests.scene import Psql, Room
+
+pytestmark = pytest.mark.django_db
+
+WATCHED_S = 5.0 + 0.5  # G6: a silent loss is found by the next full pass
+
+
+@pytest.fixture
+def room(sql: Psql) -> Room:
+    return scene.new_room(sql)
+
+
+@pytest.fixture
+def server(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+@contextlib.contextmanager
+def without_valkey(directory: Path) -> Iterator[None]:
+    """Kill the bus's server; start it again at the end."""
+    home = services.locate(directory).home
+    pid = valkey.pid(home)
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    try:
+        yield
+    finally:
+        valkey.start(home)
+
+
+async def hears(engine: Engine) -> None:
+    """Until the bus answers and every watched conversation's group is joined."""
+    hub = engine.hub
+    await scene.eventually(
+        lambda: not hub.bus.deaf and all(topic.joined for topic in hub.topics.values())
+    )
+
+
+async def peer_sends(peer: Peer, room: Room, body: str) -> None:
+    verdict, _ = await peer.write(
+        room.first.device, type="send", conversation=room.id, client_id=body, body=body
+    )
+    assert verdict == "ok"
+
+
+async def streamed(peer: Peer, room: Room, device: Device, names: list[str]) -> list[float]:
+    """Have the peer commit these one by one; how long after its answer each was seen here, in s."""
+    took: list[float] = []
+    loop = asyncio.get_running_loop()
+    for name in names:
+        place = len(device.bodies(room.id))
+        await peer_sends(peer, room, name)
+        began = loop.time()
+        await scene.eventually(lambda place=place: len(device.bodies(room.id)) > place)  # type: ignore[misc]
+        took.append(loop.time() - began)
+    return took
+
+
+async def test_what_one_process_commits_reaches_the_sessions_of_another(
+    engine: Engine, attach: Any, room: Room, peer: Peer
+) -> None:
+    bob = await attach(room.second)
+    await hears(engine)
+    names = [f"m{n}" for n in range(20)]
+    took = await streamed(peer, room, bob, names)
+    print(
+        f"\nfrom process to process: median {sorted(took)[10] * 1e3:.1f} ms, max {max(took) * 1e3:.1f} ms"
+    )
+    assert bob.bodies(room.id) == names
+    assert sorted(took)[10] < 0.1  # by the bus, not by the reconciler
+
+
+async def test_both_processes_write_and_every_session_sees_one_order(
+    engine: Engine, attach: Any, room: Room, peer: Peer, sql: Psql
+) -> None:
+    ann, bob = await attach(room.first), await attach(room.second)
+    await hears(engine)
+    for n in range(100):
+        name = f"theirs{n}"
+        frame = {"type": "send", "conversation": room.id, "client_id": name, "body": name}
+        peer.put(room.first.device, frame)
+    for n in range(100):
+        await bob.write(room.id, f"ours{n}")
+    for _ in range(100):
+        assert (await peer.answer())[1] == "ok"
+    for device in (ann, bob):
+        await device.reaches(room.id, 202)
+        assert device.bodies(room.id) == scene.bodies(sql, room.id)
+
+
+async def test_marks_cross_the_bus(engine: Engine, attach: Any, room: Room, peer: Peer) -> None:
+    """The peer stores nothing of its own here: its group hears what this process announces."""
+    ann = await attach(room.first)
+    await hears(engine)
+    layer: Any = get_channel_layer()
+    channel = await layer.new_channel()
+    await layer.group_add(conversation_group(room.id), channel)
+    await _subscribed(layer, channel)
+    await ann.ask(type="receipt", marks=[{"conversation": room.id, "delivered": 2, "read": 1}])
+    while (event := await layer.receive(channel))["type"] != "lockstep.receipts":
+        pass
+    (mark,) = json.loads(event["marks"])
+    assert (mark["device"], mark["delivered"]) == (room.first.device, 2)
+    await layer.group_discard(conversation_group(room.id), channel)
+
+
+async def _subscribed(layer: Any, channel: str) -> None:
+    """Until the layer hears what is sent to it: `group_add` returns before the server has answered."""
+    await layer.send(channel, {"type": "ready"})
+    while (await layer.receive(channel))["type"] != "ready":
+        pass
+
+
+class Listener(AsyncConsumer):  # type: ignore[misc]
+    """What an integrator writes: a plain Channels consumer in a conversation's group."""
+
+    group = ""
+    heard: list[dict[str, Any]]
+
+    async def websocket_connect(self, _: Any) -> None:
+        await self.channel_layer.group_add(self.group, self.channel_name)
+        await self.channel_layer.send(self.channel_name, {"type": "ready"})
+        await self.send({"type": "websocket.accept"})
+
+    async def ready(self, event: dict[str, Any]) -> None:
+        self.heard.append(event)
+
+    async def lockstep_events(self, event: dict[str, Any]) -> None:
+        self.heard.append(event)
+
+    async def lockstep_nonce(self, event: dict[str, Any]) -> None:
+        """Of a hub that joins the same group."""
+
+
+@pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")
+async def test_a_plain_channels_consumer_in_the_group_receives_every_batch(
+    engine: Engine, room: Room, peer: Peer
+) -> None:
+    heard: list[dict[str, Any]] = []
+    own = {"group": conversation_group(room.id), "heard": heard}
+    socket = InProcess(type("Own", (Listener,), own).as_asgi())
+    assert (await socket.event())["type"] == "websocket.accept"
+    await scene.eventually(lambda: heard)
+    for n in range(3):
+        await peer_sends(peer, room, f"theirs{n}")
+        frame = Send(conversation=room.id, client_id=f"ours{n}", body=f"ours{n}")
+        await engine.journal.submit(room.first.device, frame)
+    await scene.eventually(lambda: len(heard) == 7)
+    events = sorted(heard[1:], key=lambda event: event["since"])
+    assert [(e["conversation"], e["since"], e["upto"], e["count"]) for e in events] == [
+        (room.id, n, n + 1, 1) for n in range(2, 8)
+    ]
+    bodies = [message["body"] for e in events for message in json.loads(e["messages"])]
+    assert sorted(bodies) == sorted(f"{who}{n}" for who in ("ours", "theirs") for n in range(3))
+    socket.task.cancel()
+    await asyncio.wait({socket.task})
+
+
+# Faults
+
+
+async def test_a_flushed_server_loses_nothing(
+    engine: Engine, attach: Any, room: Room, peer: Peer, server: redis.Redis
+) -> None:
+    bob = await attach(room.second)
+    await hears(engine)
+    names = [f"m{n}" for n in range(20)]
+    for name in names:
+        server.flushall()
+        await peer_sends(peer, room, name)
+    await bob.reaches(room.id, 22)
+    assert bob.bodies(room.id) == names
+
+
+@pytest.mark.slow
+async def test_killed_subscriptions_lose_nothing_and_are_repaired_within_five_seconds(
+    engine: Engine, attach: Any, room: Room, peer: Peer, server: redis.Redis
+) -> None:
+    bob = await attach(room.second)
+    await hears(engine)
+    loop, worst = asyncio.get_running_loop(), 0.0
+    for n in range(3):
+        server.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+        await peer_sends(peer, room, f"m{n}")  # nobody is there to hear of the last one
+        began = loop.time()
+        await bob.reaches(room.id, 3 + n)
+        worst = max(worst, loop.time() - began)
+    print(f"\nrepaired within {worst:.2f} s of a silent loss")
+    assert worst < WATCHED_S
+    assert bob.bodies(room.id) == ["m0", "m1", "m2"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(GIVEN["REDIS_URL"]), reason="it kills the server: only one of our own")
+async def test_without_the_bus_changes_come_from_the_database_and_its_return_is_noticed(
+    engine: Engine, attach: Any, room: Room, peer: Peer, services_directory: Path, sql: Psql
+) -> None:
+    bob = await attach(room.second)
+    await hears(engine)
+    with without_valkey(services_directory):
+        first = await streamed(peer, room, bob, ["unnoticed"])
+        await scene.eventually(lambda: engine.hub.bus.deaf)
+        took = sorted(await streamed(peer, room, bob, [f"deaf{n}" for n in range(20)]))
+        ours = await bob.write(room.id, "ours")
+        await bob.reaches(room.id, ours["seq"])
+    print(
+        f"\nwithout the bus: first {first[0]:.2f} s, then median {took[10] * 1e3:.0f} ms, "
+        f"max {took[-1] * 1e3:.0f} ms"
+    )
+    assert first[0] < WATCHED_S
+    assert took[-1] < 0.5
+    await hears(engine)
+    again = await streamed(peer, room, bob, [f"again{n}" for n in range(10)])
+    assert sorted(again)[5] < 0.2
+    assert bob.bodies(room.id) == scene.bodies(sql, room.id)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(GIVEN["REDIS_URL"]), reason="it kills the server: only one of our own")
+async def test_a_server_killed_again_and_again_under_load_loses_nothing(
+    engine: Engine, attach: Any, room: Room, peer: Peer, services_directory: Path, sql: Psql
+) -> None:
+    bob = await attach(room.second)
+    await hears(engine)
+    total = 600
+    for n in range(total):
+        name = f"m{n}"
+        frame = {"type": "send", "conversation": room.id, "client_id": name, "body": name}
+        peer.put(room.first.device, frame)
+        if n % 200 == 100:
+            with without_valkey(services_directory):
+                await peer.answer()
+        else:
+            await peer.answer()
+    await bob.reaches(room.id, total + 2)
+    assert bob.bodies(room.id) == [f"m{n}" for n in range(total)]

@@ -1,0 +1,289 @@
+"""The hub between database, journal and sessions: foreign writes, holes, resumption, memberships."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from messaging.engine import Engine
+from messaging.protocol.errors import CloseCode
+from messaging.protocol.frames import Send
+from tests import scene
+from tests.device import Device
+from tests.scene import Psql, Room
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def room(sql: Psql) -> Room:
+    return scene.new_room(sql)
+
+
+def frame(room: Room, body: str) -> Send:
+    return Send(conversation=room.id, client_id=body, body=body)
+
+
+# Writes that pass by the journal (G9)
+
+
+async def test_plain_sql_reaches_a_live_session(attach: Any, room: Room, sql: Psql) -> None:
+    bob = await attach(room.second)
+    message = scene.insert(sql, room.id, "inserted")
+    await bob.reaches(room.id, 3)
+    sql.execute("UPDATE messaging_message SET body = 'updated' WHERE id = %s", [message])
+    await bob.reaches(room.id, 4)
+    sql.execute("DELETE FROM messaging_message WHERE id = %s", [message])
+    await bob.reaches(room.id, 5)
+    shown = [m for m in bob.seen[room.id] if m["id"] == message]
+    assert [(m["seq"], m["position"], m["version"]) for m in shown] == [
+        (3, 3, 1),
+        (4, 3, 2),
+        (5, 3, 3),
+    ]
+    assert [m.get("body", "") for m in shown] == ["inserted", "updated", ""]
+    assert "deleted" in shown[-1]
+
+
+async def test_titles_and_members_changed_by_sql_reach_a_live_session(
+    attach: Any, room: Room, sql: Psql
+) -> None:
+    bob = await attach(room.second)
+    sql.execute("UPDATE messaging_conversation SET title = 'Hall' WHERE id = %s", [room.id])
+    cas = scene.new_seat(sql)
+    scene.join(sql, room.id, cas.user)
+    scene.leave(sql, room.id, cas.user)
+    await bob.reaches(room.id, 5)
+    events = [json.loads(m["body"]) for m in bob.seen[room.id] if m["kind"] == "system"]
+    assert [e["event"] for e in events] == ["joined", "title", "joined", "left"]
+    assert (events[1]["title"], events[2]["user"]) == ("Hall", cas.user)
+
+
+async def test_a_thousand_rows_of_one_statement_arrive_in_order(
+    attach: Any, room: Room, sql: Psql
+) -> None:
+    bob = await attach(room.second)
+    sql.execute(
+        "INSERT INTO messaging_message (conversation_id, body)"
+        " SELECT %s, 'row ' || n FROM generate_series(1, 1000) n",
+        [room.id],
+    )
+    await bob.reaches(room.id, 1_002)
+    assert bob.bodies(room.id) == scene.bodies(sql, room.id)
+    assert len(bob.bodies(room.id)) == 1_000
+
+
+async def test_foreign_and_own_writes_mixed_arrive_in_one_order(
+    engine: Engine, attach: Any, room: Room, sql: Psql
+) -> None:
+    ann, bob = await attach(room.first), await attach(room.second)
+    for n in range(50):
+        asked = asyncio.ensure_future(ann.write(room.id, f"ours{n}"))
+        scene.insert(sql, room.id, f"theirs{n}")
+        assert (await asked)["type"] == "ok"
+    for device in (ann, bob):
+        await device.reaches(room.id, 102)
+        assert device.bodies(room.id) == scene.bodies(sql, room.id)
+
+
+async def test_whoever_is_added_by_sql_hears_of_it_at_once(
+    attach: Any, room: Room, sql: Psql
+) -> None:
+    cas = scene.new_seat(sql)
+    phone, laptop = await attach(cas), await attach(scene.new_seat(sql, cas.user))
+    scene.insert(sql, room.id, "before")
+    scene.join(sql, room.id, cas.user)
+    scene.insert(sql, room.id, "after")
+    for device in (phone, laptop):
+        told = await device.hear("conversation")
+        assert (told["conversation"], told["kind"]) == (room.id, "group")
+        await device.reaches(room.id, 5)
+        assert device.bodies(room.id)[-1] == "after"
+
+
+async def test_a_device_revoked_by_sql_is_closed(attach: Any, room: Room, sql: Psql) -> None:
+    ann = await attach(room.first)
+    scene.revoke(sql, room.first.device)
+    assert await ann.ended() == CloseCode.REVOKED
+
+
+@pytest.mark.slow
+async def test_a_lost_notification_is_found_by_the_reconciler(
+    engine: Engine, attach: Any, room: Room, sql: Psql
+) -> None:
+    """Message, membership and revocation, each written with triggers that tell nobody."""
+    bob, cas = await attach(room.second), scene.new_seat(sql)
+    guest = await attach(cas)
+    hall = scene.new_room(sql)
+    sql.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE application_name = 'lockstep hints' AND datname = current_database()"
+    )  # until it listens again, nobody hears
+    scene.insert(sql, room.id, "unheard")
+    scene.join(sql, hall.id, cas.user)
+    began = asyncio.get_running_loop().time()
+    await bob.reaches(room.id, 3)
+    assert (await guest.hear("conversation"))["conversation"] == hall.id
+    assert asyncio.get_running_loop().time() - began < 5.5
+
+
+# Resumption
+
+
+async def test_a_device_that_was_away_gets_what_it_missed_once(
+    attach: Any, room: Room, sql: Psql
+) -> None:
+    ann, bob = await attach(room.first), await attach(room.second)
+    for n in range(30):
+        await ann.write(room.id, f"m{n}")
+        if n % 7 == 3:
+            await bob.cut()
+        elif n % 7 == 6:
+            await attach(bob)
+    await attach(bob)
+    await bob.reaches(room.id, 32)
+    assert bob.bodies(room.id) == [f"m{n}" for n in range(30)]
+
+
+async def test_a_device_that_catches_up_gets_only_the_newest_state(attach: Any, room: Room) -> None:
+    ann = await attach(room.first)
+    sent = await ann.write(room.id, "one")
+    for version in (1, 2, 3):
+        await ann.ask(
+            type="edit",
+            message=sent["message"],
+            base_version=version,
+            client_id=f"e{version}",
+            body=f"edit {version}",
+        )
+    await ann.cut()  # the hub forgets the conversation, so the database is asked
+    bob = Device(room.second.token)
+    bob.cursors[room.id] = 2
+    await attach(bob)
+    await bob.reaches(room.id, 6)
+    assert bob.bodies(room.id) == ["edit 3"]
+
+
+async def test_a_fresh_device_starts_at_its_stored_mark_and_its_own_cursor_goes_first(
+    attach: Any, room: Room, sql: Psql
+) -> None:
+    for n in range(3):
+        scene.insert(sql, room.id, f"m{n}")
+    sql.execute(
+        "INSERT INTO messaging_receipt (device_id, conversation_id, delivered) VALUES (%s, %s, 4)"
+        " ON CONFLICT (device_id, conversation_id) DO UPDATE SET delivered = 4",
+        [room.second.device, room.id],
+    )
+    fresh = await attach(room.second)
+    await fresh.reaches(room.id, 5)
+    assert fresh.bodies(room.id) == ["m2"]
+    knowing = Device(room.second.token)
+    knowing.cursors[room.id] = 3
+    await attach(knowing)
+    await knowing.reaches(room.id, 5)
+    assert knowing.bodies(room.id) == ["m1", "m2"]
+
+
+async def test_welcome_lists_only_what_the_device_lacks(attach: Any, room: Room, sql: Psql) -> None:
+    other = scene.new_room(sql, *room.seats)
+    device = Device(room.first.token)
+    device.cursors = {room.id: 2, other.id: 1}
+    await attach(device)
+    assert device.welcome is not None
+    listed = device.welcome["conversations"]
+    assert [(c["conversation"], c["since"], c["last_seq"]) for c in listed] == [(other.id, 1, 2)]
+
+
+@pytest.mark.parametrize("why", ["ahead", "epoch"])
+async def test_a_cursor_of_another_database_starts_again(
+    attach: Any, room: Room, sql: Psql, why: str
+) -> None:
+    scene.insert(sql, room.id, "m0")
+    device = Device(room.first.token)
+    device.cursors[room.id] = 99 if why == "ahead" else 2
+    epoch = None if why == "ahead" else "01a1fc67-4d76-7175-bbac-488cc59361c0"
+    await attach(device, epoch=epoch)
+    await device.hear("reset")
+    await device.reaches(room.id, 3)
+    assert device.bodies(room.id) == ["m0"]
+
+
+async def test_many_conversations_arrive_whole(attach: Any, room: Room, sql: Psql) -> None:
+    """More than `welcome` lists at once: the rest comes as `conversation`."""
+    sql.execute(
+        """
+        WITH made AS (INSERT INTO messaging_conversation (title)
+                      SELECT 'room ' || n FROM generate_series(1, 250) n RETURNING id)
+        INSERT INTO messaging_membership (conversation_id, user_id) SELECT id, %s FROM made
+        """,
+        [room.first.user],
+    )
+    device = await attach(room.first)
+    assert len(device.welcome["conversations"]) == 200
+    await scene.eventually(lambda: device.count("conversation") == 51)
+    await scene.eventually(
+        lambda: len(device.seen) == 251, what=lambda: (len(device.seen), len(device.cursors))
+    )
+
+
+# Holes and late hints
+
+
+async def test_batches_out_of_order_doubled_or_lost_are_repaired_from_the_database(
+    engine: Engine, attach: Any, room: Room, sql: Psql
+) -> None:
+    """The bus may do anything to a batch; here it drops, doubles and swaps those of a foreign writer."""
+    bob = await attach(room.second)
+    hub = engine.hub
+    sql.execute("SET lockstep.writer = 'journal'")  # no triggers: nobody is told
+    sql.execute(
+        "INSERT INTO messaging_message (conversation_id, seq, position, body)"
+        " SELECT %s, n, n, 'm' || n FROM generate_series(3, 12) n",
+        [room.id],
+    )
+    sql.execute("UPDATE messaging_conversation SET last_seq = 12 WHERE id = %s", [room.id])
+    sql.execute("RESET lockstep.writer")
+    whole = (await hub.feed.pages([(room.id, 2)], limit=100))[room.id, 2]
+    parts = [whole.after(n).until(n + 1) for n in range(2, 12)]
+    for n in (1, 1, 0, 5, 3, 0, 9):  # the others never come
+        hub.apply(parts[n])
+    await bob.reaches(room.id, 12)
+    assert bob.bodies(room.id) == [f"m{n}" for n in range(3, 13)]
+
+
+async def test_topics_live_only_as_long_as_their_sessions(
+    engine: Engine, attach: Any, room: Room
+) -> None:
+    ann, bob = await attach(room.first), await attach(room.second)
+    await ann.write(room.id, "m1")
+    await bob.reaches(room.id, 3)
+    await ann.cut()
+    assert room.id in engine.hub.topics
+    await bob.cut()
+    assert room.id not in engine.hub.topics
+
+
+async def test_two_sessions_of_one_device_each_get_everything(attach: Any, room: Room) -> None:
+    tabs = [await attach(Device(room.first.token)) for _ in range(2)]
+    bob = await attach(room.second)
+    await bob.write(room.id, "m1")
+    for tab in tabs:
+        await tab.reaches(room.id, 3)
+        assert tab.bodies(room.id) == ["m1"]
+
+
+async def test_a_session_of_a_process_without_a_lease_gets_nothing_until_it_holds_again(
+    engine: Engine, attach: Any, room: Room, sql: Psql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bob = await attach(room.second)
+    await bob.reaches(room.id, 2)
+    with monkeypatch.context() as lapsed:
+        lapsed.setattr(type(engine.roster), "alive", property(lambda _: False))
+        stored = await engine.journal.submit(room.first.device, frame(room, "m1"))
+        await asyncio.sleep(0.05)  # time in which it must not arrive
+        assert bob.bodies(room.id) == []
+    engine.roster._holds.set()
+    await engine.hub.lease_renewed()
+    await bob.reaches(room.id, stored.seq)
+    assert bob.bodies(room.id) == ["m1"]
