@@ -75,7 +75,7 @@ async def test_a_page_shows_every_kind_of_message_as_the_wire_does(
         "\x01\x1f\x7f",
     ]
     signals.messages_committed.connect(receive)
-    ids = []
+    ids: list[str] = []
     for n, text in enumerate(texts):
         frame = Send(
             conversation=room.id, client_id=f"k{n}", body=text, reply_to=ids[-1] if ids else None
