@@ -128,7 +128,7 @@ class Bus:
                 logger.debug("the bus did not take an event: %s", error)
 
     async def _follow(self) -> None:
-        """Carry out joins and leaves, one after the other, never dropping one."""
+        """Carry out joins and leaves, one after the other; a join that failed is asked for again by a reconciler pass."""
         while True:
             conversation, wanted = await self._joins.get()
             group = conversation_group(conversation)

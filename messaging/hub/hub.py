@@ -341,6 +341,8 @@ class Hub:
         """Compare topics with the database and read what they lack. Raises psycopg.Error."""
         for conversation, last_seq in (await self.feed.last_seqs(conversations)).items():
             topic = self.topics.get(conversation)
+            if topic is not None and not topic.joined and not self.bus.deaf:
+                self.bus.join(conversation)  # the first try was lost without the bus going deaf
             if topic is not None and last_seq > topic.position:
                 await self._catch_up(topic)
 

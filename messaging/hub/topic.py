@@ -56,7 +56,8 @@ class Topic:
         """The batches that are now due, in order; empty if this one is old or leaves a hole."""
         due: list[Batch] = []
         if batch.since > self.position:
-            if len(self.waiting) < MOST_WAITING:
+            known = self.waiting.get(batch.since)
+            if len(self.waiting) < MOST_WAITING and (known is None or known.upto < batch.upto):
                 self.waiting[batch.since] = batch
             return due
         following: Batch | None = batch
