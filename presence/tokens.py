@@ -51,7 +51,7 @@ def register(
     token, digest = new_token()
     facts: dict[str, str | bytes] = {"token_hash": digest, "name": name, "platform": platform}
     with transaction.atomic():
-        device, created = Device.objects.select_for_update().get_or_create(
+        device, created = Device.objects.select_for_update(no_key=True).get_or_create(
             user=user, installation=installation, defaults=facts
         )
         if not created:
@@ -64,7 +64,9 @@ def rotate(device: Device) -> str:
     """Return a fresh token for the device; the old one stops working. Raises DeviceRevoked."""
     token, digest = new_token()
     with transaction.atomic():
-        _renew(Device.objects.select_for_update().get(pk=device.pk), {"token_hash": digest})
+        _renew(
+            Device.objects.select_for_update(no_key=True).get(pk=device.pk), {"token_hash": digest}
+        )
     return token
 
 

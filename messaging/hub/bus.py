@@ -164,12 +164,14 @@ class Bus:
         while True:
             try:
                 event = await self._layer.receive(channel)
-                self._handle(event)
-            except asyncio.CancelledError:
-                raise
             except Exception:
-                logger.warning("an event of the bus was lost", exc_info=True)
+                logger.warning("the bus can't be heard", exc_info=True)
                 await asyncio.sleep(PULSE_S)
+                continue
+            try:
+                self._handle(event)
+            except Exception:  # whoever may publish to a public group may publish nonsense
+                logger.warning("an event of the bus was lost", exc_info=True)
 
     def _handle(self, event: dict[str, Any]) -> None:
         if event["type"] == NONCE:

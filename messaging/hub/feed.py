@@ -91,6 +91,7 @@ class FeedReader:
     def __init__(self) -> None:
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._lock = asyncio.Lock()
+        self._closed = False
         self._asked: dict[tuple[str, int], asyncio.Future[Batch | None]] = {}
 
     async def page(self, conversation: str, since: int) -> Batch | None:
@@ -197,16 +198,20 @@ class FeedReader:
         self, statement: LiteralString, parameters: Sequence[object]
     ) -> list[tuple[Any, ...]]:
         async with self._lock:
-            if self._connection is None or self._connection.closed:
+            if not self._closed and (self._connection is None or self._connection.closed):
                 self._connection = await database.connect(
                     "lockstep feed", statement_timeout=STATEMENT_TIMEOUT_MS, enable_seqscan="off"
                 )
+            if self._closed or self._connection is None:
+                await self.close()
+                raise psycopg.OperationalError("the reader is closed")
             with metrics.timed("feed"):
                 cursor = await self._connection.execute(statement, parameters)
                 return await cursor.fetchall()
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; whoever still asks gets psycopg.OperationalError, not a new one."""
+        self._closed = True
         if self._connection is not None:
             await self._connection.close()
 

@@ -254,7 +254,11 @@ class Hub:
             link.wake()
 
     async def _read_for(self, link: Link, conversation: str, since: int) -> None:
-        page = await self._page(conversation, since)
+        try:
+            page = await self._page(conversation, since)
+        except BaseException:
+            link.session.feeds.read_failed(conversation)
+            raise
         topic = self.topics.get(conversation)
         if page is None or topic is None or conversation not in link.session.feeds:
             return
