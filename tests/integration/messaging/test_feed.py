@@ -167,6 +167,22 @@ async def test_the_reader_comes_back_after_its_connection_is_lost(
     assert (await page(feed, room.id)).upto == 2
 
 
+async def test_a_closed_reader_opens_no_connection_again(
+    shared_database: None, room: Room, sql: Psql
+) -> None:
+    """Whenever it is closed: before, while and after it connects."""
+    open_ones = "application_name = 'lockstep feed' AND datname = current_database()"
+    for turns in range(0, 40, 4):
+        reader = FeedReader()
+        asked = asyncio.ensure_future(reader.page(room.id, 0))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await reader.close()
+        await asyncio.wait({asked})
+        asked.exception()
+        await scene.eventually(lambda: not scene.count(sql, "pg_stat_activity", open_ones))
+
+
 async def test_standings_tell_the_newest_stay_and_the_stored_marks(
     feed: FeedReader, room: Room, sql: Psql
 ) -> None:
