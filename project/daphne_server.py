@@ -6,10 +6,19 @@ import socket
 from collections.abc import Awaitable, Callable
 
 from daphne.server import Server, reactor  # first of all: it installs the reactor for asyncio
+from daphne.ws_protocol import WebSocketFactory, WebSocketProtocol
 
 from project.limits import GRACE_S, MAX_FRAME_BYTES, PING_S, PING_TIMEOUT_S
 
 Ender = Callable[[asyncio.AbstractEventLoop, Callable[[], None]], None]
+
+
+class Protocol(WebSocketProtocol):  # type: ignore[misc]
+    """Closes with any code that RFC 6455 gives a server."""
+
+    def serverClose(self, code: int | None = None) -> None:  # noqa: N802 - Daphne's name
+        """Send the close frame. `sendClose` would refuse 1008, 1009 and 1012, and the client see 1011."""
+        self.sendCloseFrame(code=code or 1000)
 
 
 def run(
@@ -35,6 +44,7 @@ def run(
         on_end(loop, lambda: ending.append(loop.create_task(end())))
         reactor.callWhenRunning(ready)
 
+    WebSocketFactory.protocol = Protocol
     server = Server(
         application=importlib.import_module("project.asgi").application,
         endpoints=[f"fd:fileno={listener.fileno()}"],
