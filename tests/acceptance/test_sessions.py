@@ -1,0 +1,381 @@
+"""Sessions through a real server and real sockets, with a client that is not ours.
+
+The client is `tests.device`, written from the protocol page, over the `websockets` library: what it
+holds here, a stranger's client holds. The same promises are kept by uvicorn and by Daphne.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import random
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Protocol
+
+import psutil
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from tests import scene
+from tests.device import Closed, Device, Frame
+from tests.integration.conftest import shared_database, sql  # noqa: F401  (fixtures)
+from tests.peer import ROOT
+from tests.scene import Psql, Room, Seat
+
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
+
+START_S = 60.0
+STALLED = 200
+STALLED_MOST_BYTES = 25 * 2**20
+
+
+class Server:
+    """`manage.py serve` with one process, from the outside."""
+
+    def __init__(self, kind: str, environment: dict[str, str]) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        command = ["serve", "--no-migrate", "--processes", "1", "--server", kind]
+        self.process = subprocess.Popen(
+            [sys.executable, "manage.py", *command, "--port", str(self.port)],
+            cwd=ROOT,
+            env=os.environ | environment | {"DEBUG": "0"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self.wait()
+
+    def wait(self) -> None:
+        """Readiness: until it answers."""
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/docs", timeout=5):
+                    return
+            except OSError:
+                time.sleep(0.05)
+        raise RuntimeError("the server did not start")
+
+    @property
+    def worker(self) -> psutil.Process:
+        """The process that holds the sockets."""
+        (worker,) = psutil.Process(self.process.pid).children()
+        return worker
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(timeout=30)
+
+
+class Network:
+    """A WebSocket over TCP."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+
+    async def send(self, data: str) -> None:
+        """Send one message. Raises Closed."""
+        try:
+            await self._connection.send(data)
+        except ConnectionClosed as closed:
+            raise _closed(closed) from closed
+
+    async def receive(self) -> str:
+        """The next message. Raises Closed."""
+        try:
+            return str(await self._connection.recv())
+        except ConnectionClosed as closed:
+            raise _closed(closed) from closed
+
+    async def cut(self) -> None:
+        """Reset the TCP connection."""
+        self._connection.transport.abort()
+        await self._connection.wait_closed()
+
+
+def _closed(closed: ConnectionClosed) -> Closed:
+    return Closed(closed.rcvd.code if closed.rcvd is not None else None)
+
+
+@pytest.fixture(scope="module")
+def environment(
+    shared_database: None,  # noqa: F811
+    database_url: str,
+    redis_url: str,
+) -> dict[str, str]:
+    return {"DATABASE_URL": scene.database_url(), "REDIS_URL": redis_url}
+
+
+@pytest.fixture(scope="module", params=["uvicorn", "daphne"])
+def server(request: pytest.FixtureRequest, environment: dict[str, str]) -> Iterator[Server]:
+    """One for many tests."""
+    made = Server(request.param, environment)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def own_server(request: pytest.FixtureRequest, environment: dict[str, str]) -> Iterator[Server]:
+    """One that a test may kill."""
+    made = Server(getattr(request, "param", "uvicorn"), environment)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def room(sql: Psql) -> Room:  # noqa: F811
+    return scene.new_room(sql)
+
+
+class Dial(Protocol):
+    """Connects a device to a server, or a new one of this seat."""
+
+    async def __call__(
+        self, server: Server, who: Seat | Device, *, header: bool = False, **hello: Any
+    ) -> Device: ...
+
+
+@pytest.fixture
+async def dial() -> AsyncIterator[Dial]:
+    devices: list[Device] = []
+
+    async def dial(
+        server: Server, who: Seat | Device, *, header: bool = False, **hello: Any
+    ) -> Device:
+        device = who if isinstance(who, Device) else Device(who.token)
+        devices.append(device)
+        connection = await connect(
+            f"ws://127.0.0.1:{server.port}/ws/",
+            subprotocols=["lockstep.v1.json"],  # type: ignore[list-item]
+            additional_headers={"Authorization": f"Bearer {device.token}"} if header else None,
+        )
+        return await device.connect(Network(connection), **hello)
+
+    yield dial
+    for device in devices:
+        await device.cut()
+        assert device.violations == []
+
+
+async def test_a_stranger_s_client_sends_and_receives(
+    dial: Dial, server: Server, room: Room
+) -> None:
+    ann = await dial(server, room.first, header=True, token=None)
+    bob = await dial(server, room.second)
+    answer = await ann.write(room.id, "hello")
+    await bob.reaches(room.id, answer["seq"])
+    assert bob.bodies(room.id) == ["hello"]
+
+
+async def test_bad_frames_get_typed_errors_and_the_session_goes_on(
+    dial: Dial, server: Server, room: Room
+) -> None:
+    ann = await dial(server, room.first)
+    for data, code in (("{", "bad_frame"), ('{"type":"what","ref":1}', "unknown_type")):
+        place = len(ann.heard)
+        await ann.say_raw(data)
+        assert (await ann.hear("error", since=place))["code"] == code
+    assert (await ann.ask(type="ping"))["type"] == "pong"
+
+
+@pytest.mark.parametrize(
+    ("how", "code"), [("abuse", 1008), ("wrong token", 4500), ("revoked", 4501), ("silence", 4000)]
+)
+async def test_the_close_code_says_why(
+    dial: Dial,
+    server: Server,
+    room: Room,
+    sql: Psql,  # noqa: F811
+    how: str,
+    code: int,
+) -> None:
+    if how == "wrong token":
+        ann = await dial(server, Device("nobody's"))
+    elif how == "silence":
+        ann = await dial(server, room.first, hello=False)
+    else:
+        ann = await dial(server, room.first)
+    if how == "abuse":
+        for _ in range(200):
+            await ann.say_raw("rubbish")
+    elif how == "revoked":
+        scene.revoke(sql, room.first.device)
+    assert await ann.ended() == code
+    assert ann.heard[-1]["type"] == "goodbye"
+
+
+async def test_a_client_whose_connection_is_cut_again_and_again_gets_everything_once(
+    dial: Dial, server: Server, room: Room
+) -> None:
+    ann, bob = await dial(server, room.first), await dial(server, room.second)
+    names = [f"m{n}" for n in range(400)]
+
+    async def stream() -> None:
+        for name in names:
+            assert (await ann.write(room.id, name))["type"] == "ok"
+
+    streaming = asyncio.create_task(stream())
+    cuts = 0
+    while not streaming.done():
+        enough = bob.cursors.get(room.id, 0) + random.randint(1, 15)
+        await scene.eventually(
+            lambda enough=enough: bob.cursors.get(room.id, 0) >= enough or streaming.done()  # type: ignore[misc]
+        )
+        await bob.cut()
+        cuts += 1
+        await dial(server, bob)
+    await streaming
+    await bob.reaches(room.id, len(names) + 2)
+    print(f"\n{cuts} cuts")
+    assert bob.bodies(room.id) == names
+
+
+async def delivered(dial: Dial, server: Server, who: Device, room: Room, names: list[str]) -> None:
+    """Send each until it is acked, under the same key, on whatever connection there is."""
+    for name in names:
+        frame: Frame = {"type": "send", "conversation": room.id, "client_id": name, "body": name}
+        while not any(f["type"] == "ok" and f.get("client_id") == name for f in who.heard):
+            if who.closed is not None:
+                await again(dial, server, who)
+            place = len(who.heard)
+            await who.say(frame)
+            await scene.eventually(
+                lambda place=place, name=name: (  # type: ignore[misc]
+                    who.closed
+                    or any(
+                        f.get("client_id") == name and f["type"] == "ok" for f in who.heard[place:]
+                    )
+                )
+            )
+
+
+async def again(dial: Dial, server: Server, who: Device) -> None:
+    """Connect again as soon as the server answers."""
+    async with asyncio.timeout(START_S):
+        while True:
+            try:
+                await dial(server, who)
+            except OSError:
+                await asyncio.sleep(0.05)
+            else:
+                return
+
+
+async def test_a_server_killed_in_mid_stream_loses_and_doubles_nothing(
+    dial: Dial,
+    own_server: Server,
+    room: Room,
+    sql: Psql,  # noqa: F811
+) -> None:
+    ann, bob = await dial(own_server, room.first), await dial(own_server, room.second)
+    names = [f"m{n}" for n in range(300)]
+    streaming = asyncio.create_task(delivered(dial, own_server, ann, room, names))
+    for part in (60, 160):
+        await bob.reaches(room.id, part)
+        own_server.worker.send_signal(signal.SIGKILL)
+        await bob.ended()
+        await again(dial, own_server, bob)
+    await streaming
+    await bob.reaches(room.id, scene.last_seq(sql, room.id))
+    assert scene.bodies(sql, room.id) == names
+    assert bob.bodies(room.id) == names
+
+
+@pytest.mark.parametrize("own_server", ["uvicorn", "daphne"], indirect=True)
+async def test_a_server_that_is_stopped_keeps_what_it_acked_and_says_goodbye(
+    dial: Dial,
+    own_server: Server,
+    room: Room,
+    sql: Psql,  # noqa: F811
+) -> None:
+    ann, bob = await dial(own_server, room.first), await dial(own_server, room.second)
+    for n in range(0, 1_000, 100):
+        frames = [
+            {"type": "send", "conversation": room.id, "client_id": f"m{i}", "body": f"m{i}"}
+            for i in range(n, n + 100)
+        ]
+        await ann.say(*frames)
+    await bob.reaches(room.id, 10)
+    own_server.process.send_signal(signal.SIGTERM)
+    assert (await ann.ended(), await bob.ended()) == (1012, 1012)
+    acked = [f["client_id"] for f in ann.heard if f["type"] == "ok"]
+    stored = scene.bodies(sql, room.id)
+    assert stored[: len(acked)] == acked
+    refused = {f["code"] for f in ann.heard if f["type"] == "error"}
+    assert refused <= {"shutting_down", "after_refused", "overloaded"}
+    for device in (ann, bob):
+        goodbye = device.heard[-1]
+        assert (goodbye["type"], goodbye["reason"]) == ("goodbye", "restart")
+        assert goodbye["reconnect_after"] > 0
+
+
+# Clients that do not read
+
+
+def stalled(port: int, token: str) -> socket.socket:
+    """A client that says hello and then never reads; its own buffer is as small as it gets."""
+    made = socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    made.connect(("127.0.0.1", port))
+    key = base64.b64encode(os.urandom(16)).decode()
+    made.sendall(
+        f"GET /ws/ HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+    )
+    head = b""
+    while b"\r\n\r\n" not in head:
+        head += made.recv(1)
+    assert b" 101 " in head
+    payload = json.dumps({"type": "hello", "token": token}).encode()
+    mask = os.urandom(4)
+    masked = bytes(byte ^ mask[n % 4] for n, byte in enumerate(payload))
+    length = struct.pack("!BBH", 0x81, 0x80 | 126, len(payload))
+    made.sendall(length + mask + masked)
+    return made
+
+
+async def test_stalled_readers_cost_a_bounded_amount_and_hold_up_nobody(
+    dial: Dial,
+    own_server: Server,
+    room: Room,
+    sql: Psql,  # noqa: F811
+) -> None:
+    ann = await dial(own_server, room.first)
+    body = "x" * 1_000
+
+    async def chatter(tag: str, most: int) -> None:
+        for n in range(most):
+            assert (await ann.write(room.id, body, client_id=f"{tag}{n}"))["type"] == "ok"
+
+    await chatter("warm", 500)
+    before = own_server.worker.memory_info().rss
+    seats = [scene.new_seat(sql, room.second.user) for _ in range(20)]
+    mute = [stalled(own_server.port, seats[n % 20].token) for n in range(STALLED)]
+    try:
+        devices = [seat.device for seat in seats]
+        await scene.eventually(
+            lambda: (
+                scene.count(sql, "presence_connection", "device_id = ANY (%s::uuid[])", devices)
+                == STALLED
+            )
+        )
+        sent = time.monotonic()
+        await chatter("live", 1_000)
+        took = time.monotonic() - sent
+        added = own_server.worker.memory_info().rss - before
+    finally:
+        for each in mute:
+            each.close()
+    print(f"\n{STALLED} stalled readers add {added / 2**20:.1f} MiB; 1,000 sends took {took:.1f} s")
+    assert added < STALLED_MOST_BYTES
