@@ -345,6 +345,7 @@ def stalled(port: int, token: str) -> socket.socket:
     return made
 
 
+@pytest.mark.long
 async def test_stalled_readers_cost_a_bounded_amount_and_hold_up_nobody(
     dial: Dial,
     own_server: Server,
