@@ -163,7 +163,8 @@ async def test_a_plain_channels_consumer_in_the_group_receives_every_batch(
 ) -> None:
     heard: list[dict[str, Any]] = []
     own = {"group": conversation_group(room.id), "heard": heard}
-    socket = InProcess(type("Own", (Listener,), own).as_asgi())
+    listener: Any = type("Own", (Listener,), own)
+    socket = InProcess(listener.as_asgi())
     assert (await socket.event())["type"] == "websocket.accept"
     await scene.eventually(lambda: heard)
     for n in range(3):
@@ -199,7 +200,7 @@ async def test_a_flushed_server_loses_nothing(
 
 @pytest.mark.slow
 async def test_killed_subscriptions_lose_nothing_and_are_repaired_within_five_seconds(
-    engine: Engine, attach: Any, room: Room, peer: Peer, server: redis.Redis
+    engine: Engine, attach: Any, room: Room, peer: Peer, server: Any
 ) -> None:
     bob = await attach(room.second)
     await hears(engine)

@@ -82,6 +82,7 @@ async def test_a_drain_commits_acks_says_goodbye_and_gives_the_lease_back(
     assert not scene.count(sql, "presence_connection", "device_id = %s", room.first.device)
 
 
+@pytest.mark.slow
 async def test_a_drained_engine_stays_and_refuses(
     engine: Engine, attach: Any, room: Room, sql: Psql
 ) -> None:
@@ -95,6 +96,7 @@ async def test_a_drained_engine_stays_and_refuses(
     assert scene.bodies(sql, room.id) == []
 
 
+@pytest.mark.slow
 async def test_a_drain_ends_in_time_although_a_client_does_not_read(
     engine: Engine, attach: Any, room: Room
 ) -> None:

@@ -520,6 +520,7 @@ async def holds_up_nobody(
     assert scene.bodies(sql, room.id) == [f"here{n}" for n in range(10)]
 
 
+@pytest.mark.slow
 async def test_a_locked_conversation_is_busy_and_holds_up_nobody(
     journal: Journal, room: Room, sql: Psql
 ) -> None:
