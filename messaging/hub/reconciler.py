@@ -1,7 +1,8 @@
 """Finds whatever every hint lost: compares this process's topics and people with the database.
 
-A full pass every 5 s, every 250 ms while the bus is deaf, in slices of at most 5,000 ids, at most
-5 % of the time (half of it while hints ask for passes); above that the pass stretches. Also the ears for NOTIFY, and the second hand.
+A full pass every 5 s, in slices of at most 5,000 ids, at most 5 % of the time; above that the pass
+stretches. While the bus is deaf it is every 250 ms, and while hints ask for passes too it takes at most
+half of the time. Also the ears for NOTIFY, and the second hand.
 """
 
 from __future__ import annotations
@@ -64,12 +65,12 @@ class Reconciler:
             await self._rest(took)
 
     async def _rest(self, took: float) -> None:
-        await asyncio.sleep(
-            max(HINTED_PAUSE_S, took)
-        )  # at most half of the time, whoever asks for passes
-        pause = DEAF_PASS_S if self._hub.bus.deaf else PASS_S
+        # At most half of the time, whoever asks for passes.
+        await asyncio.sleep(max(HINTED_PAUSE_S, took))
+        # Deaf, the passes are all that there is: G6 holds before thrift does.
+        pause = DEAF_PASS_S if self._hub.bus.deaf else max(PASS_S, took / MOST_OF_A_CORE)
         try:
-            async with asyncio.timeout(max(pause, took / MOST_OF_A_CORE)):
+            async with asyncio.timeout(pause):
                 await self._hub.check_all.wait()
         except TimeoutError:
             return

@@ -82,7 +82,7 @@ class Batch:
     def json(self) -> bytes:
         """The messages as a JSON array, encoded on first use."""
         if self._json is None:
-            self._json = _encode_messages(self._messages)
+            self._json = _encode_messages(self.messages)
         return self._json
 
     def encode(self, codec: Codec) -> bytes:
