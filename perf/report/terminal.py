@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from perf.scenario import Result, Verdict
 from perf.targets import TABLE, Outcome
@@ -25,16 +22,6 @@ COMPARED = {"below": "<", "at_most": "≤", "above": ">", "at_least": "≥"}
 def text(result: Result) -> str:
     """The report of a run for a terminal."""
     return "\n".join(_lines(result)) + "\n"
-
-
-def to_json(result: Result) -> bytes:
-    """The result as JSON, readable."""
-    return msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n"
-
-
-def write_json(result: Result, path: Path) -> None:
-    """Write the JSON. Raises OSError."""
-    path.write_bytes(to_json(result))
 
 
 def _lines(result: Result) -> Iterator[str]:
