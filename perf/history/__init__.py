@@ -1,4 +1,4 @@
-"""What happened in a run: `events` are its lines, `log` is what the devices saw, in memory."""
+"""What happened in a run: `events` are its lines, `recorder` writes them, `log` is today's memory of them."""
 
 from perf.history.log import Entry, History, Log, Page, Promise
 
