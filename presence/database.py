@@ -1,11 +1,16 @@
 """Raw asynchronous PostgreSQL connections with the settings of Django's default database.
 
 Long-lived writers and listeners hold one each. They are not of Django's pool, they must not run
-through a transaction pooler, and whoever opens one closes it.
+through a transaction pooler, and whoever opens one closes it. Whatever is asked is asked under `deadline`.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -15,6 +20,7 @@ CONNECT_TIMEOUT_S = 5
 # A server that vanished while we wait for its answer: TCP itself would find out after two hours.
 KEEPALIVES = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
 TCP_USER_TIMEOUT_MS = 10_000  # a dead peer is noticed within it, so that an orphan can't hold locks
+ANSWER_S = 2.0  # beyond a statement's own time-out: for its cancellation, and the way back
 
 _NOT_FOR_LIBPQ = ("cursor_factory", "context", "pool", "prepare_threshold", "server_side_binding")
 
@@ -41,3 +47,35 @@ async def connect(application: str, **session: str | int) -> psycopg.AsyncConnec
         prepare_threshold=0,
         cursor_factory=psycopg.AsyncCursor,
     )
+
+
+@contextlib.contextmanager
+def deadline(connection: psycopg.AsyncConnection[Any], timeout_ms: int) -> Iterator[None]:
+    """Hang up if what is asked inside is not answered ANSWER_S after its own time-out of `timeout_ms`.
+
+    That time-out is kept by the server. One that is frozen (stopped processes, a hung disk) keeps none,
+    while its kernel goes on confirming every packet, so this clock is ours. Raises
+    psycopg.OperationalError; the connection is closed then, and what was asked may still happen.
+    """
+    within = timeout_ms / 1000 + ANSWER_S
+    hung_up: list[bool] = []
+
+    def hang_up() -> None:
+        # Not by cancelling: psycopg would ask the frozen server to cancel, for ten seconds more.
+        # Not by closing: the loop still waits on the socket. Shut down, it reads the end of the stream.
+        if not connection.closed:
+            hung_up.append(True)
+            with contextlib.closing(socket.socket(fileno=os.dup(connection.fileno()))) as wire:
+                wire.shutdown(socket.SHUT_RDWR)
+
+    timer = asyncio.get_running_loop().call_later(within, hang_up)
+    try:
+        yield
+    except psycopg.OperationalError as error:
+        if not hung_up:
+            raise
+        raise psycopg.OperationalError(
+            f"the database gave no answer within {within:g} s"
+        ) from error
+    finally:
+        timer.cancel()

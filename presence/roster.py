@@ -28,6 +28,7 @@ LEASE_S = 6.0  # G7: with one missed beat everyone else knows within 10 s that a
 BEAT_S = 2.0
 LOCK_TIMEOUT_MS = 500  # a device whose row is locked for longer is told to come back: the lease must not wait for it
 STATEMENT_TIMEOUT_MS = 3_000  # half a lease
+REVOKE_TIMEOUT_MS = 10_000  # somebody waits for the answer, and may ask again
 STOP_S = 1.0  # for sessions that are just leaving
 POLL_S = 0.02  # how often a revocation looks whether its sessions are gone
 
@@ -209,6 +210,7 @@ class Roster:
                 if self._lapsed and self.on_renewed is not None:
                     await self.on_renewed()
             except psycopg.Error as error:
+                self._sweep_later()
                 self._reap_after = float("inf")
                 logger.warning("the lease could not be renewed: %s", error)
                 continue
@@ -302,7 +304,8 @@ class Roster:
                 lock_timeout=LOCK_TIMEOUT_MS,
                 statement_timeout=STATEMENT_TIMEOUT_MS,
             )
-        return await _run(self._connection, statement, parameters)
+        with database.deadline(self._connection, STATEMENT_TIMEOUT_MS):
+            return await _run(self._connection, statement, parameters)
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -313,12 +316,17 @@ class Roster:
 async def revoke(device: str) -> None:
     """Revoke a device: refused from this commit on; returns when no live process holds a session of it.
 
-    Raises psycopg.Error when the database is away.
+    Raises psycopg.Error when the database is away, or the device's row is locked for long.
     """
-    connection = await database.connect("lockstep revoke")
+    connection = await database.connect("lockstep revoke", statement_timeout=REVOKE_TIMEOUT_MS)
+
+    async def ask(statement: str) -> list[tuple[Any, ...]]:
+        with database.deadline(connection, REVOKE_TIMEOUT_MS):
+            return await _run(connection, statement, (device,))
+
     async with connection:
-        await _run(connection, REVOKE, (device,))
-        while await _run(connection, HELD, (device,)):  # noqa: ASYNC110 - it waits for other processes
+        await ask(REVOKE)
+        while await ask(HELD):  # noqa: ASYNC110 - it waits for other processes
             await asyncio.sleep(POLL_S)
 
 

@@ -205,7 +205,10 @@ class FeedReader:
             if self._closed or self._connection is None:
                 await self.close()
                 raise psycopg.OperationalError("the reader is closed")
-            with metrics.timed("feed"):
+            with (
+                metrics.timed("feed"),
+                database.deadline(self._connection, STATEMENT_TIMEOUT_MS),
+            ):
                 cursor = await self._connection.execute(statement, parameters)
                 return await cursor.fetchall()
 

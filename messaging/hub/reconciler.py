@@ -28,6 +28,7 @@ MOST_OF_A_CORE = 0.05
 HINTED_PAUSE_S = 0.02
 TICK_S = 1.0
 RETRY_S = 0.25
+LISTEN_TIMEOUT_MS = 3_000
 
 
 class Reconciler:
@@ -80,8 +81,8 @@ class Reconciler:
         for conversations in _slices(list(self._hub.topics)):
             await self._hub.check(conversations)
             await self._hub.marks.check(conversations, seconds=since_last + 1.0)
-        for users in _slices(list(self._hub.people)):
-            await self._hub.check_people(users)
+        for users in _slices(self._hub.people.users):
+            await self._hub.people.check(users)
 
     async def _listen(self) -> None:
         """Take NOTIFY hints; after each (re)connection everything is compared once."""
@@ -89,7 +90,8 @@ class Reconciler:
             try:
                 connection = await database.connect("lockstep hints")
                 async with connection:
-                    await connection.execute("LISTEN lockstep")
+                    with database.deadline(connection, LISTEN_TIMEOUT_MS):
+                        await connection.execute("LISTEN lockstep")
                     self._hub.check_all.set()
                     await self._hear(connection)
             except psycopg.Error as error:

@@ -139,6 +139,7 @@ class Journal:
         """Commit a batch: retry what passes, split what can't be stored, never give up silently."""
         skip_locked = in_doubt = False
         while entries:
+            began = monotonic()
             try:
                 outcomes = await self._append(entries, skip_locked=skip_locked)
             except pg.LockNotAvailable as error:
@@ -149,7 +150,7 @@ class Journal:
             except (pg.DeadlockDetected, pg.SerializationFailure):
                 continue
             except psycopg.OperationalError as error:
-                if self._outage(error):
+                if self._outage(error, since=began):
                     self._refuse_everything(entries)
                     return
                 in_doubt = True
@@ -206,10 +207,10 @@ class Journal:
         self._slow.setdefault(lane, deque()).append(entry)
         self._slow_work.set()
 
-    def _outage(self, error: Exception) -> bool:
+    def _outage(self, error: Exception, *, since: float) -> bool:
         """Note that the database does not answer. Returns whether it has been away for too long."""
         if self._down_since is None:
-            self._down_since = monotonic()
+            self._down_since = since  # of the attempt: a frozen database lets it wait for long
             logger.warning(
                 "the database does not answer, the journal tries again: %s", sentence(error)
             )
@@ -230,13 +231,14 @@ class Journal:
         """Wait for one locked conversation, at most for a second; then its writers are told that it is busy."""
         lane = self._slow[conversation]
         entries = cut(lane)
+        began = monotonic()
         try:
             outcomes = await self._append_slowly(entries)
         except (pg.LockNotAvailable, pg.DeadlockDetected):
             self._refuse_lane(conversation, Refusal.BUSY)
             return
         except psycopg.OperationalError as error:
-            if self._outage(error):
+            if self._outage(error, since=began):
                 self._refuse_lane(conversation, Refusal.DATABASE_UNAVAILABLE)
             await asyncio.sleep(RETRY_S)
             return

@@ -126,7 +126,10 @@ class Receipts:
                     statement_timeout=STATEMENT_TIMEOUT_MS,
                     enable_seqscan="off",
                 )
-            with metrics.timed("marks"):
+            with (
+                metrics.timed("marks"),
+                database.deadline(self._connection, STATEMENT_TIMEOUT_MS),
+            ):
                 cursor = await self._connection.execute(STORE, (_encode(rows).decode(),))
                 row = await cursor.fetchone()
         except psycopg.Error as error:

@@ -94,7 +94,7 @@ class Writer:
         """
         connection = await self._connected()
         try:
-            with metrics.timed("append"):
+            with metrics.timed("append"), database.deadline(connection, STATEMENT_TIMEOUT_MS):
                 return await self._append(connection, entries, skip_locked=skip_locked)
         except ReadOnlySqlTransaction as error:  # a former primary: no fault of a message
             await connection.close()
@@ -151,7 +151,8 @@ class Writer:
     async def _recover(self, connection: psycopg.AsyncConnection[Any]) -> None:
         try:
             if not connection.closed:
-                await connection.execute("ROLLBACK")
+                with database.deadline(connection, STATEMENT_TIMEOUT_MS):
+                    await connection.execute("ROLLBACK")
         except psycopg.Error:
             await connection.close()
 

@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator
 import psycopg
 import pytest
 
+from presence import database
 from presence import roster as rosters
 from presence.roster import Arrival, Roster
 from tests import scene
+from tests.frozen import backends, frozen
 from tests.scene import Psql, Seat
 
 pytestmark = pytest.mark.django_db
@@ -316,6 +318,48 @@ async def test_a_locked_device_holds_up_neither_the_lease_nor_the_others(
         assert isinstance(await made.arrive(locked.token), Arrival)
     finally:
         await made.stop()
+
+
+async def test_a_frozen_connection_costs_its_hello_and_not_the_lease(
+    shared_database: None, sql: Psql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was given up is still carried out when the server wakes up: a beat's sweep finds it."""
+    monkeypatch.setattr(rosters, "STATEMENT_TIMEOUT_MS", 1_000)
+    monkeypatch.setattr(rosters, "BEAT_S", 0.3)
+    monkeypatch.setattr(database, "ANSWER_S", -0.9)
+    seat = scene.new_seat(sql)
+    made = Roster()
+    await made.start()
+    try:
+        with frozen(*backends(sql, "lockstep roster")):
+            with pytest.raises(psycopg.OperationalError, match="no answer"):
+                await made.arrive(seat.token)
+            assert made.alive
+            assert await made.arrive(seat.token)
+        await scene.eventually(lambda: len(backends(sql, "lockstep roster")) == 1)
+        await scene.eventually(lambda: sessions(sql, seat.device) == 1)
+        assert made.alive
+    finally:
+        await made.stop()
+
+
+async def test_a_revocation_asked_of_a_frozen_database_is_refused_in_bounded_time(
+    shared_database: None, sql: Psql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rosters, "REVOKE_TIMEOUT_MS", 1_000)
+    monkeypatch.setattr(database, "ANSWER_S", 0.1)
+    seat = scene.new_seat(sql)
+    with scene.connect() as foreign:
+        foreign.execute("BEGIN")
+        foreign.execute("SELECT FROM presence_device WHERE id = %s FOR UPDATE", [seat.device])
+        revoking = asyncio.ensure_future(rosters.revoke(seat.device))
+        waits = "application_name = 'lockstep revoke' AND wait_event_type = 'Lock'"
+        await scene.eventually(lambda: scene.count(sql, "pg_stat_activity", waits))
+        with (
+            frozen(*backends(sql, "lockstep revoke")),
+            pytest.raises(psycopg.OperationalError, match="no answer"),
+        ):
+            await revoking
 
 
 async def test_stopping_lets_those_who_leave_finish(shared_database: None, sql: Psql) -> None:
