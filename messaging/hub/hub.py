@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
@@ -20,8 +19,9 @@ from messaging import metrics, signals
 from messaging.hub.bus import Bus
 from messaging.hub.feed import FeedReader
 from messaging.hub.marks import MarkBoard
+from messaging.hub.people import People
 from messaging.hub.topic import Link, Topic
-from messaging.protocol.actions import Identity
+from messaging.protocol.actions import Identity, Standing
 from messaging.protocol.batch import Batch
 from messaging.protocol.errors import CloseCode
 from messaging.protocol.frames import DeviceMark
@@ -40,14 +40,6 @@ RETRY_S = 0.1  # between two attempts to read while the database is away
 RECENT_MARKS_S = 10.0
 
 
-@dataclass(slots=True)
-class Person:
-    """A user with sessions here, and the inbox version that these sessions reflect."""
-
-    links: set[Link] = field(default_factory=set)
-    version: int = 0
-
-
 class Hub:
     """The fan-out of one process. Start it with `start`, stop it with `close`."""
 
@@ -55,7 +47,15 @@ class Hub:
         self.roster = roster
         self.feed = FeedReader()
         self.topics: dict[str, Topic] = {}
-        self.people: dict[str, Person] = {}
+        self.check_all = asyncio.Event()
+        self.people = People(
+            feed=self.feed,
+            roster=roster,
+            spawn=self._spawn,
+            check_all=self.check_all,
+            on_standing=self._subscribe,
+            on_refreshed=self.pump,
+        )
         self.marks = MarkBoard(self.topics, self.feed)
         self.bus = Bus(
             on_batch=self.apply,
@@ -66,7 +66,6 @@ class Hub:
         self._epoch: str | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._hinted: dict[str, bool] = {}  # being read; whether a hint came since the read began
-        self.check_all = asyncio.Event()
         self.ring_bytes = RING_MOST_BYTES
 
     async def start(self) -> None:
@@ -94,38 +93,22 @@ class Hub:
         A device revoked since its token was looked up is told so. Raises psycopg.Error when the
         database is away; the session is not opened then.
         """
-        person = self.people.setdefault(identity.user, Person())
-        person.links.add(link)
-        try:
-            if self._epoch is None:
-                self._epoch = await self.feed.epoch()
-            version = await self.feed.admitted(identity.device)
-            standings = await self.feed.standings(device=identity.device, user=identity.user)
-        except BaseException:
-            self._forget(link, identity.user)
-            raise
+        if self._epoch is None:
+            self._epoch = await self.feed.epoch()
+        standings = await self.people.admit(link, identity)
         session = link.session
-        if version is None:
-            self._forget(link, identity.user)
+        if standings is None:
             session.close(CloseCode.REVOKED)
             link.wake()
             return
-        self._note_version(identity.user, person, version)
         session.open(identity, standings, epoch=self._epoch)
         metrics.sessions.inc()
         for standing in standings:
             if standing.conversation in session.feeds:
-                self._subscribe(link, standing.conversation, standing.last_seq)
+                self._subscribe(link, standing)
         self.pump(link)
         link.wake()
         self._spawn(self.marks.greet(link))
-
-    def _note_version(self, user: str, person: Person, version: int) -> None:
-        """The new session reflects this inbox version; it or older ones of the user may have missed a hint."""
-        if person.version not in (0, version):
-            self._spawn(self._refresh(user))
-        if len(person.links) == 1:
-            person.version = version
 
     def detach(self, link: Link) -> None:
         """Forget a session, if it was opened."""
@@ -135,24 +118,17 @@ class Hub:
         metrics.sessions.dec()
         for conversation in list(link.session.feeds):
             self._unsubscribe(link, conversation)
-        self._forget(link, identity.user)
+        self.people.forget(link, identity.user)
 
-    def _forget(self, link: Link, user: str) -> None:
-        person = self.people.get(user)
-        if person is not None:
-            person.links.discard(link)
-            if not person.links:
-                del self.people[user]
-
-    def _subscribe(self, link: Link, conversation: str, last_seq: int) -> None:
+    def _subscribe(self, link: Link, standing: Standing) -> None:
+        conversation, last_seq = standing.conversation, standing.last_seq
         topic = self.topics.get(conversation)
         if topic is None:
             topic = self.topics[conversation] = Topic(conversation, last_seq)
             self.ring_bytes = min(RING_MOST_BYTES, RING_TOTAL_BYTES // len(self.topics))
             self.bus.join(conversation)
-            self._spawn(
-                self._catch_up(topic)
-            )  # what was committed while the standings were on their way
+            # What was committed while the standings were on their way.
+            self._spawn(self._catch_up(topic))
         topic.links.add(link)
         if last_seq > topic.position:
             self._spawn(self._catch_up(topic))
@@ -182,6 +158,8 @@ class Hub:
             return
         for due in topic.take(batch, ring_bytes=self.ring_bytes):
             self._deliver(topic, due)
+        if topic.early or topic.early_summary is not None:
+            self.marks.follow(topic)
         if topic.hole:
             metrics.holes.inc()
             self._repair_later(topic)
@@ -254,25 +232,33 @@ class Hub:
             link.wake()
 
     async def _read_for(self, link: Link, conversation: str, since: int) -> None:
+        """Feed a session one page. Whatever comes between, the conversation stays to be read."""
         try:
             page = await self._page(conversation, since)
+            fed = page is not None and self._feed_page(link, page)
         except BaseException:
             link.session.feeds.read_failed(conversation)
             raise
-        topic = self.topics.get(conversation)
-        if page is None or topic is None or conversation not in link.session.feeds:
-            return
-        if page.upto > topic.position:
-            self.apply(page)
-        if not self.roster.alive:
+        if not fed:
             link.session.feeds.read_failed(conversation)
             return
-        link.session.fed(page, position=topic.position)
         if conversation not in link.session.feeds:
             self._unsubscribe(link, conversation)
         self.pump(link)
         if link.session.ready:
             link.wake()
+
+    def _feed_page(self, link: Link, page: Batch) -> bool:
+        """Hand a page to the topic and to the session that asked for it. Returns whether the session took it."""
+        topic = self.topics.get(page.conversation)
+        if topic is None:
+            return False
+        if page.upto > topic.position:
+            self.apply(page)
+        if not self.roster.alive:
+            return False
+        link.session.fed(page, position=topic.position)
+        return True
 
     # Marks
 
@@ -290,8 +276,8 @@ class Hub:
             if key not in self._hinted:
                 self._spawn(self._follow_hints(key))
             self._hinted[key] = True
-        elif kind == "user" and key in self.people:
-            self._spawn(self._refresh(key))
+        elif kind == "user":
+            self.people.hint(key)
         elif kind == "*":
             self.check_all.set()
 
@@ -307,40 +293,6 @@ class Hub:
         finally:
             del self._hinted[conversation]
 
-    async def _refresh(self, user: str) -> None:
-        """Memberships or devices of a user changed: close revoked sessions, start new feeds."""
-        person = self.people.get(user)
-        if person is None:
-            return
-        links = [link for link in person.links if link.session.identity is not None]
-        try:
-            versions = await self.feed.inbox_versions([user])
-            revoked = await self.roster.revoked([_device(link) for link in links])
-            for link in links:
-                if _device(link) in revoked:
-                    self._close_revoked(link)
-                else:
-                    await self._refresh_standings(link)
-        except psycopg.Error as error:
-            logger.debug("the inbox can't be read now: %s", error)
-            self.check_all.set()
-            return
-        if any(link.session.identity and link not in links for link in person.links):
-            self._spawn(self._refresh(user))  # opened meanwhile, from what may be older
-        else:
-            person.version = max(person.version, versions.get(user, 0))
-
-    async def _refresh_standings(self, link: Link) -> None:
-        identity = link.session.identity
-        assert identity is not None
-        for standing in await self.feed.standings(device=identity.device, user=identity.user):
-            if link not in self.people.get(identity.user, Person()).links:
-                return
-            if link.session.join(standing):
-                self._subscribe(link, standing.conversation, standing.last_seq)
-        self.pump(link)
-        link.wake()
-
     async def check(self, conversations: list[str]) -> None:
         """Compare topics with the database and read what they lack. Raises psycopg.Error."""
         for conversation, last_seq in (await self.feed.last_seqs(conversations)).items():
@@ -350,51 +302,28 @@ class Hub:
             if topic is not None and last_seq > topic.position:
                 await self._catch_up(topic)
 
-    async def check_people(self, users: list[str]) -> None:
-        """Compare inbox versions with the database and refresh whoever differs. Raises psycopg.Error."""
-        for user, version in (await self.feed.inbox_versions(users)).items():
-            person = self.people.get(user)
-            if person is not None and version > person.version:
-                await self._refresh(user)
-
     # Time and trouble
 
     def tick(self) -> None:
         """Once a second: sessions without credit for too long are told goodbye."""
         now = monotonic()
-        for person in list(self.people.values()):
-            for link in person.links:
-                link.session.tick(now)
-                if link.session.closing is not None:
-                    link.wake()
-                elif link.session.feeds.behind:
-                    self.pump(link)
-                    if link.session.ready:  # out of the ring
-                        link.wake()
+        for link in self.people.links:
+            link.session.tick(now)
+            if link.session.closing is not None:
+                link.wake()
+            elif link.session.feeds.behind:
+                self.pump(link)  # its credit, the lease or the database may have come back
 
     async def lease_renewed(self) -> None:
-        """The lease had lapsed: before anything is sent again, sessions of devices revoked meanwhile are closed.
-
-        Removed members need no look: their fence is in the feed. Raises psycopg.Error; then nothing is sent yet.
-        """
-        links = [link for person in self.people.values() for link in person.links]
-        opened = [link for link in links if link.session.identity is not None]
-        revoked = await self.roster.revoked(list({_device(link) for link in opened}))
-        for link in opened:
-            if _device(link) in revoked:
-                self._close_revoked(link)
+        """The lease had lapsed: look for revoked devices, then for everything else. Raises psycopg.Error."""
+        await self.people.lease_renewed()
         self.check_all.set()
-
-    def _close_revoked(self, link: Link) -> None:
-        link.session.close(CloseCode.REVOKED, discard=True)
-        link.wake()
 
     def close_all(self, code: CloseCode, *, reconnect_after: Any) -> None:
         """Say goodbye to every session; `reconnect_after()` gives each its own ms."""
-        for person in self.people.values():
-            for link in person.links:
-                link.session.close(code, reconnect_after=reconnect_after())
-                link.wake()
+        for link in self.people.links:
+            link.session.close(code, reconnect_after=reconnect_after())
+            link.wake()
 
     def _joined(self, conversation: str) -> None:
         topic = self.topics.get(conversation)
@@ -418,8 +347,3 @@ class Hub:
         if not task.cancelled() and task.exception() is not None:
             logger.error("a task of the hub failed", exc_info=task.exception())
             self.check_all.set()
-
-
-def _device(link: Link) -> str:
-    assert link.session.identity is not None
-    return link.session.identity.device

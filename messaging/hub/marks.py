@@ -1,7 +1,8 @@
 """Marks on their way to the sessions of this process: the newest of each device, shown once.
 
-Marks are state, so whatever was lost is repaired by reading them again. A conversation with more
-than 100 devices is shown by counts, at most once a second.
+Marks are state, so whatever was lost is repaired by reading them again. They come by other ways than
+the changes they tell of, so those that are ahead of a conversation wait for it: no mark overtakes the
+fence below it. A conversation with more than 100 devices is shown by counts, at most once a second.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import psycopg
 
 from messaging.hub.feed import FeedReader
 from messaging.hub.topic import Link, Topic
-from messaging.protocol.frames import DeviceMark, Receipts
+from messaging.protocol.frames import DeviceMark, MarkSummary, Receipts
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class MarkBoard:
     def show(self, conversation: str, marks: list[DeviceMark]) -> None:
         """Show marks that moved to everyone here, unless they were shown."""
         topic = self._topics.get(conversation)
-        news = topic.news(marks) if topic is not None else []
+        news = topic.news(topic.ripe(marks)) if topic is not None else []
         if topic is None or not news:
             return
         topic.devices = max(topic.devices, len(topic.shown))
@@ -41,6 +42,14 @@ class MarkBoard:
             self._to_summarize.add(conversation)
         else:
             _offer(topic.links, Receipts(conversation=conversation, marks=news))
+
+    def follow(self, topic: Topic) -> None:
+        """The topic has moved: show what waited for it."""
+        if topic.early:
+            waiting, topic.early = list(topic.early.values()), {}
+            self.show(topic.conversation, waiting)
+        if topic.early_summary is not None:
+            self._show_summary(topic, topic.early_summary)
 
     async def greet(self, link: Link) -> None:
         """Show a new session the current marks of its conversations."""
@@ -51,8 +60,8 @@ class MarkBoard:
             topic.devices = max(topic.devices, len(marks))
             if topic.devices > SUMMARY_DEVICES:
                 self._to_summarize.add(conversation)
-            else:
-                _offer([link], Receipts(conversation=conversation, marks=marks))
+            elif ripe := topic.ripe(marks):
+                _offer([link], Receipts(conversation=conversation, marks=ripe))
 
     async def check(self, conversations: Iterable[str], *, seconds: float) -> None:
         """Show marks stored within the last `seconds` whose hint was lost."""
@@ -84,7 +93,14 @@ class MarkBoard:
                 topic = self._topics.get(conversation)
                 if topic is not None:
                     topic.devices = summary.devices
-                    _offer(topic.links, Receipts(conversation=conversation, summary=summary))
+                    self._show_summary(topic, summary)
+
+    def _show_summary(self, topic: Topic, summary: MarkSummary) -> None:
+        """Show the counts, once the topic is where they were taken."""
+        early = summary.last_seq > topic.position
+        topic.early_summary = summary if early else None
+        if not early:
+            _offer(topic.links, Receipts(conversation=topic.conversation, summary=summary))
 
 
 def _offer(links: Iterable[Link], frame: Receipts) -> None:

@@ -81,8 +81,8 @@ class Reconciler:
         for conversations in _slices(list(self._hub.topics)):
             await self._hub.check(conversations)
             await self._hub.marks.check(conversations, seconds=since_last + 1.0)
-        for users in _slices(list(self._hub.people)):
-            await self._hub.check_people(users)
+        for users in _slices(self._hub.people.users):
+            await self._hub.people.check(users)
 
     async def _listen(self) -> None:
         """Take NOTIFY hints; after each (re)connection everything is compared once."""

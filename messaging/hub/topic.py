@@ -1,6 +1,7 @@
 """One watched conversation of this process: its position, its recent batches, its sessions.
 
-Law: batches are taken strictly in `seq` order. What leaves a hole waits for its predecessor.
+Laws: batches are taken strictly in `seq` order, and what leaves a hole waits for its predecessor.
+What tells of a change that is not here yet waits for that change: a fence may lie before it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections import deque
 from typing import Protocol
 
 from messaging.protocol.batch import Batch
-from messaging.protocol.frames import DeviceMark
+from messaging.protocol.frames import DeviceMark, MarkSummary
 from messaging.protocol.server import Session
 
 MOST_WAITING = 64  # batches behind a hole; more come from the database with the hole itself
@@ -32,6 +33,8 @@ class Topic:
         "_ring_bytes",
         "conversation",
         "devices",
+        "early",
+        "early_summary",
         "joined",
         "links",
         "position",
@@ -46,9 +49,10 @@ class Topic:
         self.waiting: dict[int, Batch] = {}
         self.joined = self.repairing = False
         self.devices = 0
-        self.shown: dict[
-            str, tuple[int, int]
-        ] = {}  # device -> the marks that the sessions here have seen
+        # By device: the marks that the sessions here have seen, and the newest that are ahead of us.
+        self.shown: dict[str, tuple[int, int]] = {}
+        self.early: dict[str, DeviceMark] = {}
+        self.early_summary: MarkSummary | None = None
         self._ring: deque[Batch] = deque()
         self._ring_bytes = 0
 
@@ -77,6 +81,18 @@ class Topic:
         if not self._ring or self._ring[0].since > since:
             return []
         return [batch for batch in self._ring if batch.upto > since]
+
+    def ripe(self, marks: list[DeviceMark]) -> list[DeviceMark]:
+        """Those of the marks that tell of changes up to our position; the others are kept in `early`."""
+        ripe = []
+        for mark in marks:
+            if mark.delivered <= self.position:
+                ripe.append(mark)
+                continue
+            known = self.early.get(mark.device)
+            if known is None or (known.delivered, known.read) < (mark.delivered, mark.read):
+                self.early[mark.device] = mark
+        return ripe
 
     def news(self, marks: list[DeviceMark]) -> list[DeviceMark]:
         """Those of the marks that are ahead of what was shown, now noted as shown."""

@@ -1,0 +1,128 @@
+"""What no session may be shown or be let into: marks that overtake a fence, and doors held open by a lapse."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from messaging.engine import Engine
+from messaging.protocol.batch import Batch
+from messaging.protocol.errors import CloseCode
+from messaging.protocol.frames import DeviceMark, MarkSummary
+from tests import scene
+from tests.device import Device
+from tests.scene import Psql, Room, Seat
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def room(sql: Psql) -> Room:
+    return scene.new_room(sql)
+
+
+def marks_heard(device: Device, of: Seat) -> list[int]:
+    """How far `of` had got, as it was shown to this device."""
+    frames = [frame for frame in device.heard if frame["type"] == "receipts"]
+    marks = [mark for frame in frames for mark in frame.get("marks", [])]
+    return [mark.get("delivered", 0) for mark in marks if mark["device"] == of.device]
+
+
+async def test_a_mark_never_overtakes_the_fence_below_it(
+    engine: Engine, attach: Any, room: Room, sql: Psql
+) -> None:
+    """The bus is faster than the feed here: nothing of this loop runs between leave and mark."""
+    ann, bob = await attach(room.first, acks=False), await attach(room.second, acks=False)
+    await bob.reaches(room.id, 2)
+    fence = scene.leave(sql, room.id, room.second.user)
+    scene.insert(sql, room.id, "after the fence")
+    mark = DeviceMark(device=room.first.device, user=room.first.user, delivered=fence + 1)
+    engine.hub.marks.show(room.id, [mark])
+    await bob.hear("left")
+    await ann.reaches(room.id, fence + 1)
+    await ann.hear(lambda frame: fence + 1 in marks_heard(ann, room.first))
+    assert (await bob.ask(type="ping"))["type"] == "pong"  # whatever was due is there
+    assert marks_heard(bob, room.first) == []
+    assert bob.cursors[room.id] == fence
+
+
+async def test_counts_of_marks_wait_for_the_changes_that_they_count(
+    engine: Engine, attach: Any, room: Room, sql: Psql
+) -> None:
+    ann, bob = await attach(room.first), await attach(room.second)
+    fence = scene.leave(sql, room.id, room.second.user)
+    topic = engine.hub.topics[room.id]
+    counts = MarkSummary(
+        last_seq=fence, devices=101, delivered=1, read=0, lowest_delivered=0, lowest_read=0
+    )
+    engine.hub.marks._show_summary(topic, counts)
+    told = await ann.hear(lambda frame: "summary" in frame)
+    assert told["summary"]["last_seq"] == fence
+    await bob.hear("left")
+    assert (await bob.ask(type="ping"))["type"] == "pong"
+    assert not [frame for frame in bob.heard if "summary" in frame]
+
+
+async def test_a_session_that_opens_while_the_lease_lapses_is_refused_to_a_device_revoked_meanwhile(
+    engine: Engine, attach: Any, room: Room, sql: Psql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = engine.hub.feed.standings
+    lapses = [True]
+
+    async def standings(**asked: str) -> Any:
+        """The device was looked up; now the lease lapses, it is revoked unheard, and the lease holds again."""
+        if lapses:
+            lapses.clear()
+            with sql.transaction():
+                sql.execute("SET LOCAL lockstep.writer = 'journal'")  # no triggers: nobody is told
+                scene.revoke(sql, room.first.device)
+            await engine.hub.lease_renewed()
+        return await read(**asked)
+
+    monkeypatch.setattr(engine.hub.feed, "standings", standings)
+    ann = await attach(room.first)
+    assert await ann.ended() == CloseCode.REVOKED
+    assert ann.welcome is None
+
+
+Page = Callable[[str, int], Awaitable[Batch | None]]
+
+
+async def raises(conversation: str, since: int) -> Batch | None:
+    raise RuntimeError("no database error")
+
+
+async def knows_no_such_conversation(conversation: str, since: int) -> Batch | None:
+    return None
+
+
+async def reads_nonsense(conversation: str, since: int) -> Batch | None:
+    return Batch(conversation=conversation, since=since - 1, upto=since + 1, json=b"?", count=1)
+
+
+@pytest.mark.parametrize("fails", [raises, knows_no_such_conversation, reads_nonsense])
+async def test_a_page_that_fails_in_any_way_is_read_again(
+    engine: Engine,
+    attach: Any,
+    room: Room,
+    sql: Psql,
+    monkeypatch: pytest.MonkeyPatch,
+    fails: Page,
+) -> None:
+    scene.insert(sql, room.id, "missed")
+    bob = Device(room.second.token)
+    bob.cursors[room.id] = 2
+    failed = []
+
+    async def page(conversation: str, since: int) -> Batch | None:
+        failed.append(since)
+        return await fails(conversation, since)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(engine.hub.feed, "page", page)
+        await attach(bob)
+        await scene.eventually(lambda: failed)
+    await bob.ask(type="ping")
+    engine.hub.tick()
+    await bob.reaches(room.id, 3)
+    assert bob.bodies(room.id) == ["missed"]
