@@ -2,7 +2,7 @@
 
 Marks only rise, so the newest of each pair stands for all before it. The first is stored at once,
 then whatever gathered, at most every 50 ms, and under load so seldom that marks stay a small part of
-the work.
+the work. A mark whose row somebody else holds locked waits alone.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from time import monotonic
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import psycopg
+from psycopg.errors import LockNotAvailable
 
 from messaging import metrics, signals
 from messaging.journal.writer import STATEMENT_TIMEOUT_MS
@@ -28,6 +29,7 @@ PACE_S_PER_MARK = (
     0.001  # storing one and showing it to ten devices costs about 50 us: at most 5 % of a core
 )
 RETRY_S = 0.25
+LOCK_TIMEOUT_MS = 100  # other processes' marks are stored well within it
 
 STORE = """
 WITH moved AS (
@@ -50,6 +52,30 @@ SELECT json_agg(json_build_array(m.conversation_id, m.device_id, d.user_id, m.de
   FROM moved m JOIN presence_device d ON d.id = m.device_id
 """
 
+# Which of these marks would wait for somebody's lock: on their own row or, if it is new, on those it refers to.
+HELD = """
+WITH asked AS MATERIALIZED (
+    SELECT m.device, m.conversation, r.id AS receipt
+      FROM json_to_recordset(%s::json) AS m (device uuid, conversation uuid)
+      JOIN messaging_conversation c ON c.id = m.conversation
+      JOIN presence_device d ON d.id = m.device
+      LEFT JOIN messaging_receipt r ON r.device_id = m.device AND r.conversation_id = m.conversation
+), known AS MATERIALIZED (
+    SELECT r.id FROM messaging_receipt r WHERE r.id IN (SELECT receipt FROM asked)
+       FOR NO KEY UPDATE SKIP LOCKED
+), new AS MATERIALIZED (
+    SELECT c.id AS conversation, d.id AS device
+      FROM asked m JOIN messaging_conversation c ON c.id = m.conversation JOIN presence_device d ON d.id = m.device
+     WHERE m.receipt IS NULL FOR KEY SHARE OF c, d SKIP LOCKED)
+SELECT m.device::text, m.conversation::text FROM asked m
+ WHERE NOT EXISTS (SELECT FROM known WHERE known.id = m.receipt)
+   AND NOT EXISTS (SELECT FROM new WHERE new.device = m.device AND new.conversation = m.conversation)
+"""
+
+Key: TypeAlias = tuple[str, str]  # device and conversation
+Marks: TypeAlias = dict[Key, tuple[int, int]]  # delivered and read
+Waiting: TypeAlias = tuple[set[Key], Callable[[], None]]  # whom to tell once these are stored
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(list[tuple[str, str, str, int, int, int | None, int | None]]).decode
 
@@ -58,8 +84,11 @@ class Receipts:
     """Stores marks durably. Start it with `start`, stop it with `close`."""
 
     def __init__(self) -> None:
-        self._marks: dict[tuple[str, str], tuple[int, int]] = {}
-        self._done: list[Callable[[], None]] = []
+        self._marks: Marks = {}
+        self._done: list[Waiting] = []
+        self._careful = (
+            False  # some marks were left behind: find out which before the next are stored
+        )
         self._work, self._idle = asyncio.Event(), asyncio.Event()
         self._idle.set()
         self._connection: psycopg.AsyncConnection[Any] | None = None
@@ -73,14 +102,19 @@ class Receipts:
         self, device: str, marks: Iterable[Mark], done: Callable[[], None] | None = None
     ) -> None:
         """Queue marks of a device; `done` is called once they are stored."""
+        keys = set[Key]()
         for mark in marks:
             key = (device, mark.conversation)
-            delivered, read = self._marks.get(key, (0, 0))
-            self._marks[key] = (max(delivered, mark.delivered, mark.read), max(read, mark.read))
+            keys.add(key)
+            self._raise(key, max(mark.delivered, mark.read), mark.read)
         if done is not None:
-            self._done.append(done)
+            self._done.append((keys, done))
         self._idle.clear()
         self._work.set()
+
+    def _raise(self, key: Key, delivered: int, read: int) -> None:
+        known = self._marks.get(key, (0, 0))
+        self._marks[key] = (max(known[0], delivered), max(known[1], read))
 
     async def drain(self) -> None:
         """Wait until everything queued is stored."""
@@ -101,44 +135,78 @@ class Receipts:
             self._work.clear()
             marks, self._marks = self._marks, {}
             done, self._done = self._done, []
-            if marks and not await self._store(marks):
-                self._put_back(marks, done)
+            left = await self._store(marks) if marks else {}
+            self._finish(done, left)
+            if left and len(left) == len(marks):
                 await asyncio.sleep(RETRY_S)
-                continue
-            for tell in done:
-                tell()
-            if not self._marks and not self._done:
-                self._idle.set()
-            await asyncio.sleep(max(PACE_S, PACE_S_PER_MARK * len(marks)) - (monotonic() - began))
+            else:
+                pace = max(PACE_S, PACE_S_PER_MARK * len(marks))
+                await asyncio.sleep(pace - (monotonic() - began))
 
-    async def _store(self, marks: dict[tuple[str, str], tuple[int, int]]) -> bool:
-        """Store and announce. Returns whether it succeeded; marks are state, so a repeat does no harm."""
-        rows = [
-            {"device": device, "conversation": conversation, "delivered": delivered, "read": read}
-            for (device, conversation), (delivered, read) in marks.items()
-        ]
+    def _finish(self, done: Iterable[Waiting], left: Marks) -> None:
+        """Confirm what is stored; what is left goes back to those that came meanwhile."""
+        for key, (delivered, read) in left.items():
+            self._raise(key, delivered, read)
+        self._careful = bool(left)
+        for keys, tell in done:
+            if keys.isdisjoint(left):
+                tell()
+            else:
+                self._done.append((keys, tell))
+        if self._marks or self._done:
+            self._work.set()
+        else:
+            self._idle.set()
+
+    async def _store(self, marks: Marks) -> Marks:
+        """Store and announce. Returns what could not be stored now; marks are state, so a repeat does no harm."""
         try:
-            if self._connection is None or self._connection.closed:
-                self._connection = await database.connect(
-                    "lockstep receipts",
-                    lockstep__writer="journal",
-                    synchronous_commit="on",
-                    statement_timeout=STATEMENT_TIMEOUT_MS,
-                    enable_seqscan="off",
-                )
-            with (
-                metrics.timed("marks"),
-                database.deadline(self._connection, STATEMENT_TIMEOUT_MS),
-            ):
-                cursor = await self._connection.execute(STORE, (_encode(rows).decode(),))
-                row = await cursor.fetchone()
+            connection = await self._connected()
+            with database.deadline(connection, STATEMENT_TIMEOUT_MS):
+                held = await self._held(connection, marks) if self._careful else {}
+                free = {key: mark for key, mark in marks.items() if key not in held}
+                if free:
+                    await self._write(connection, free)
+        except LockNotAvailable:
+            return await self._store_around(marks)
         except psycopg.Error as error:
             logger.warning("%d marks wait for the database: %s", len(marks), error)
-            return False
-        metrics.marks.inc(len(rows))
+            return marks
+        return held
+
+    async def _store_around(self, marks: Marks) -> Marks:
+        """Somebody holds a lock: leave out what waits for it; if that can't be seen beforehand, try halves."""
+        if not self._careful:
+            self._careful = True
+            return await self._store(marks)
+        if len(marks) == 1:
+            return marks
+        items, half = list(marks.items()), len(marks) // 2
+        return await self._store(dict(items[:half])) | await self._store(dict(items[half:]))
+
+    async def _held(self, connection: psycopg.AsyncConnection[Any], marks: Marks) -> Marks:
+        cursor = await connection.execute(HELD, (_rows(marks),))
+        return {(device, place): marks[device, place] async for device, place in cursor}
+
+    async def _write(self, connection: psycopg.AsyncConnection[Any], marks: Marks) -> None:
+        with metrics.timed("marks"):
+            cursor = await connection.execute(STORE, (_rows(marks),))
+            row = await cursor.fetchone()
+        metrics.marks.inc(len(marks))
         if row is not None and row[0] is not None:
             self._announce(row[0])
-        return True
+
+    async def _connected(self) -> psycopg.AsyncConnection[Any]:
+        if self._connection is None or self._connection.closed:
+            self._connection = await database.connect(
+                "lockstep receipts",
+                lockstep__writer="journal",
+                synchronous_commit="on",
+                lock_timeout=LOCK_TIMEOUT_MS,
+                statement_timeout=STATEMENT_TIMEOUT_MS,
+                enable_seqscan="off",
+            )
+        return self._connection
 
     def _announce(self, answer: str) -> None:
         moved: dict[str, list[DeviceMark]] = {}
@@ -154,10 +222,10 @@ class Receipts:
             moved.setdefault(conversation, []).append(mark)
         signals.announce_receipts(moved)
 
-    def _put_back(
-        self, marks: dict[tuple[str, str], tuple[int, int]], done: list[Callable[[], None]]
-    ) -> None:
-        for (device, conversation), (delivered, read) in marks.items():
-            self.put(device, [Mark(conversation=conversation, delivered=delivered, read=read)])
-        self._done = done + self._done
-        self._work.set()
+
+def _rows(marks: Marks) -> str:
+    rows = [
+        {"device": device, "conversation": conversation, "delivered": delivered, "read": read}
+        for (device, conversation), (delivered, read) in marks.items()
+    ]
+    return _encode(rows).decode()

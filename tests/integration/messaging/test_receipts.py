@@ -145,6 +145,41 @@ async def test_marks_survive_the_loss_of_their_connection(
     assert done == [2, 3, 4, 5, 6, 7]
 
 
+INSERT = """
+INSERT INTO messaging_receipt (device_id, conversation_id, delivered) VALUES (%(device)s, %(room)s, 1)
+    ON CONFLICT (device_id, conversation_id) DO UPDATE SET delivered = excluded.delivered
+"""
+LOCKS = {
+    "its row": "SELECT FROM messaging_receipt WHERE device_id = %(device)s FOR UPDATE",
+    "its device, and it is new": "SELECT FROM presence_device WHERE id = %(device)s FOR UPDATE",
+    "a row of the same key that is being inserted": INSERT,
+}
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+async def test_a_mark_that_somebody_holds_locked_waits_alone(
+    receipts: Receipts, room: Room, sql: Psql, lock: str
+) -> None:
+    held, free = room.first.device, room.second.device
+    told: list[str] = []
+    if lock == "its row":
+        receipts.put(held, mark(room, 1))
+        await receipts.drain()
+    with scene.connect() as foreign:
+        foreign.execute("BEGIN")
+        foreign.execute(LOCKS[lock].encode(), {"device": held, "room": room.id})
+        for n in range(2, 7):  # again and again in the same rounds
+            receipts.put(held, mark(room, n), lambda: told.append("held"))
+            receipts.put(free, mark(room, n), lambda n=n: told.append(f"free {n}"))  # type: ignore[misc]
+            await scene.eventually(lambda n=n: f"free {n}" in told, within=2)  # type: ignore[misc]
+        assert stored(sql, room, free) == (6, 0)
+        assert "held" not in told
+        foreign.execute("ROLLBACK")
+    await receipts.drain()
+    assert stored(sql, room, held) == (6, 0)
+    assert told.count("held") == 5
+
+
 async def test_marks_of_what_no_longer_exists_hold_up_nobody(
     receipts: Receipts, room: Room, sql: Psql
 ) -> None:
