@@ -59,7 +59,11 @@ class Bus:
         self._channel = ""
         self._opening = asyncio.Lock()
         self._queue: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue(QUEUE)
-        self._joins: asyncio.Queue[tuple[str, bool]] = asyncio.Queue()
+        # Groups to be in, groups that we may be in, and, in order, those where a call is due.
+        self._wanted: set[str] = set()
+        self._entered: set[str] = set()
+        self._due: dict[str, None] = {}
+        self._anything_due = asyncio.Event()
         self._on_batch, self._on_marks = on_batch, on_marks
         self._on_joined, self._on_return = on_joined, on_return
         self._heard = self._sent = 0.0
@@ -78,11 +82,18 @@ class Bus:
 
     def join(self, conversation: str) -> None:
         """Subscribe to a conversation's group; `on_joined` follows once a nonce sent to it came back."""
-        self._joins.put_nowait((conversation, True))
+        self._wanted.add(conversation)
+        self._due[conversation] = None
+        self._anything_due.set()
 
     def leave(self, conversation: str) -> None:
-        """Unsubscribe."""
-        self._joins.put_nowait((conversation, False))
+        """Unsubscribe. A group that was never entered needs no call, so churn leaves nothing behind."""
+        self._wanted.discard(conversation)
+        if conversation in self._entered:
+            self._due[conversation] = None
+            self._anything_due.set()
+        else:
+            self._due.pop(conversation, None)
 
     def publish_batch(self, batch: Batch) -> None:
         """Hint to the other processes that a conversation has changes."""
@@ -128,23 +139,36 @@ class Bus:
                 logger.debug("the bus did not take an event: %s", error)
 
     async def _follow(self) -> None:
-        """Carry out joins and leaves, one after the other; a join that failed is asked for again by a reconciler pass."""
+        """Enter and leave groups until these are the wanted ones, one after the other; what failed comes again."""
+        channel = await self._ensure_channel()
         while True:
-            conversation, wanted = await self._joins.get()
-            group = conversation_group(conversation)
-            channel = await self._ensure_channel()
+            await self._anything_due.wait()
+            if not self._due:
+                self._anything_due.clear()
+                continue
+            conversation = next(iter(self._due))
+            del self._due[conversation]
             try:
                 async with asyncio.timeout(CALL_S):
-                    if wanted:
-                        await self._layer.group_add(group, channel)
-                        await self._layer.group_send(
-                            group,
-                            {"type": NONCE, "conversation": conversation, "origin": self._origin},
-                        )
-                    else:
-                        await self._layer.group_discard(group, channel)
+                    await self._call(conversation, channel)
             except Exception as error:
-                logger.debug("the bus could not be joined: %s", error)
+                logger.debug("a group of the bus could not be joined or left: %s", error)
+                if conversation in self._entered:
+                    self._due.setdefault(conversation)
+                await asyncio.sleep(PULSE_S)
+
+    async def _call(self, conversation: str, channel: str) -> None:
+        """Bring one group to the wanted state; until a leave has succeeded we may be in it."""
+        group = conversation_group(conversation)
+        if conversation in self._wanted:
+            self._entered.add(conversation)
+            await self._layer.group_add(group, channel)
+            nonce = {"type": NONCE, "conversation": conversation, "origin": self._origin}
+            await self._layer.group_send(group, nonce)
+        else:
+            await self._layer.group_discard(group, channel)
+            if conversation not in self._wanted:
+                self._entered.discard(conversation)
 
     async def _ensure_channel(self) -> str:
         async with self._opening:
@@ -164,6 +188,9 @@ class Bus:
         while True:
             try:
                 event = await self._layer.receive(channel)
+            except (ValueError, TypeError) as error:  # taken from the queue, but no MessagePack
+                logger.warning("an event of the bus can't be read: %s", error)
+                continue
             except Exception:
                 logger.warning("the bus can't be heard", exc_info=True)
                 await asyncio.sleep(PULSE_S)
