@@ -34,18 +34,14 @@ def cut(entries: Iterable[Entry], *, most: int = BATCH_ROWS) -> list[Entry]:
     return batch
 
 
-def batches_of(
-    entries: Sequence[Entry], outcomes: Sequence[Outcome], *, in_doubt: bool = False
-) -> list[Batch]:
+def batches_of(entries: Sequence[Entry], outcomes: Sequence[Outcome]) -> list[Batch]:
     """What was committed, by conversation, in runs of consecutive numbers.
 
-    `in_doubt` tells that an earlier try of the same entries may have been committed unannounced:
-    then what it finds repeated is announced too, at worst once more.
+    What was in doubt and is now found repeated is announced too, at worst once more.
     """
-    told = {"accepted", "repeated"} if in_doubt else {"accepted"}
     committed: dict[str, list[Message]] = {}
     for entry, outcome in zip(entries, outcomes, strict=True):
-        if outcome.verdict in told and _newest(entry, outcome):
+        if _is_news(entry, outcome) and _newest(entry, outcome):
             message = outcome.row or _appended(entry, outcome)
             committed.setdefault(outcome.conversation or "", []).append(message)
     return [
@@ -53,6 +49,10 @@ def batches_of(
         for conversation, messages in committed.items()
         for run in _runs(messages)
     ]
+
+
+def _is_news(entry: Entry, outcome: Outcome) -> bool:
+    return outcome.verdict == "accepted" or (entry.in_doubt and outcome.verdict == "repeated")
 
 
 def _newest(entry: Entry, outcome: Outcome) -> bool:
