@@ -1,33 +1,29 @@
-"""One virtual device: the real client's rules (`messaging.protocol.client`) on a socket of picows.
+"""One virtual device: the real client's rules (`messaging.protocol.client`) on a socket.
 
-It keeps no messages: what it saw goes to its log, what happens to it to the `Observer`. Like any
-client it resumes, acknowledges at its pace, repeats what was refused, and comes back when the
-connection is lost. All moments are seconds of `perf_counter`.
+It keeps no messages: what it saw goes to the history, what happens to it to the `Observer`. Like
+any client it resumes, acknowledges at its pace, repeats what was refused, and comes back when the
+connection is lost. All moments are seconds of `clock`.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from time import perf_counter
-
-from picows import WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from messaging.protocol import frames
 from messaging.protocol.client import Client, Phase
-from messaging.protocol.happenings import AnyHappening, Applied, Declined
+from messaging.protocol.happenings import AnyHappening, Applied, Confirmed, Declined, Request
 from messaging.protocol.saved import Saved
 from perf import wire
 from perf.accounts import Account
 from perf.history import History, Log, Page, Promise
+from perf.history.recorder import digest
+from perf.history.testimony import Testimony, clock
+from perf.line import CONNECT_S, FAILURES, LOST, Line
 from perf.observer import Observer, Sent
 
-SUBPROTOCOL = "lockstep.v1.json"
-CONNECT_S = 10.0
-NO_CODE, LOST = (
-    1005,
-    1006,
-)  # how RFC 6455 calls a close frame without a code, and an end without one
+NORMAL = 1000  # the close code of a client that leaves
 
 
 class ConnectFailed(Exception):
@@ -46,101 +42,142 @@ class Surroundings:
     reads: bool = False
 
 
-class Device(WSListener):
+class Device:
     """One device of an account, for as many connections as it takes."""
 
-    def __init__(self, account: Account, around: Surroundings, *, number: int, log: Log) -> None:
-        self.account, self.number, self.log = account, number, log
-        self.client = Client(token=account.token, saved=Saved(cursors=dict(log.starts)))
+    def __init__(
+        self,
+        account: Account,
+        around: Surroundings,
+        testimony: Testimony,
+        *,
+        starts: Mapping[str, int],
+        source: str | None = None,
+    ) -> None:
+        self.account, self.number = account, testimony.number
+        self.client = Client(token=account.token, saved=Saved(cursors=dict(starts)))
         self.pending: dict[str, Sent] = {}
-        self.pongs = 0
-        self._around, self._sends = around, 0
+        self.pongs = self.sessions = 0
+        self.log = Log(account.device, starts=dict(starts))
+        self._around, self._testimony, self._source = around, testimony, source
+        self._requests = 0
         self._loop = asyncio.get_running_loop()
-        self._transport: WSTransport | None = None
+        self._line: Line | None = None
+        self._hello: dict[str, int] = {}
         self._welcomed: asyncio.Future[float] | None = None
         self._reaching: tuple[str, int, asyncio.Future[float]] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._close_code = LOST
         self._dialling: asyncio.Task[None] | None = None
 
     # What the rig asks for
 
     async def connect(self) -> float:
         """Open the session, hello included; return how many seconds it took. Raises ConnectFailed."""
-        begun = perf_counter()
+        begun = clock()
         self.client.connect(begun * 1000)
         try:
             async with asyncio.timeout(CONNECT_S):
                 return await self._dial() - begun
-        except (OSError, WSError, TimeoutError) as error:
+        except FAILURES as error:
+            self.leave()
             raise ConnectFailed(str(error) or f"no welcome within {CONNECT_S:.0f} s") from None
 
     def send(self, conversation: str, body: str, *, intended: float | None = None) -> Sent:
         """Queue a message; it leaves with the next `flush`, or with the answer to what was just read."""
-        self._sends += 1
-        client_id = f"{self._around.run}.{self.number}.{self._sends}"
-        now = perf_counter()
-        sent = Sent(
-            conversation=conversation,
-            client_id=client_id,
-            intended=now if intended is None else intended,
-            actual=now,
+        entry = self.client.send(conversation, body, client_id=self._key())
+        return self._begin(entry.request, conversation, intended, digest(body))
+
+    def edit(self, sent: Sent, body: str, *, intended: float | None = None) -> Sent:
+        """Queue an edit of a message of ours that is stored."""
+        entry = self.client.edit(
+            sent.conversation,
+            sent.message or "",
+            base_version=sent.version,
+            body=body,
+            client_id=self._key(),
         )
-        self.client.send(conversation, body, client_id=client_id)
-        self.pending[client_id] = sent
-        self._around.history.sent[client_id] = self.account.device
-        self._around.observer.sent(self, sent)
-        return sent
+        return self._begin(entry.request, sent.conversation, intended, digest(body))
+
+    def delete(self, sent: Sent, *, intended: float | None = None) -> Sent:
+        """Queue the deletion of a message of ours that is stored."""
+        entry = self.client.delete(
+            sent.conversation,
+            sent.message or "",
+            base_version=sent.version,
+            client_id=self._key(),
+        )
+        return self._begin(entry.request, sent.conversation, intended, 0)
+
+    def read(self, conversation: str) -> None:
+        """Mark everything that has arrived as read; the mark leaves with the next `flush`."""
+        self.client.read(conversation)
 
     def flush(self) -> None:
         """Write whatever is due as one WebSocket message, and come back when more will be."""
-        if self._transport is None:
+        line = self._line
+        if line is None:
             return
-        going = self.client.due(perf_counter() * 1000)
+        now = clock()
+        going = self.client.due(now * 1000)
+        if self.client.phase not in (Phase.GREETING, Phase.OPEN):
+            self._give_up(now)
+            return
         if going:
-            self._transport.send(WSMsgType.TEXT, wire.encode(going))
+            self._note(going, now)
+            line.send(wire.encode(going))
         self._set_timer()
 
     def ping(self) -> None:
         """Ask for a pong; `pongs` counts the answers."""
-        if self._transport is not None:
-            self._transport.send(WSMsgType.TEXT, wire.encode([frames.Ping()]))
+        if self._line is not None:
+            self._line.send(wire.encode([frames.Ping()]))
 
     async def reach(self, conversation: str, seq: int) -> float:
         """Wait until the cursor is at least `seq`; return that moment."""
         if self.client.cursors.get(conversation, 0) >= seq:
-            return perf_counter()
+            return clock()
         future: asyncio.Future[float] = self._loop.create_future()
         self._reaching = (conversation, seq, future)
         return await future
 
+    @property
+    def online(self) -> bool:
+        """Whether a session is open."""
+        return self._line is not None and self.client.phase is Phase.OPEN
+
     def leave(self) -> None:
-        """Close the socket for good."""
+        """Close the socket and stay away, until `connect`."""
+        was_online = self.online
         self.client.disconnect()
-        self._forget_timer()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._dialling is not None:
             self._dialling.cancel()
-        if self._transport is not None:
-            transport, self._transport = self._transport, None
-            transport.send_close()
-            transport.disconnect()
+            self._dialling = None
+        self._hang_up()
+        now = clock()
+        if was_online:
+            self._testimony.closed(NORMAL, now, by="rig")
+        self._settle_shown(now)
 
-    # What the socket says
+    def testify(self) -> None:
+        """Tell the history where the client believes to be."""
+        self._testimony.ended(self.client.cursors, clock(), connected=self.online)
 
-    def on_ws_connected(self, transport: WSTransport) -> None:
+    # What the line says
+
+    def on_open(self, line: Line) -> None:
         """Say hello."""
-        self._transport, self._close_code = transport, LOST
-        self.client.opened(perf_counter() * 1000)
+        self._line = line
+        self.sessions += 1
+        self._hello = dict(self.client.cursors)
+        self.client.opened(clock() * 1000)
         self.flush()
 
-    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+    def on_message(self, data: bytes) -> None:
         """Take one WebSocket message."""
-        if frame.msg_type == WSMsgType.CLOSE:
-            self._close_code = int.from_bytes(frame.get_payload_as_bytes()[:2], "big") or NO_CODE
-            transport.disconnect()
-            return
-        data = frame.get_payload_as_bytes()
-        now, size = perf_counter(), len(data)
+        now, size = clock(), len(data)
         others: list[frames.ServerFrame] = []
         for received in wire.decode(data):
             if not isinstance(received, wire.RawEvents):
@@ -155,53 +192,67 @@ class Device(WSListener):
             self._take(others, now)
         self.flush()
 
-    def on_ws_disconnected(self, transport: WSTransport) -> None:
+    def on_end(self, line: Line, code: int) -> None:
         """The connection is gone: as a client does, come back unless told not to."""
-        if transport is not self._transport:
+        if line is not self._line:
             return
-        self._transport = None
-        self.client.closed(self._close_code, perf_counter() * 1000)
+        self._line = None
+        now, was_open = clock(), self.client.phase is Phase.OPEN
+        self.client.closed(code, now * 1000)
+        if was_open:
+            self._testimony.closed(code, now, by="server")
         if self._welcomed is not None and not self._welcomed.done():
             self._welcomed.set_exception(OSError(f"closed before welcome: {self.client.reason}"))
-        self._around.observer.closed(self, self._close_code)
+        self._settle_shown(now)
+        self._around.observer.closed(self, code)
         self._set_timer()
 
     def _take_events(self, frame: wire.RawEvents, now: float, size: int) -> None:
-        conversation = frame.conversation
-        page, messages = self._around.pages.read(frame)
-        cursor = self.client.cursors.get(conversation)
+        known = self._around.pages.read(frame)
+        self._testimony.delivered(known.number, now)
+        cursor = self.client.cursors.get(frame.conversation)
         if cursor is None:
-            cursor = self.log.starts[conversation] = frame.since
+            cursor = self.log.starts[frame.conversation] = frame.since
         self.log.holes += frame.since > cursor
-        self.log.repeats += frame.upto <= cursor
         decoded = frames.Events(
-            conversation=conversation,
+            conversation=frame.conversation,
             since=frame.since,
             upto=frame.upto,
-            messages=messages,
+            messages=known.messages,
             ref=frame.ref,
         )
         for happening in self.client.received((decoded,), now * 1000, size=size):
             if type(happening) is Applied:
-                if happening.messages is not messages:
+                page = known.page
+                if happening.messages is not known.messages:
                     page = Page(
-                        conversation=conversation,
+                        conversation=frame.conversation,
                         since=cursor,
                         upto=frame.upto,
                         entries=wire.entries(happening.messages),
                     )
-                self._applied(page, now)
+                self.log.pages.append(page)
+                self._applied(happening, now)
+            elif type(happening) is Confirmed:
+                self._confirmed(happening, now)
 
-    def _applied(self, page: Page, now: float) -> None:
-        self.log.pages.append(page)
+    def _applied(self, happening: Applied, now: float) -> None:
         if self._around.reads:
-            self.client.read(page.conversation)
-        self._around.observer.delivered(self, page, now)
+            self.client.read(happening.conversation)
+        self._around.observer.delivered(self, happening.messages, now)
         if self._reaching is not None:
             conversation, seq, future = self._reaching
             if self.client.cursors.get(conversation, 0) >= seq:
                 self._reaching = None
                 future.set_result(now)
+
+    def _confirmed(self, it: Confirmed, now: float) -> None:
+        """The feed shows a message of ours. Its `ok` will follow if it went out on this connection."""
+        sent = self.pending.get(it.client_id)
+        if sent is not None:
+            sent.message, sent.version, sent.seq = it.message, it.version, it.seq
+            if sent.session != self.sessions:
+                self._settle(sent, now)
 
     def _take(self, received: list[frames.ServerFrame], now: float) -> None:
         """Take frames that bring no changes; only those count for the window, so the size is not told."""
@@ -211,62 +262,122 @@ class Device(WSListener):
                 case frames.Ok():
                     self._acked(frame, now)
                 case frames.Receipts():
+                    self._testimony.seen(frame, now)
                     self._around.observer.marked(self, frame, now)
                 case frames.Welcome():
                     self._adopt(frame, now)
                 case frames.Error():
-                    self._refused(frame, happenings)
+                    self._refused(frame, happenings, now)
                 case frames.Pong():
                     self.pongs += 1
+                case frames.Conversation() | frames.Left() | frames.Reset():
+                    self._testimony.told(frame, now)
 
-    def _refused(self, frame: frames.Error, happenings: list[AnyHappening]) -> None:
+    def _refused(self, frame: frames.Error, happenings: Sequence[AnyHappening], now: float) -> None:
         final = any(
             isinstance(one, Declined) and one.client_id == frame.client_id for one in happenings
         )
+        if frame.client_id in self.pending:
+            self._testimony.refused(frame, now, final=final)
         if final:
             self.pending.pop(frame.client_id or "", None)
         self._around.observer.refused(self, frame.code, final=final)
 
     def _adopt(self, frame: frames.Welcome, now: float) -> None:
-        """Begin the log of the conversations for which no cursor was known."""
+        self._testimony.opened(frame, self._hello, now)
         for listed in frame.conversations:
             self.log.starts.setdefault(listed.conversation, listed.since)
         if self._welcomed is not None and not self._welcomed.done():
             self._welcomed.set_result(now)
 
     def _acked(self, frame: frames.Ok, now: float) -> None:
-        sent = self.pending.pop(frame.client_id or "", None)
-        if sent is None or frame.seq is None:
+        if frame.client_id is None or frame.seq is None:
+            return
+        self._testimony.acked(frame, now)
+        sent = self.pending.get(frame.client_id)
+        if sent is None:
             return
         promise = Promise(self.account.device, sent.client_id, frame.message or "", frame.seq)
         self._around.history.promises.append(promise)
-        self._around.observer.acked(self, sent, frame.seq, now)
+        sent.message, sent.version, sent.seq = frame.message, frame.version or 0, frame.seq
+        self._settle(sent, now)
+
+    # Requests
+
+    def _key(self) -> str:
+        self._requests += 1
+        return f"{self._around.run}.{self.number}.{self._requests}"
+
+    def _begin(
+        self, request: Request, conversation: str, intended: float | None, body: int
+    ) -> Sent:
+        now = clock()
+        sent = Sent(
+            conversation=conversation,
+            client_id=request.client_id,
+            intended=now if intended is None else intended,
+            actual=now,
+        )
+        self.pending[sent.client_id] = sent
+        self._testimony.sent(request, conversation, now, intended=sent.intended, digest=body)
+        self._around.history.sent[sent.client_id] = self.account.device
+        self._around.observer.sent(self, sent)
+        return sent
+
+    def _settle(self, sent: Sent, now: float) -> None:
+        del self.pending[sent.client_id]
+        self._around.observer.acked(self, sent, now)
+
+    def _settle_shown(self, now: float) -> None:
+        """The connection is gone, and with it any `ok` to what the feed has shown already."""
+        for sent in [sent for sent in self.pending.values() if sent.seq]:
+            self._settle(sent, now)
+
+    def _note(self, going: Sequence[frames.Frame], now: float) -> None:
+        """Remember what goes out on this connection."""
+        for frame in going:
+            if isinstance(frame, frames.Receipt):
+                self._testimony.marked(frame, now)
+            elif isinstance(frame, (frames.Send, frames.Edit, frames.Delete)):
+                sent = self.pending.get(frame.client_id)
+                if sent is not None:
+                    sent.session = self.sessions
 
     # Connections and time
 
     async def _dial(self) -> float:
         self._welcomed = self._loop.create_future()
-        address = self._around.url.replace("http", "ws", 1).rstrip("/") + "/ws/"
-        headers = {"Sec-WebSocket-Protocol": SUBPROTOCOL}
-        await ws_connect(
-            lambda: self, address, extra_headers=headers, websocket_handshake_timeout=CONNECT_S
-        )
+        await Line(self).open(self._around.url, source=self._source)
         return await self._welcomed
 
     async def _dial_again(self) -> None:
         try:
             async with asyncio.timeout(CONNECT_S):
                 await self._dial()
-        except (OSError, WSError, TimeoutError):
-            self.client.closed(LOST, perf_counter() * 1000)
+        except FAILURES:
+            self._hang_up()
+            self.client.closed(LOST, clock() * 1000)
             self._set_timer()
+
+    def _hang_up(self) -> None:
+        line, self._line = self._line, None
+        if line is not None:
+            line.close()
+
+    def _give_up(self, now: float) -> None:
+        """The rules call the connection dead: close what is left of it and come back."""
+        self._hang_up()
+        self._testimony.closed(LOST, now, by="server")
+        self._settle_shown(now)
+        self._around.observer.closed(self, LOST)
+        self._set_timer()
 
     def _set_timer(self) -> None:
         """Have `_time` called at the client's deadline; an earlier call does no harm."""
         deadline = self.client.deadline
         if deadline is None:
             return
-        wait = max(deadline / 1000 - perf_counter(), 0.001)
+        wait = max(deadline / 1000 - clock(), 0.001)
         if self._timer is not None:
             if self._timer.when() <= self._loop.time() + wait:
                 return
@@ -275,16 +386,11 @@ class Device(WSListener):
 
     def _time(self) -> None:
         self._timer = None
-        if self._transport is not None:
+        if self._line is not None:
             self.flush()
             return
-        self.client.due(perf_counter() * 1000)
+        self.client.due(clock() * 1000)
         if self.client.phase is Phase.CONNECTING:
             self._dialling = self._loop.create_task(self._dial_again())
         else:
             self._set_timer()
-
-    def _forget_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None

@@ -7,17 +7,15 @@ on a part of one core, so there is no second one.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping, Sequence
-from time import perf_counter
 
 from perf.accounts import Account
 from perf.device import ConnectFailed, Device, Surroundings
-from perf.history import History, Log
+from perf.history import History
+from perf.history.recorder import Recorder
+from perf.history.testimony import Testimony, clock
 from perf.observer import Observer
 from perf.wire import Pages
-
-logging.getLogger("picows").setLevel(logging.WARNING)  # two lines per connection are too many
 
 AT_ONCE = 10  # connections under way at a time: a crowd, no flood
 LOOK_S = 0.005  # how often a wait looks
@@ -29,26 +27,32 @@ class FleetError(Exception):
 
 async def until(done: Callable[[], bool], *, within_s: float) -> bool:
     """Wait for something that nobody announces. Returns whether it came."""
-    deadline = perf_counter() + within_s
+    deadline = clock() + within_s
     while not done():
-        if perf_counter() > deadline:
+        if clock() > deadline:
             return False
         await asyncio.sleep(LOOK_S)
     return True
 
 
 class Fleet:
-    """The devices of a run and their common evidence. `url` is the server's http address."""
+    """The devices of a run, which tell `recorder` what they see. `url` is the server's http address."""
 
-    def __init__(self, *, url: str, run: str, observer: Observer, reads: bool = False) -> None:
-        self.url, self.history = url, History()
+    def __init__(
+        self, *, url: str, recorder: Recorder, observer: Observer, reads: bool = False
+    ) -> None:
+        self.url, self.recorder, self.history = url, recorder, History()
         self.devices: list[Device] = []
         self.connect_s: list[float] = []
         self.failures: list[str] = []
         self._around = Surroundings(
-            url=url, run=run, observer=observer, history=self.history, pages=Pages(), reads=reads
+            url=url,
+            run=recorder.run,
+            observer=observer,
+            history=self.history,
+            pages=Pages(recorder),
+            reads=reads,
         )
-        self._made = 0
 
     async def connect(self, accounts: Sequence[Account], *, starts: Mapping[str, int]) -> None:
         """Connect a device for every account, with the cursors `starts` of its conversations.
@@ -69,9 +73,9 @@ class Fleet:
     async def attempt(self, account: Account, *, starts: Mapping[str, int]) -> Device | None:
         """Connect one device and time it; None if it failed."""
         known = {name: starts[name] for name in account.conversations if name in starts}
-        log = self.history.logs[account.device] = Log(account.device, starts=known)
-        self._made += 1
-        device = Device(account, self._around, number=self._made, log=log)
+        testimony = Testimony(self.recorder, device=account.device, user=account.user)
+        device = Device(account, self._around, testimony, starts=known)
+        self.history.logs[account.device] = device.log
         return device if await self.open(device) else None
 
     async def open(self, device: Device) -> bool:
@@ -109,6 +113,7 @@ class Fleet:
         return await until(lambda: not self.pending and not self.behind(), within_s=within_s)
 
     def disconnect(self) -> None:
-        """Close every socket; the evidence stays."""
+        """Have every device say where it is, and close every socket."""
         for device in self.devices:
+            device.testify()
             device.leave()

@@ -7,16 +7,16 @@ from the moment it was really sent (uncorrected): the difference is what the gen
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 from messaging.protocol import frames
 from perf.device import Device
-from perf.history import Page
 from perf.latency import Latency
 from perf.observer import Observer, Sent
 
 
 class Flow(Observer):
-    """Latencies of the messages that were intended at or after `count_from` (perf_counter seconds)."""
+    """Latencies of the messages that were intended at or after `count_from` (seconds of `clock`)."""
 
     def __init__(self) -> None:
         self.count_from = float("inf")
@@ -39,10 +39,10 @@ class Flow(Observer):
         if sent.intended >= self.count_from:
             self._sent[sent.client_id] = (device, sent)
 
-    def delivered(self, device: Device, page: Page, now: float) -> None:
-        """Time the messages of the page that came from other devices."""
-        for entry in page.entries:
-            sender, sent = self._sent.get(entry.client_id or "", (None, None))
+    def delivered(self, device: Device, messages: Sequence[frames.Message], now: float) -> None:
+        """Time the messages that came from other devices."""
+        for message in messages:
+            sender, sent = self._sent.get(message.client_id or "", (None, None))
             if sender is None or sent is None or sender is device:
                 continue
             self.delivery.record(now - sent.intended)
@@ -50,16 +50,16 @@ class Flow(Observer):
             if sender.account.user == device.account.user:
                 self.live.record(now - sent.intended)
 
-    def acked(self, device: Device, sent: Sent, seq: int, now: float) -> None:
+    def acked(self, device: Device, sent: Sent, now: float) -> None:
         """Time the answer, and wait for the read receipt."""
         if sent.client_id not in self._sent:
             return
         self.answer.record(now - sent.intended)
         place = (device.number, sent.conversation)
-        if self._read.get(place, 0) >= seq:
+        if self._read.get(place, 0) >= sent.seq:
             self.receipt.record(now - sent.intended)
         else:
-            self._unread.setdefault(place, deque()).append((seq, sent.intended))
+            self._unread.setdefault(place, deque()).append((sent.seq, sent.intended))
 
     def marked(self, device: Device, frame: frames.Receipts, now: float) -> None:
         """Time the messages that another user has read now."""

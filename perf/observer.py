@@ -1,12 +1,12 @@
-"""Who is told of what happens to the devices of a fleet. All moments are seconds of `perf_counter`."""
+"""Who is told of what happens to the devices of a fleet. All moments are seconds of `clock`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from messaging.protocol import frames
-from perf.history import Page
 
 if TYPE_CHECKING:
     from perf.device import Device
@@ -14,25 +14,32 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, kw_only=True)
 class Sent:
-    """A message under way. `intended` is when the plan wanted it sent, `actual` when it was."""
+    """A request under way. `intended` is when the plan wanted it sent, `actual` when it was.
+
+    `message`, `version` and `seq` are known once it is stored.
+    """
 
     conversation: str
     client_id: str
     intended: float
     actual: float
+    message: str | None = None
+    version: int = 0
+    seq: int = 0
+    session: int = 0  # which of the device's connections it last went out on
 
 
 class Observer:
     """Told of what happens to the devices of a fleet; the default does nothing."""
 
     def sent(self, device: Device, sent: Sent) -> None:
-        """A send was queued."""
+        """A message was queued."""
 
-    def acked(self, device: Device, sent: Sent, seq: int, now: float) -> None:
-        """A send was answered with `ok`."""
+    def acked(self, device: Device, sent: Sent, now: float) -> None:
+        """A request was answered with `ok`, or the feed has shown that it is stored."""
 
-    def delivered(self, device: Device, page: Page, now: float) -> None:
-        """A page of changes was applied."""
+    def delivered(self, device: Device, messages: Sequence[frames.Message], now: float) -> None:
+        """Changes were applied."""
 
     def marked(self, device: Device, frame: frames.Receipts, now: float) -> None:
         """Marks of the conversation's devices moved."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
 from messaging.protocol import frames
 from perf.history import Entry, Page
+from perf.history.recorder import Recorder
 
 RECENT_PAGES = 64  # per conversation: how many frames the slowest device may be behind the fastest
 
@@ -58,29 +59,40 @@ def encode(going: Sequence[frames.Frame]) -> bytes:
     return _encode(going[0] if len(going) == 1 else going)
 
 
+class Known(NamedTuple):
+    """A frame's content: the number of its page in the history, and its messages."""
+
+    number: int
+    messages: list[frames.Message]
+    page: Page
+
+
 class Pages:
-    """Decodes `events` frames, each distinct one only once."""
+    """Decodes and records `events` frames, each distinct one only once."""
 
-    def __init__(self) -> None:
-        self._recent: dict[str, deque[tuple[msgspec.Raw, Page, list[frames.Message]]]] = {}
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._recent: dict[str, deque[tuple[int, int, msgspec.Raw, Known]]] = {}
 
-    def read(self, frame: RawEvents) -> tuple[Page, list[frames.Message]]:
-        """Return the frame's page and messages; frames with the same bytes share them."""
+    def read(self, frame: RawEvents) -> Known:
+        """Return what the frame brings; frames with the same range and bytes share it."""
         recent = self._recent.get(frame.conversation)
         if recent is None:
             recent = self._recent[frame.conversation] = deque(maxlen=RECENT_PAGES)
-        for known, page, messages in recent:
-            if page.upto == frame.upto and page.since == frame.since and known == frame.messages:
-                return page, messages
+        for since, upto, raw, known in recent:
+            if upto == frame.upto and since == frame.since and raw == frame.messages:
+                return known
         messages = _decode_messages(frame.messages)
+        number = self._recorder.page(frame.conversation, frame.since, frame.upto, messages)
         page = Page(
             conversation=frame.conversation,
             since=frame.since,
             upto=frame.upto,
             entries=entries(messages),
         )
-        recent.appendleft((frame.messages.copy(), page, messages))
-        return page, messages
+        known = Known(number, messages, page)
+        recent.appendleft((frame.since, frame.upto, frame.messages.copy(), known))
+        return known
 
 
 def entries(messages: Sequence[frames.Message]) -> tuple[Entry, ...]:

@@ -12,10 +12,10 @@ import random
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from time import perf_counter
 
+from messaging.protocol import frames
 from perf.device import Device
-from perf.history import Page
+from perf.history.testimony import clock
 from perf.observer import Observer, Sent
 
 TEXT = "The quick brown fox jumps over the lazy dog, and the five boxing wizards jump quickly. "
@@ -53,7 +53,7 @@ async def open_loop(
     """Send every arrival at its time after `begun`, whatever came back so far."""
     for arrival in arrivals:
         intended = begun + arrival.at
-        wait = intended - perf_counter()
+        wait = intended - clock()
         if wait > 0:
             await asyncio.sleep(wait)
         device = devices[arrival.device]
@@ -85,7 +85,7 @@ class Saturation(Observer):
         """Send nothing more."""
         self._sending = False
 
-    def acked(self, device: Device, sent: Sent, seq: int, now: float) -> None:
+    def acked(self, device: Device, sent: Sent, now: float) -> None:
         """Count the answer and send the next message."""
         if self.counting:
             self.committed += 1
@@ -93,11 +93,11 @@ class Saturation(Observer):
         if self._sending:
             device.send(sent.conversation, self._text)
 
-    def delivered(self, device: Device, page: Page, now: float) -> None:
+    def delivered(self, device: Device, messages: Sequence[frames.Message], now: float) -> None:
         """Count the deliveries."""
         if self.counting:
             self.frames += 1
-            self.deliveries += len(page.entries)
+            self.deliveries += len(messages)
 
     def refused(self, device: Device, code: str, *, final: bool) -> None:
         """Count the refusal; the device itself repeats what may be repeated."""

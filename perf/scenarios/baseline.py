@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from time import perf_counter
 from typing import Any
 
 from perf import metrics, probe
@@ -20,6 +19,8 @@ from perf.device import Device
 from perf.environment import Crowd, Environment
 from perf.fleet import Fleet, until
 from perf.flow import Flow
+from perf.history.recorder import Recorder
+from perf.history.testimony import clock
 from perf.latency import Latency
 from perf.observer import Observer
 from perf.probe import DatabaseProbe, Pulse, Resources, ServerStatements
@@ -29,7 +30,7 @@ from perf.scenarios.shared import (
     connected_percent,
     conversations_of,
     note_troubles,
-    run_name,
+    recorded,
     starts_of,
     still,
     usage_of,
@@ -76,7 +77,12 @@ def crowd(options: Options) -> Crowd:
 
 async def run(environment: Environment, options: Options) -> Findings:
     """Measure everything."""
-    async with _prepared(environment, options) as it:
+    with recorded("baseline", seed=options.seed) as recorder:
+        return await _measure(environment, options, recorder)
+
+
+async def _measure(environment: Environment, options: Options, recorder: Recorder) -> Findings:
+    async with _prepared(environment, options, recorder) as it:
         options.say(f"{it.duration_s:.0f} s at {options.rate or RATE:.0f} messages a second")
         with still():
             await _load(it)
@@ -91,10 +97,12 @@ async def run(environment: Environment, options: Options) -> Findings:
 
 
 @asynccontextmanager
-async def _prepared(environment: Environment, options: Options) -> AsyncIterator[Baseline]:
-    flow, name = Flow(), run_name(options.seed)
-    fleet = Fleet(url=environment.url, run=name, observer=flow, reads=True)
-    visitors = Fleet(url=environment.url, run=f"{name}v", observer=Observer())
+async def _prepared(
+    environment: Environment, options: Options, recorder: Recorder
+) -> AsyncIterator[Baseline]:
+    flow = Flow()
+    fleet = Fleet(url=environment.url, recorder=recorder, observer=flow, reads=True)
+    visitors = Fleet(url=environment.url, recorder=recorder, observer=Observer())
     options.say(f"connecting {len(environment.accounts)} devices")
     await fleet.connect(environment.accounts, starts=await starts_of(environment))
     groups: dict[str, probe.Group] = {
@@ -135,7 +143,7 @@ async def _load(it: Baseline) -> None:
         duration_s=WARM_UP_S + it.duration_s,
         devices=len(it.fleet.devices),
     )
-    begun = perf_counter()
+    begun = clock()
     it.flow.count_from = begun + WARM_UP_S
     sending = asyncio.create_task(open_loop(it.fleet.devices, arrivals, begun=begun))
     await asyncio.sleep(WARM_UP_S)
@@ -161,6 +169,7 @@ async def _visit(it: Baseline) -> None:
         for account in it.environment.accounts:
             visitor = await it.visitors.attempt(account, starts={})
             if visitor is not None:
+                visitor.testify()
                 visitor.leave()
             await asyncio.sleep(VISIT_S)
 
@@ -172,7 +181,7 @@ async def _catch_ups(it: Baseline) -> None:
     for sender, away in _pairs(it.fleet.devices)[:rounds]:
         away.leave()
         goal = await _send_meanwhile(it, sender)
-        begun = perf_counter()
+        begun = clock()
         if goal is not None and await it.fleet.open(away):
             async with asyncio.timeout(CATCH_UP_S):
                 reached = await away.reach(sender.account.conversations[0], goal)

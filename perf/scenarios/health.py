@@ -11,24 +11,25 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from time import perf_counter
+from time import monotonic as clock
 
 import psycopg
 import redis.asyncio
 from redis.exceptions import RedisError
 
+from messaging.protocol import frames
 from perf import children
 from perf.children import RigError
 from perf.database import connected, erase
 from perf.device import Device
 from perf.environment import Crowd, Environment, machine, provision, running, serve
 from perf.fleet import Fleet, FleetError
-from perf.history import Page
 from perf.observer import Observer, Sent
 from perf.scenario import Findings, Options
+from perf.scenarios.shared import recorded
 from perf.targets import Outcome
 
 ANSWER_S = 5.0
@@ -46,9 +47,9 @@ class Arrival(Observer):
         """This is the one."""
         self.client_id, self.sender = sent.client_id, device
 
-    def delivered(self, device: Device, page: Page, now: float) -> None:
+    def delivered(self, device: Device, messages: Sequence[frames.Message], now: float) -> None:
         """Here it is, if it is."""
-        ours = self.client_id and any(entry.client_id == self.client_id for entry in page.entries)
+        ours = self.client_id and any(one.client_id == self.client_id for one in messages)
         if ours and device is not self.sender and not self.seen.done():
             self.seen.set_result(now)
 
@@ -103,7 +104,7 @@ async def _check(
 
 
 async def _ask_database() -> float:
-    begun = perf_counter()
+    begun = clock()
     try:
         async with asyncio.timeout(ANSWER_S), connected(_address("DATABASE_URL")) as connection:
             await connection.execute("SELECT 1")
@@ -112,11 +113,11 @@ async def _ask_database() -> float:
         raise Unhealthy(
             f"{reason}. Start PostgreSQL, or unset DATABASE_URL to use the embedded one."
         ) from None
-    return perf_counter() - begun
+    return clock() - begun
 
 
 async def _ask_bus() -> float:
-    begun = perf_counter()
+    begun = clock()
     client = redis.asyncio.from_url(_address("REDIS_URL"), socket_timeout=ANSWER_S)
     try:
         await client.ping()
@@ -126,11 +127,11 @@ async def _ask_bus() -> float:
         ) from None
     finally:
         await client.aclose()
-    return perf_counter() - begun
+    return clock() - begun
 
 
 async def _ask_schema() -> float:
-    begun = perf_counter()
+    begun = clock()
     with tempfile.TemporaryDirectory(prefix="lockstep-perf-") as directory:
         log = Path(directory) / "migrate.log"
         command = children.manage("showmigrations", "--plan", "--no-color")
@@ -142,7 +143,7 @@ async def _ask_schema() -> float:
     if missing:
         names = ", ".join(line.split()[2] for line in missing[:3])
         raise Unhealthy(f"{len(missing)} are missing ({names} …): run `manage.py migrate`.")
-    return perf_counter() - begun
+    return clock() - begun
 
 
 def _address(name: str) -> str:
@@ -155,13 +156,14 @@ async def _round_trip(options: Options) -> float:
     """Seconds from a send to its arrival on another device."""
     try:
         async with _place(options) as place:
-            arrival = Arrival()
-            fleet = Fleet(url=place.url, run=f"health-{secrets.token_hex(8)}", observer=arrival)
-            await fleet.connect(place.accounts[:2], starts={})
-            try:
-                return await _send_one(fleet, arrival)
-            finally:
-                fleet.disconnect()
+            with recorded("health", seed=0) as recorder:
+                arrival = Arrival()
+                fleet = Fleet(url=place.url, recorder=recorder, observer=arrival)
+                await fleet.connect(place.accounts[:2], starts={})
+                try:
+                    return await _send_one(fleet, arrival)
+                finally:
+                    fleet.disconnect()
     except (RigError, FleetError) as error:
         raise Unhealthy(str(error)) from None
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from time import perf_counter
 
 from perf import probe
 from perf.database import connected
 from perf.environment import Crowd, Environment
 from perf.fleet import Fleet
+from perf.history.recorder import Recorder
+from perf.history.testimony import clock
 from perf.latency import Latency
 from perf.probe import Resources, ServerStatements
 from perf.scenario import Findings, Options, Scenario
@@ -23,7 +24,7 @@ from perf.scenarios.shared import (
     compare,
     connected_percent,
     note_troubles,
-    run_name,
+    recorded,
     starts_of,
     still,
     usage_of,
@@ -44,8 +45,13 @@ def crowd(options: Options) -> Crowd:
 
 async def run(environment: Environment, options: Options) -> Findings:
     """Saturate the server, then compare what everyone has."""
+    with recorded("messages", seed=options.seed, full=False) as recorder:
+        return await _measure(environment, options, recorder)
+
+
+async def _measure(environment: Environment, options: Options, recorder: Recorder) -> Findings:
     load = Saturation()
-    fleet = Fleet(url=environment.url, run=run_name(options.seed), observer=load)
+    fleet = Fleet(url=environment.url, recorder=recorder, observer=load)
     options.say(f"connecting {len(environment.accounts)} devices")
     await fleet.connect(environment.accounts, starts=await starts_of(environment))
     duration = options.duration_s or (QUICK_S if options.quick else DURATION_S)
@@ -92,11 +98,11 @@ async def _saturate(
     try:
         await asyncio.sleep(WARM_UP_S)
         async with resources.measured():
-            begun = perf_counter()
+            begun = clock()
             load.counting = True
             await asyncio.sleep(duration)
             load.counting = False
-            return perf_counter() - begun
+            return clock() - begun
     finally:
         load.stop()
 

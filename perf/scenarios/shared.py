@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gc
 import secrets
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from time import perf_counter
+from pathlib import Path
 from typing import Protocol
 
 from perf.accounts import Account
@@ -14,6 +15,8 @@ from perf.checkers import judge
 from perf.database import connected, last_seqs, stored
 from perf.environment import Environment
 from perf.fleet import Fleet
+from perf.history.recorder import Recorder
+from perf.history.testimony import clock
 from perf.probe import Resources
 from perf.scenario import Findings
 
@@ -31,6 +34,22 @@ class Troubles(Protocol):
 def run_name(seed: int) -> str:
     """A name for this run that no earlier one had: the beginning of every client_id."""
     return f"{seed:x}-{secrets.token_hex(4)}"
+
+
+@contextmanager
+def recorded(scenario: str, *, seed: int, full: bool = True) -> Iterator[Recorder]:
+    """A recorder whose history nobody keeps."""
+    with (
+        tempfile.TemporaryDirectory(prefix="lockstep-history-") as directory,
+        Recorder(
+            Path(directory) / "0.jsonl",
+            run=run_name(seed),
+            scenario=scenario,
+            seed=seed,
+            full=full,
+        ) as recorder,
+    ):
+        yield recorder
 
 
 def conversations_of(accounts: Iterable[Account]) -> list[str]:
@@ -67,9 +86,9 @@ async def starts_of(environment: Environment) -> dict[str, int]:
 
 async def compare(fleet: Fleet, environment: Environment, findings: Findings) -> None:
     """Wait until everything has arrived, end the sessions, and judge every log against the database."""
-    begun = perf_counter()
+    begun = clock()
     if await fleet.quiesce(within_s=SETTLE_S):
-        findings.figures["settled_after_s"] = round(perf_counter() - begun, 2)
+        findings.figures["settled_after_s"] = round(clock() - begun, 2)
     else:
         findings.broken.append(
             f"after {SETTLE_S:.0f} s {fleet.pending} sends are unanswered, {fleet.behind()} cursors behind"

@@ -6,7 +6,6 @@ from typing import cast
 from messaging.protocol import frames
 from perf.device import Device
 from perf.flow import Flow
-from perf.history import Entry, Page
 from perf.observer import Sent
 
 
@@ -21,13 +20,13 @@ ANN, ANNS_OTHER, BOB = device(1, "ann"), device(2, "ann"), device(3, "bob")
 def flow_with_one_sent() -> tuple[Flow, Sent]:
     flow = Flow()
     flow.count_from = 0.0
-    sent = Sent(conversation="c", client_id="k", intended=10.0, actual=10.002)
+    sent = Sent(conversation="c", client_id="k", intended=10.0, actual=10.002, seq=5)
     flow.sent(ANN, sent)
     return flow, sent
 
 
-def page() -> Page:
-    return Page(conversation="c", since=0, upto=5, entries=(Entry(5, "m5", "k"),))
+def shown() -> list[frames.Message]:
+    return [frames.Message(id="m5", seq=5, position=5, client_id="k")]
 
 
 def read_by(who: str, upto: int) -> frames.Receipts:
@@ -37,19 +36,19 @@ def read_by(who: str, upto: int) -> frames.Receipts:
 
 def test_delivery_counts_from_the_intended_moment_and_not_on_the_sending_device() -> None:
     flow, _ = flow_with_one_sent()
-    flow.delivered(ANN, page(), 10.004)
+    flow.delivered(ANN, shown(), 10.004)
     assert flow.delivery.count == 0
-    flow.delivered(BOB, page(), 10.005)
+    flow.delivered(BOB, shown(), 10.005)
     assert flow.delivery.summary().max == 5.0
     assert flow.uncorrected.summary().max == 3.0
     assert flow.live.count == 0
-    flow.delivered(ANNS_OTHER, page(), 10.007)
+    flow.delivered(ANNS_OTHER, shown(), 10.007)
     assert flow.live.summary().max == 7.0
 
 
 def test_a_read_receipt_counts_only_if_another_user_has_read() -> None:
     flow, sent = flow_with_one_sent()
-    flow.acked(ANN, sent, 5, 10.003)
+    flow.acked(ANN, sent, 10.003)
     flow.marked(ANN, read_by("ann", 5), 10.004)
     flow.marked(ANN, read_by("bob", 4), 10.004)
     assert (flow.receipt.count, flow.unread) == (0, 1)
@@ -60,14 +59,14 @@ def test_a_read_receipt_counts_only_if_another_user_has_read() -> None:
 def test_a_read_receipt_that_overtakes_the_answer_counts_too() -> None:
     flow, sent = flow_with_one_sent()
     flow.marked(ANN, read_by("bob", 5), 10.003)
-    flow.acked(ANN, sent, 5, 10.004)
+    flow.acked(ANN, sent, 10.004)
     assert (flow.receipt.count, flow.unread) == (1, 0)
 
 
 def test_what_was_sent_before_the_count_began_is_not_timed() -> None:
     flow, _ = flow_with_one_sent()
     flow.count_from = 11.0
-    late = Sent(conversation="c", client_id="k2", intended=10.9, actual=11.1)
+    late = Sent(conversation="c", client_id="k2", intended=10.9, actual=11.1, seq=6)
     flow.sent(ANN, late)
-    flow.acked(ANN, late, 6, 11.2)
+    flow.acked(ANN, late, 11.2)
     assert flow.answer.count == 0

@@ -1,10 +1,15 @@
 """Frames of a fleet: each distinct page is decoded once, and none is taken for another."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import msgspec
 import pytest
 
 from messaging.protocol import frames
 from perf import wire
+from perf.history.events import AnyEvent, Page
+from perf.history.recorder import Recorder
 
 
 def events(*seqs: int, since: int = 0, body: str = "x") -> bytes:
@@ -19,20 +24,33 @@ def raw(data: bytes) -> wire.RawEvents:
     return frame
 
 
-def test_devices_that_got_the_same_bytes_share_a_page() -> None:
-    pages = wire.Pages()
-    first, messages = pages.read(raw(events(1, 2)))
-    again, same = pages.read(raw(events(1, 2)))
-    assert again is first
-    assert same is messages
-    assert [entry.seq for entry in first.entries] == [1, 2]
+@pytest.fixture
+def recorder(tmp_path: Path) -> Iterator[Recorder]:
+    with Recorder(tmp_path / "0.jsonl", run="r", scenario="test", seed=7) as it:
+        yield it
 
 
-def test_a_page_that_differs_in_anything_is_another_page() -> None:
-    pages = wire.Pages()
-    first, _ = pages.read(raw(events(1, 2)))
+def recorded(recorder: Recorder) -> list[Page]:
+    recorder.flush()
+    lines = msgspec.json.Decoder(AnyEvent).decode_lines(recorder.path.read_bytes())
+    return [line for line in lines if isinstance(line, Page)]
+
+
+def test_devices_that_got_the_same_bytes_share_a_page(recorder: Recorder) -> None:
+    pages = wire.Pages(recorder)
+    first = pages.read(raw(events(1, 2)))
+    assert pages.read(raw(events(1, 2))) is first
+    assert [message.seq for message in first.messages] == [1, 2]
+    (page,) = recorded(recorder)
+    assert (page.page, page.since, page.upto) == (first.number, 0, 2)
+
+
+def test_a_page_that_differs_in_anything_is_another_page(recorder: Recorder) -> None:
+    pages = wire.Pages(recorder)
+    first = pages.read(raw(events(1, 2)))
     for other in (events(1, 2, body="y"), events(2), events(1, 2, 3), events(2, since=1)):
-        assert pages.read(raw(other))[0] is not first
+        assert pages.read(raw(other)).number != first.number
+    assert len(recorded(recorder)) == 5
 
 
 def test_one_message_may_carry_many_frames_and_unknown_fields() -> None:

@@ -1,0 +1,158 @@
+"""What one device tells the history: each call is one event, as it happened. Moments are seconds of `clock`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import monotonic as clock
+from typing import Literal
+
+from messaging.protocol import frames
+from perf.history.events import (
+    Acked,
+    Added,
+    Closed,
+    Cursors,
+    Delivered,
+    Marked,
+    MarkSeen,
+    Opened,
+    Refused,
+    Removed,
+    Reset,
+    Sent,
+)
+from perf.history.recorder import Recorder
+
+__all__ = ["Testimony", "clock"]
+
+
+def nanoseconds(moment: float) -> int:
+    """A moment as the history has it."""
+    return int(moment * 1e9)
+
+
+class Testimony:
+    """The events of one device, under its number in the run."""
+
+    __slots__ = ("_record", "full", "number")
+
+    def __init__(self, recorder: Recorder, *, device: str, user: str) -> None:
+        self.number = recorder.device(id=device, user=user)
+        self.full = recorder.full
+        self._record = recorder.record
+
+    def opened(self, frame: frames.Welcome, hello: Mapping[str, int], now: float) -> None:
+        """The session was welcomed."""
+        begins = {listed.conversation: listed.since for listed in frame.conversations}
+        self._record(
+            Opened(
+                t=nanoseconds(now),
+                device=self.number,
+                session=frame.session,
+                hello=dict(hello),
+                welcome=begins,
+            )
+        )
+
+    def closed(self, code: int, now: float, *, by: Literal["rig", "server"]) -> None:
+        """The session ended."""
+        self._record(Closed(t=nanoseconds(now), device=self.number, code=code, by=by))
+
+    def sent(
+        self,
+        request: frames.Send | frames.Edit | frames.Delete,
+        conversation: str,
+        now: float,
+        *,
+        intended: float,
+        digest: int,
+    ) -> None:
+        """A request was begun."""
+        self._record(
+            Sent(
+                t=nanoseconds(now),
+                device=self.number,
+                intended=nanoseconds(intended),
+                client_id=request.client_id,
+                conversation=conversation,
+                digest=digest,
+                what=_WHAT[type(request)],
+                message=None if isinstance(request, frames.Send) else request.message,
+            )
+        )
+
+    def acked(self, frame: frames.Ok, now: float) -> None:
+        """A request was promised to be stored."""
+        self._record(
+            Acked(
+                t=nanoseconds(now),
+                device=self.number,
+                client_id=frame.client_id or "",
+                message=frame.message or "",
+                seq=frame.seq or 0,
+                position=frame.position or 0,
+                version=frame.version or 0,
+            )
+        )
+
+    def refused(self, frame: frames.Error, now: float, *, final: bool) -> None:
+        """A request was refused."""
+        self._record(
+            Refused(
+                t=nanoseconds(now),
+                device=self.number,
+                client_id=frame.client_id or "",
+                code=frame.code,
+                definite=frame.definite,
+                final=final,
+            )
+        )
+
+    def delivered(self, page: int, now: float) -> None:
+        """A frame of changes arrived, new or not."""
+        self._record(Delivered(nanoseconds(now), self.number, page))
+
+    def marked(self, frame: frames.Receipt, now: float) -> None:
+        """The device says how far it is."""
+        if self.full:
+            t = nanoseconds(now)
+            for mark in frame.marks:
+                self._record(Marked(t, self.number, mark.conversation, mark.delivered, mark.read))
+
+    def seen(self, frame: frames.Receipts, now: float) -> None:
+        """The device is told how far others are."""
+        if self.full:
+            t, conversation = nanoseconds(now), frame.conversation
+            for mark in frame.marks:
+                self._record(
+                    MarkSeen(t, self.number, conversation, mark.device, mark.delivered, mark.read)
+                )
+
+    def told(self, frame: frames.Conversation | frames.Left | frames.Reset, now: float) -> None:
+        """The device is told of a conversation: that it is in it, was in it, or must begin anew."""
+        t, conversation = nanoseconds(now), frame.conversation
+        match frame:
+            case frames.Conversation():
+                self._record(Added(t, self.number, conversation, frame.since))
+            case frames.Left():
+                self._record(Removed(t, self.number, conversation, frame.upto))
+            case frames.Reset():
+                self._record(Reset(t, self.number, conversation))
+
+    def ended(self, cursors: Mapping[str, int], now: float, *, connected: bool) -> None:
+        """The run is over, and the device believes to be there."""
+        self._record(
+            Cursors(
+                t=nanoseconds(now),
+                device=self.number,
+                cursors=dict(cursors),
+                connected=connected,
+            )
+        )
+
+
+_WHAT: dict[type, Literal["send", "edit", "delete"]] = {
+    frames.Send: "send",
+    frames.Edit: "edit",
+    frames.Delete: "delete",
+}

@@ -1,0 +1,80 @@
+"""One WebSocket of a device, on picows: bytes in, bytes out, and how it ended. Opened once, never again."""
+
+from __future__ import annotations
+
+import logging
+from typing import Protocol
+
+from picows import WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+
+logging.getLogger("picows").setLevel(logging.WARNING)  # two lines per connection are too many
+
+SUBPROTOCOL = "lockstep.v1.json"
+CONNECT_S = 10.0
+# How RFC 6455 calls a close frame without a code, and an end without a close frame.
+NO_CODE, LOST = 1005, 1006
+
+FAILURES = (OSError, WSError, TimeoutError)
+"""How opening a line fails."""
+
+
+class Owner(Protocol):
+    """Whom a line tells what the socket says."""
+
+    def on_open(self, line: Line) -> None:
+        """The handshake is done."""
+
+    def on_message(self, data: bytes) -> None:
+        """A message came."""
+
+    def on_end(self, line: Line, code: int) -> None:
+        """The connection is gone."""
+
+
+class Line(WSListener):
+    """A connection to come, or one that was."""
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+        self._code = LOST
+        self._transport: WSTransport | None = None
+
+    async def open(self, url: str, *, source: str | None = None) -> None:
+        """Connect to the server at this http address, from the local address `source`. Raises FAILURES."""
+        await ws_connect(
+            lambda: self,
+            url.replace("http", "ws", 1).rstrip("/") + "/ws/",
+            extra_headers={"Sec-WebSocket-Protocol": SUBPROTOCOL},
+            websocket_handshake_timeout=CONNECT_S,
+            local_addr=(source, 0) if source is not None else None,
+        )
+
+    def send(self, data: bytes) -> None:
+        """Write one message; nothing happens once the connection is gone."""
+        if self._transport is not None:
+            self._transport.send(WSMsgType.TEXT, data)
+
+    def close(self) -> None:
+        """End the connection; the owner is told as of any other end."""
+        if self._transport is not None:
+            self._transport.send_close()
+            self._transport.disconnect()
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        """Pass it on."""
+        self._transport = transport
+        self._owner.on_open(self)
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        """Pass a message on; remember the code of a close."""
+        data = frame.get_payload_as_bytes()
+        if frame.msg_type == WSMsgType.CLOSE:
+            self._code = int.from_bytes(data[:2], "big") or NO_CODE
+            transport.disconnect()
+            return
+        self._owner.on_message(data)
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        """Pass it on."""
+        self._transport = None
+        self._owner.on_end(self, self._code)
