@@ -108,7 +108,9 @@ class Journal:
     async def _run(self) -> None:
         while True:
             await self._work.wait()
-            entries = self._take()
+            entries: Sequence[Entry] = self._take()
+            if entries and self._slow:
+                entries = await self._fast_changes(entries)
             if entries:
                 await self._commit(entries)
             if not self._queue:
@@ -128,16 +130,38 @@ class Journal:
         """What is left when writes to a conversation in the slow lane went there, behind the others."""
         fast: list[Entry] = []
         for entry in entries:
-            conversation = _conversation(entry)
-            if conversation in self._slow:
-                self._set_aside(entry, conversation)
+            lane = _lane(entry)
+            if lane in self._slow:
+                self._set_aside(entry, lane)
+            else:
+                fast.append(entry)
+        return fast
+
+    async def _fast_changes(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """The same for edits and deletions, which don't say where their message is.
+
+        Each that met the lock would cost the others the lock time-out.
+        """
+        messages = {target(entry.frame) for entry in entries} - {""}
+        if not messages:
+            return entries
+        self._finish_last()
+        try:
+            places = await self._writer.places(messages)
+        except psycopg.Error:  # the batch finds out for itself
+            return entries
+        fast = []
+        for entry in entries:
+            place = places.get(target(entry.frame), "")
+            if place in self._slow:
+                self._set_aside(entry, place)
             else:
                 fast.append(entry)
         return fast
 
     async def _commit(self, entries: Sequence[Entry], *, again: bool = False) -> None:
         """Commit a batch: retry what passes, split what can't be stored, never give up silently."""
-        skip_locked = in_doubt = False
+        skip_locked = False
         while entries:
             began = monotonic()
             try:
@@ -153,7 +177,7 @@ class Journal:
                 if self._outage(error, since=began):
                     self._refuse_everything(entries)
                     return
-                in_doubt = True
+                entries = [entry._replace(in_doubt=True) for entry in entries]
                 await asyncio.sleep(RETRY_S)
             except Exception as error:  # of the database, or text that has no encoding
                 await self._split(entries, error, again=again)
@@ -161,7 +185,7 @@ class Journal:
             else:
                 self._down_since = None
                 self._most = min(BATCH_ROWS, 2 * self._most)
-                self._last = partial(self._finish, entries, outcomes, in_doubt=in_doubt)
+                self._last = partial(self._finish, entries, outcomes)
                 if skip_locked:  # its locked writes must be in the slow lane before more are taken
                     self._finish_last()
                 return
@@ -186,14 +210,15 @@ class Journal:
     async def _split(self, entries: Sequence[Entry], error: Exception, *, again: bool) -> None:
         """One row of the batch can't be stored: try half as many, until it stands alone.
 
-        All go back to the queue, where a refusal of what they wait for finds them. A unique violation means that another process committed the key meanwhile: alone, the next
-        look finds it, so it is tried once more.
+        All go back to the queue, where a refusal of what they wait for finds them. A unique violation
+        means that another process committed the key meanwhile: alone, the next look finds it, so it is
+        tried once more.
         """
         if len(entries) > 1:
             self._queue.extendleft(reversed(entries))
             self._most = len(entries) // 2
         elif isinstance(error, pg.LockNotAvailable):
-            self._set_aside(entries[0], _conversation(entries[0]) or target(entries[0].frame))
+            self._set_aside(entries[0], _lane(entries[0]))
         elif isinstance(error, pg.UniqueViolation) and not again:
             await self._commit(entries, again=True)
         else:
@@ -240,6 +265,9 @@ class Journal:
         except psycopg.OperationalError as error:
             if self._outage(error, since=began):
                 self._refuse_lane(conversation, Refusal.DATABASE_UNAVAILABLE)
+            else:
+                for n, entry in enumerate(entries):
+                    lane[n] = entry._replace(in_doubt=True)
             await asyncio.sleep(RETRY_S)
             return
         except Exception as error:
@@ -271,17 +299,15 @@ class Journal:
         refused, self._slow[conversation] = list(self._slow[conversation]), deque()
         kept = deque[Entry]()
         for entry in self._queue:
-            (refused if _conversation(entry) == conversation else kept).append(entry)
+            (refused if _lane(entry) == conversation else kept).append(entry)
         self._queue = kept
         self._refuse(refused, Refused(refusal))
 
     # Answers
 
-    def _finish(
-        self, entries: Sequence[Entry], outcomes: Sequence[Outcome], *, in_doubt: bool = False
-    ) -> None:
+    def _finish(self, entries: Sequence[Entry], outcomes: Sequence[Outcome]) -> None:
         """Announce what was committed, then answer everyone; locked writes go to the slow lane."""
-        batches = batches_of(entries, outcomes, in_doubt=in_doubt)
+        batches = batches_of(entries, outcomes)
         metrics.batches.inc()
         metrics.queued.set(self._rows)
         if batches:
@@ -320,5 +346,6 @@ class Journal:
             self._idle.set()
 
 
-def _conversation(entry: Entry) -> str:
-    return entry.frame.conversation if isinstance(entry.frame, Send) else ""
+def _lane(entry: Entry) -> str:
+    """Behind what a write waits if it is locked: its conversation or, as far as is known, its message."""
+    return entry.frame.conversation if isinstance(entry.frame, Send) else entry.frame.message

@@ -8,7 +8,7 @@ again: that is also how a commit of unknown outcome is settled.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -29,16 +29,25 @@ APPEND = (
     "BEGIN; SELECT messaging_append(%s::uuid[], %s::uuid[], %s::uuid[], %s::json, %s)::text; COMMIT"
 )
 
+PLACES = """
+SELECT asked.id::text, m.conversation_id::text FROM unnest(%s::uuid[]) AS asked (id)
+ CROSS JOIN LATERAL (SELECT x.conversation_id FROM messaging_message x WHERE x.id = asked.id LIMIT 1) m
+"""
+
 Settle = Callable[[Stored | Refused], None]
 
 
 class Entry(NamedTuple):
-    """A write that waits for its commit, and whom to tell. `size` is in bytes of body."""
+    """A write that waits for its commit, and whom to tell. `size` is in bytes of body.
+
+    One `in_doubt` may have been committed by a try that broke, without being announced.
+    """
 
     device: str
     frame: Write
     settle: Settle
     size: int
+    in_doubt: bool = False
 
 
 class Operation(msgspec.Struct, omit_defaults=True):
@@ -102,6 +111,13 @@ class Writer:
         except BaseException:
             await self._recover(connection)
             raise
+
+    async def places(self, messages: Iterable[str]) -> dict[str, str]:
+        """The conversations of those of these messages that exist. Raises psycopg.Error."""
+        connection = await self._connected()
+        with database.deadline(connection, STATEMENT_TIMEOUT_MS):
+            cursor = await connection.execute(PLACES, (list(messages),))
+            return dict(await cursor.fetchall())
 
     async def _append(
         self,

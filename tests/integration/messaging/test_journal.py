@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from typing import Any
 
+import psycopg
 import pytest
 from django.db.models.signals import post_save
+from psycopg.errors import LockNotAvailable
 
 from messaging import signals
 from messaging.engine import Engine
@@ -580,6 +582,44 @@ async def test_a_lock_behind_a_conversation_holds_up_its_own_writes_only(
     assert (await journal.submit(device, send(room, "m2", reply_to=locked))).seq == 4
 
 
+async def test_changes_in_a_locked_conversation_meet_the_lock_once(
+    journal: Journal, room: Room, sql: Psql
+) -> None:
+    """An edit does not say where its message is; each that met the lock cost everyone 50 ms."""
+    device, other = room.first.device, scene.new_room(sql, *room.seats)
+    asked = [journal.submit(device, send(room, f"m{n}")) for n in range(20)]
+    messages = [stored.message for stored in await asyncio.gather(*asked)]
+    met = count_lock_timeouts(journal)
+    with scene.connect() as foreign:
+        foreign.execute("BEGIN")
+        foreign.execute(LOCK, [room.id])
+        changes = []
+        for n, message in enumerate(messages):
+            change = Edit(message=message, base_version=1, client_id=f"e{n}", body="edited")
+            changes.append(asyncio.ensure_future(code(journal, device, change)))
+            await journal.submit(device, send(other, f"other{n}"))
+        foreign.execute("ROLLBACK")
+        assert len(met) == 1
+        await asyncio.gather(*changes, return_exceptions=True)
+    assert scene.bodies(sql, other.id) == [f"other{n}" for n in range(20)]
+
+
+def count_lock_timeouts(journal: Journal) -> list[object]:
+    """Grows with each batch of the fast lane that waited for a lock in vain."""
+    met: list[object] = []
+    append = journal._writer.append
+
+    async def counting(entries: Any, **how: Any) -> Any:
+        try:
+            return await append(entries, **how)
+        except LockNotAvailable as error:
+            met.append(error)
+            raise
+
+    journal._writer.append = counting  # type: ignore[method-assign]
+    return met
+
+
 async def test_a_foreign_deadlock_is_a_normal_retry(
     journal: Journal, room: Room, sql: Psql
 ) -> None:
@@ -637,6 +677,36 @@ async def test_a_commit_of_unknown_outcome_is_neither_lost_nor_doubled(
     assert places == list(range(3, total + 3))
     assert scene.bodies(sql, room.id) == [f"m{n}" for n in range(total)]
     assert sorted(announced) == list(range(3, total + 3))
+
+
+async def test_what_a_lost_answer_committed_is_announced_at_once_even_from_the_slow_lane(
+    journal: Journal, room: Room, sql: Psql
+) -> None:
+    announced: list[int] = []
+    append = journal._writer.append
+    with scene.connect() as foreign:
+
+        async def losing_the_answer(entries: Any, **how: Any) -> Any:
+            journal._writer.append = append  # type: ignore[method-assign]
+            await append(entries, **how)
+            foreign.execute("BEGIN")
+            foreign.execute(
+                "SELECT FROM presence_device WHERE id = %s FOR UPDATE", [room.first.device]
+            )
+            raise psycopg.OperationalError("the answer was lost")
+
+        def receive(batches: list[Batch], **_: Any) -> None:
+            announced.extend(message.seq for batch in batches for message in batch.messages)
+
+        journal._writer.append = losing_the_answer  # type: ignore[method-assign]
+        with told(receive):
+            asked = [journal.submit(room.first.device, send(room, f"m{n}")) for n in range(3)]
+            answers = asyncio.gather(*asked)
+            await slow_lane_waits(sql)
+            foreign.execute("ROLLBACK")
+            stored = await answers
+    assert [(s.seq, s.repeated) for s in stored] == [(3, True), (4, True), (5, True)]
+    assert announced == [3, 4, 5]
 
 
 def kill(sql: Psql) -> int:
