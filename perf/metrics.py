@@ -14,8 +14,10 @@ from urllib.parse import urlsplit
 SAMPLE = re.compile(
     r"^lockstep_statement_seconds_bucket\{(?P<labels>[^}]*)\} (?P<value>\S+)$", re.M
 )
+PLAIN = re.compile(r"^lockstep_(?P<name>[a-z_]+?)(?P<counter>_total)? (?P<value>\S+)$", re.M)
 LABEL = re.compile(r'(\w+)="([^"]*)"')
 ANSWER_S = 5.0
+LOOK_EVERY = 5
 
 Buckets = dict[str, dict[float, float]]
 """By statement: how many took at most so many seconds."""
@@ -37,6 +39,41 @@ def parse(page: str) -> Buckets:
         labels = dict(LABEL.findall(sample["labels"]))
         found[labels.get("statement", "")][float(labels["le"])] = float(sample["value"])
     return dict(found)
+
+
+class PageLook:
+    """A source for `Series`: the page's gauges as they are, its counters as what came since.
+
+    Making the page costs the server milliseconds, so only every fifth question reads it.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url, self._asked = url, 0
+        self._before: dict[str, float] = {}
+
+    async def __call__(self) -> dict[str, float]:
+        """Read the page if it is time. Raises OSError, TimeoutError."""
+        self._asked += 1
+        if self._asked % LOOK_EVERY != 1:
+            return {}
+        async with asyncio.timeout(ANSWER_S):
+            page = await _get(self._url, "/metrics")
+        gauges, counters = plain(page)
+        found = {name: counters[name] - self._before.get(name, 0) for name in counters}
+        first, self._before = not self._before, counters
+        return {
+            f"server.{name}": value for name, value in (gauges | ({} if first else found)).items()
+        }
+
+
+def plain(page: str) -> tuple[dict[str, float], dict[str, float]]:
+    """Gauges and counters of a page that have no labels."""
+    gauges: dict[str, float] = {}
+    counters: dict[str, float] = {}
+    for sample in PLAIN.finditer(page):
+        place = counters if sample["counter"] else gauges
+        place[sample["name"]] = float(sample["value"])
+    return gauges, counters
 
 
 def since(before: Buckets, after: Buckets) -> Buckets:

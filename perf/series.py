@@ -17,6 +17,7 @@ from array import array
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from time import monotonic_ns, perf_counter, thread_time
 from typing import Any, TypeAlias
@@ -34,7 +35,9 @@ BUCKETS_US = tuple(
 Line: TypeAlias = dict[str, Any]
 Look: TypeAlias = Callable[[], float | None]
 Source: TypeAlias = Callable[[], Awaitable[Mapping[str, float]]]
-"""Answers once a second with whatever figures it has, by name."""
+"""Answers with whatever figures it has, by name."""
+Survey: TypeAlias = Callable[[], Mapping[str, float]]
+"""The same, but it may block: it is asked in a thread."""
 
 
 class Series:
@@ -76,8 +79,17 @@ class Series:
         self._gauges[name] = look
 
     def source(self, name: str, look: Source) -> None:
-        """Ask `look` once a second; one that raises is left out from then on, with the reason in `failures`."""
+        """Ask `look` once a second; one that raises is not asked again, with the reason in `failures`."""
         self._sources[name] = look
+
+    def survey(self, name: str, look: Survey) -> None:
+        """Ask `look` once a second in a thread; its CPU time counts as the sampler's."""
+        self._sources[name] = partial(self._surveyed, look)
+
+    async def _surveyed(self, look: Survey) -> Mapping[str, float]:
+        found, cpu_s = await asyncio.to_thread(_timed, look)
+        self.cpu_s += cpu_s
+        return found
 
     # Sampling
 
@@ -167,6 +179,11 @@ class _Metered(Generator[Any, Any, Any]):
             return step()
         finally:
             self._series.cpu_s += thread_time() - began
+
+
+def _timed(look: Survey) -> tuple[Mapping[str, float], float]:
+    began = thread_time()
+    return look(), thread_time() - began
 
 
 def _spread(seconds: array[float]) -> dict[str, Any]:

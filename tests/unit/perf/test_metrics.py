@@ -2,7 +2,7 @@
 
 import pytest
 
-from perf.metrics import merged, parse, percentile_ms, since
+from perf.metrics import merged, parse, percentile_ms, plain, since
 
 PAGE = """# HELP lockstep_statement_seconds Time of database statements.
 lockstep_statement_seconds_bucket{le="0.001",statement="append"} 50.0
@@ -33,3 +33,10 @@ def test_only_what_came_between_two_readings_counts() -> None:
 
 def test_a_page_without_statements_has_no_percentile() -> None:
     assert percentile_ms(merged(parse("nothing here")), 99) is None
+
+
+def test_figures_without_labels_are_gauges_or_counters() -> None:
+    page = "# HELP x\nlockstep_sessions 7.0\nlockstep_batches_total 12.0\nlockstep_holes_created 1.7e9\n"
+    gauges, counters = plain(page)
+    assert gauges["sessions"] == 7
+    assert counters == {"batches": 12}
