@@ -72,7 +72,9 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
         """There is something to write."""
         self._wakeup.set()
         if self.session.closing is not None and self._patience is None:
-            self._patience = asyncio.get_running_loop().call_later(CLOSE_S, self._abandon)
+            revoked = self.session.closing is CloseCode.REVOKED  # the revocation waits for us
+            patience = HANG_UP_S if revoked else CLOSE_S
+            self._patience = asyncio.get_running_loop().call_later(patience, self._abandon)
 
     def close(self, code: CloseCode, *, discard: bool = False) -> None:
         """Say goodbye and close."""
@@ -159,7 +161,10 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
             self._writer.cancel()
 
     async def _hang_up(self) -> None:
-        """Say the close code if that is possible at once. Daphne keeps the socket of whoever does not."""
+        """Say the close code if that is possible at once. Daphne keeps the socket of whoever does not.
+
+        Our servers drop what a revoked device has not taken when they hear its code.
+        """
         code = self.session.closing or CloseCode.INTERNAL
         with contextlib.suppress(OSError, RuntimeError, TimeoutError):
             async with asyncio.timeout(HANG_UP_S):

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 from daphne.server import Server, reactor  # first of all: it installs the reactor for asyncio
 from daphne.ws_protocol import WebSocketFactory, WebSocketProtocol
 
-from project.limits import GRACE_S, MAX_FRAME_BYTES, PING_S, PING_TIMEOUT_S
+from messaging.protocol.errors import CloseCode
+from project.limits import GRACE_S, LAST_WORDS_S, MAX_FRAME_BYTES, PING_S, PING_TIMEOUT_S
 
 Ender = Callable[[asyncio.AbstractEventLoop, Callable[[], None]], None]
 
@@ -19,6 +20,13 @@ class Protocol(WebSocketProtocol):  # type: ignore[misc]
     def serverClose(self, code: int | None = None) -> None:  # noqa: N802 - Daphne's name
         """Send the close frame. `sendClose` would refuse 1008, 1009 and 1012, and the client see 1011."""
         self.sendCloseFrame(code=code or 1000)
+        if code == CloseCode.REVOKED:
+            reactor.callLater(LAST_WORDS_S, self._cut_off)
+
+    def _cut_off(self) -> None:
+        """Drop what a revoked device has not taken."""
+        if self.transport.dataBuffer or self.transport._tempDataBuffer:
+            self.transport.abortConnection()
 
 
 def run(

@@ -7,3 +7,4 @@ PING_S = 20.0  # between pings to a silent client
 PING_TIMEOUT_S = 30.0  # a client that answers no ping for so long is gone
 MAX_FRAME_BYTES = 2**20  # the protocol's own limits are far below
 BACKLOG = 2048  # connections that wait while a process is busy, for example in a reconnect storm
+LAST_WORDS_S = 0.05  # for the kernel to take a goodbye; the rest for a revoked device is dropped

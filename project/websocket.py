@@ -8,12 +8,16 @@ RFC 6455, section 5.2, is the frame layout.
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from typing import Any
 
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.protocol import OPEN
+
+from messaging.protocol.errors import CloseCode
+from project.limits import LAST_WORDS_S
 
 try:
     from websockets.speedups import apply_mask
@@ -93,7 +97,7 @@ class PlainFrames(WebSocketsSansIOProtocol):
             self.transport.pause_reading()
 
     async def send(self, message: Any) -> None:
-        """Write a message: plain ones at once, in one frame."""
+        """Write a message: plain ones at once, in one frame; a revoked device's close cuts it off."""
         if message["type"] == "websocket.send" and self.handshake_complete:
             await self.writable.wait()
             if self.disconnected:
@@ -101,7 +105,18 @@ class PlainFrames(WebSocketsSansIOProtocol):
             if not self.close_sent and self.conn.state is OPEN:
                 self.transport.write(_frame(message))
                 return
+        elif message["type"] == "websocket.close" and message.get("code") == CloseCode.REVOKED:
+            await self._cut_off(message)
+            return
         await super().send(message)
+
+    async def _cut_off(self, message: Any) -> None:
+        """Close, and drop what the client has not taken: the revocation holds when this returns."""
+        if self.writable.is_set():
+            await super().send(message)
+            await asyncio.sleep(LAST_WORDS_S)
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
 
 
 def _frame(message: Any) -> bytes:

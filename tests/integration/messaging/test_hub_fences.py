@@ -1,16 +1,19 @@
-"""What no session may be shown or be let into: marks that overtake a fence, and doors held open by a lapse."""
+"""What no session may be shown or be let into, whatever comes at the same moment; and feeds that never end."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
+from messaging.consumers import DeviceConsumer
 from messaging.engine import Engine
 from messaging.protocol.batch import Batch
 from messaging.protocol.errors import CloseCode
 from messaging.protocol.frames import DeviceMark, MarkSummary
+from presence.roster import revoke
 from tests import scene
-from tests.device import Device
+from tests.device import Device, InProcess
 from tests.scene import Psql, Room, Seat
 
 pytestmark = pytest.mark.django_db
@@ -126,3 +129,18 @@ async def test_a_page_that_fails_in_any_way_is_read_again(
     engine.hub.tick()
     await bob.reaches(room.id, 3)
     assert bob.bodies(room.id) == ["missed"]
+
+
+async def test_a_revocation_does_not_wait_for_a_device_that_takes_nothing(
+    engine: Engine, room: Room, sql: Psql
+) -> None:
+    socket = InProcess(DeviceConsumer())
+    ann = await Device(room.first.token, acks=False).connect(socket)
+    await ann.reaches(room.id, 2)
+    socket.taking.clear()
+    scene.insert(sql, room.id, "on its way")
+    await scene.eventually(lambda: socket.stuck)
+    began = asyncio.get_running_loop().time()
+    await revoke(room.first.device)
+    assert asyncio.get_running_loop().time() - began < 1.5  # others are given 2 s
+    await ann.cut()

@@ -71,3 +71,64 @@ async def test_a_client_that_stops_reading_is_cut_after_a_ping_without_an_answer
         assert not server.server_state.connections
         server.begin_end()
         await asyncio.wait_for(serving, PATIENCE_S)
+
+
+class Revoked(Flood):
+    """Writes until the client has taken nothing for a moment, then closes as for a revoked device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = 0
+
+    async def __call__(
+        self,
+        scope: Message,
+        receive: Callable[[], Awaitable[Message]],
+        send: Callable[[Message], Awaitable[None]],
+    ) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        with contextlib.suppress(TimeoutError):
+            while True:
+                async with asyncio.timeout(0.2):
+                    await send({"type": "websocket.send", "bytes": bytes(2**16)})
+                self.written += 2**16
+        await send({"type": "websocket.close", "code": 4501})
+        self.ended.set()
+
+
+async def test_a_revoked_device_that_does_not_read_never_gets_what_was_still_ours() -> None:
+    application = Revoked()
+    config = uvicorn.Config(
+        application,
+        ws=uvicorn_server.WebSocketProtocol,
+        ws_per_message_deflate=False,
+        lifespan="off",
+        log_config=None,
+    )
+    ready = asyncio.Event()
+
+    async def drain() -> None:
+        """There is nothing to drain."""
+
+    server = uvicorn_server.Server(config, drain=drain, ready=ready.set)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        await asyncio.wait_for(ready.wait(), PATIENCE_S)
+        with socket.create_connection(listener.getsockname()) as client:
+            client.sendall(HANDSHAKE)
+            await asyncio.wait_for(application.ended.wait(), PATIENCE_S)
+            taken = await asyncio.to_thread(everything, client)
+        assert taken < application.written
+        server.begin_end()
+        await asyncio.wait_for(serving, PATIENCE_S)
+
+
+def everything(client: socket.socket) -> int:
+    """How many bytes there are to read until the connection ends."""
+    client.settimeout(PATIENCE_S)
+    count = 0
+    with contextlib.suppress(ConnectionResetError):
+        while data := client.recv(2**20):
+            count += len(data)
+    return count
