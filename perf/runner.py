@@ -1,8 +1,12 @@
-"""Runs a scenario in its environment and gives back a result, whatever happens."""
+"""Runs scenarios, whatever happens: environment, load, final reads, judgement, result, reports.
+
+Everything that a run leaves is in its directory, from which `rebuilt` makes the report again.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 import shlex
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
@@ -15,18 +19,19 @@ import psycopg
 import uvloop
 
 from perf import environment as environments
+from perf import report
 from perf.children import RigError
 from perf.environment import Environment
 from perf.fleet import FleetError
-from perf.scenario import Findings, Options, Result, Scenario
+from perf.history.recorder import Recorder
+from perf.progress import Progress
+from perf.results import concluded
+from perf.rundir import RunDirectory
+from perf.scenario import Findings, Options, Result, Scenario, Stage
 from perf.scenarios import health
+from perf.series import Series
 
 T = TypeVar("T")
-
-
-def run(scenario: Scenario, options: Options, *, arguments: Sequence[str]) -> Result:
-    """Run a scenario. Raises RigError when it could not run at all; `arguments` repeat it."""
-    return execute(measure(scenario, options, arguments=arguments))
 
 
 def execute(work: Coroutine[Any, Any, T]) -> T:
@@ -35,44 +40,105 @@ def execute(work: Coroutine[Any, Any, T]) -> T:
         return runner.run(work)
 
 
+def run(
+    scenario: Scenario, options: Options, *, progress: Progress, arguments: Sequence[str]
+) -> Result:
+    """Run a scenario. Raises RigError when it could not run at all; `arguments` repeat it."""
+    return execute(measure(scenario, options, progress=progress, command=command(arguments)))
+
+
 def run_health(options: Options, *, arguments: Sequence[str]) -> Result:
     """Look at this installation, or at the server at --url."""
     started, begun = datetime.now(UTC), perf_counter()
     findings = execute(health.examine(options))
-    return result(
+    return concluded(
         "health",
         findings,
         seed=options.seed,
         started=started.isoformat(timespec="seconds"),
         duration_s=round(perf_counter() - begun, 1),
         environment=dict(health.facts(options)),
-        command=shlex.join(["manage.py", "perf", *arguments]),
+        command=command(arguments),
     )
 
 
-async def measure(scenario: Scenario, options: Options, *, arguments: Sequence[str]) -> Result:
+async def measure(
+    scenario: Scenario, options: Options, *, progress: Progress, command: str
+) -> Result:
     """Run a scenario. Raises RigError when it could not run at all."""
     started, begun = datetime.now(UTC), perf_counter()
-    async with _environment(scenario, options) as place:
+    directory = RunDirectory.make(options.runs, scenario=scenario.name, seed=options.seed)
+    _write(directory.plan, plan_of(scenario, options, command=command))
+    async with _environment(scenario, options, progress) as place:
+        _write(directory.environment, dict(place.facts))
+        findings = await _perform(scenario, place, options, directory, progress)
+    result = concluded(
+        scenario.name,
+        findings,
+        seed=options.seed,
+        started=started.isoformat(timespec="seconds"),
+        duration_s=round(perf_counter() - begun, 1),
+        environment=dict(place.facts),
+        command=command,
+        directory=directory,
+    )
+    report.write_json(result, directory.result)
+    return result
+
+
+def plan_of(scenario: Scenario, options: Options, *, command: str) -> dict[str, Any]:
+    """What is going to be done and what it costs; plan.json, and what --dry-run prints."""
+    crowd = scenario.crowd(options)
+    return {
+        "scenario": scenario.name,
+        "title": scenario.title,
+        "seed": options.seed,
+        "quick": options.quick,
+        "devices": crowd.conversations * crowd.members * crowd.devices,
+        "conversations": crowd.conversations,
+        "server": options.url or f"private, {options.server}, {options.processes} processes",
+        **scenario.plan(options),
+        "command": command,
+    }
+
+
+async def _perform(
+    scenario: Scenario,
+    place: Environment,
+    options: Options,
+    directory: RunDirectory,
+    progress: Progress,
+) -> Findings:
+    """Run the scenario itself, its history on record."""
+    series = Series(directory.series)
+    with Recorder(
+        directory.history_of(0),
+        run=f"{options.seed:x}-{secrets.token_hex(4)}",
+        scenario=scenario.name,
+        seed=options.seed,
+        full=scenario.full,
+    ) as recorder:
+        stage = Stage(
+            options=options,
+            environment=place,
+            directory=directory,
+            recorder=recorder,
+            series=series,
+            progress=progress,
+        )
         try:
-            findings = await scenario.run(place, options)
+            async with series.sampling():
+                return await scenario.run(stage)
         except (FleetError, psycopg.Error) as error:
             raise RigError(str(error).partition("\n")[0]) from None
-        return result(
-            scenario.name,
-            findings,
-            seed=options.seed,
-            started=started.isoformat(timespec="seconds"),
-            duration_s=round(perf_counter() - begun, 1),
-            environment=dict(place.facts),
-            command=shlex.join(["manage.py", "perf", *arguments]),
-        )
 
 
 @asynccontextmanager
-async def _environment(scenario: Scenario, options: Options) -> AsyncIterator[Environment]:
+async def _environment(
+    scenario: Scenario, options: Options, progress: Progress
+) -> AsyncIterator[Environment]:
     if options.url is None:
-        options.say("starting PostgreSQL, Valkey and the server")
+        progress.say("starting PostgreSQL, Valkey and the server")
         async with environments.private(
             crowd=scenario.crowd(options), processes=options.processes, server=options.server
         ) as place:
@@ -86,42 +152,10 @@ async def _environment(scenario: Scenario, options: Options) -> AsyncIterator[En
         yield place
 
 
-def result(
-    name: str,
-    findings: Findings,
-    *,
-    seed: int,
-    started: str,
-    duration_s: float,
-    environment: dict[str, Any],
-    command: str,
-) -> Result:
-    """Return what is written as JSON."""
-    summary = findings.latency
-    return Result(
-        scenario=name,
-        seed=seed,
-        started=started,
-        duration_s=duration_s,
-        environment=environment,
-        verdict=findings.verdict,
-        passed=findings.verdict == "valid",
-        targets=findings.outcomes,
-        anomalies=findings.judgement.counts,
-        figures={
-            **findings.figures,
-            "checked": {
-                "messages": findings.judgement.messages,
-                "deliveries": findings.judgement.deliveries,
-                "promises": findings.judgement.promises,
-            },
-        },
-        latency_ms={
-            field: getattr(summary, field)
-            for field in ("p50", "p90", "p99", "p999", "max", "count")
-        },
-        resources=msgspec.to_builtins(findings.resources),
-        problems=findings.problems,
-        witnesses=findings.judgement.witnesses,
-        command=command,
-    )
+def _write(path: Any, value: object) -> None:
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+
+
+def command(arguments: Sequence[str]) -> str:
+    """The command line that repeats a run."""
+    return shlex.join(["manage.py", "perf", *arguments])

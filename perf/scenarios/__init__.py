@@ -1,8 +1,14 @@
-"""The scenarios, one per module, by the name that the command line knows them by."""
+"""The scenarios, one per module, by the group and the name that the command line knows them by."""
 
-from perf.scenario import Scenario
+from perf.scenario import Group, Scenario
 from perf.scenarios import baseline, messages
 
-ALL: dict[str, Scenario] = {
-    scenario.name: scenario for scenario in (baseline.SCENARIO, messages.SCENARIO)
-}
+ALL: tuple[Scenario, ...] = (
+    baseline.SCENARIO,
+    messages.SCENARIO,
+)
+
+
+def of(group: Group) -> dict[str, Scenario]:
+    """The scenarios of a group by name, in the order in which `all` runs them."""
+    return {scenario.name: scenario for scenario in ALL if scenario.group == group}

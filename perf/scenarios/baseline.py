@@ -19,18 +19,16 @@ from perf.device import Device
 from perf.environment import Crowd, Environment
 from perf.fleet import Fleet, until
 from perf.flow import Flow
-from perf.history.recorder import Recorder
 from perf.history.testimony import clock
 from perf.latency import Latency
 from perf.observer import Observer
 from perf.probe import DatabaseProbe, Pulse, Resources, ServerStatements
-from perf.scenario import Findings, Options, Scenario
+from perf.scenario import Findings, Options, Scenario, Stage
 from perf.scenarios.shared import (
     compare,
     connected_percent,
     conversations_of,
     note_troubles,
-    recorded,
     starts_of,
     still,
     usage_of,
@@ -75,35 +73,29 @@ def crowd(options: Options) -> Crowd:
     return Crowd(conversations=max(1, (options.devices or 100) // 10), members=5, devices=2)
 
 
-async def run(environment: Environment, options: Options) -> Findings:
+async def run(stage: Stage) -> Findings:
     """Measure everything."""
-    with recorded("baseline", seed=options.seed) as recorder:
-        return await _measure(environment, options, recorder)
-
-
-async def _measure(environment: Environment, options: Options, recorder: Recorder) -> Findings:
-    async with _prepared(environment, options, recorder) as it:
-        options.say(f"{it.duration_s:.0f} s at {options.rate or RATE:.0f} messages a second")
+    options, say = stage.options, stage.progress.say
+    async with _prepared(stage) as it:
+        say(f"{it.duration_s:.0f} s at {options.rate or RATE:.0f} messages a second")
         with still():
             await _load(it)
             await until(lambda: not it.flow.unread, within_s=RECEIPTS_S)
-        options.say("cutting devices off and letting them catch up")
+        say("cutting devices off and letting them catch up")
         await _catch_ups(it)
-        options.say("comparing every device with the database")
+        say("comparing every device with the database")
         findings = Findings(outcomes=[], latency=it.flow.delivery.summary())
-        await compare(it.fleet, environment, findings)
+        await compare(it.fleet, stage.environment, findings)
         await _conclude(it, findings)
         return findings
 
 
 @asynccontextmanager
-async def _prepared(
-    environment: Environment, options: Options, recorder: Recorder
-) -> AsyncIterator[Baseline]:
-    flow = Flow()
+async def _prepared(stage: Stage) -> AsyncIterator[Baseline]:
+    environment, recorder, flow = stage.environment, stage.recorder, Flow()
     fleet = Fleet(url=environment.url, recorder=recorder, observer=flow, reads=True)
     visitors = Fleet(url=environment.url, recorder=recorder, observer=Observer())
-    options.say(f"connecting {len(environment.accounts)} devices")
+    stage.progress.say(f"connecting {len(environment.accounts)} devices")
     await fleet.connect(environment.accounts, starts=await starts_of(environment))
     groups: dict[str, probe.Group] = {
         "server": environment.server_processes,
@@ -111,7 +103,7 @@ async def _prepared(
     }
     it = Baseline(
         environment=environment,
-        options=options,
+        options=stage.options,
         fleet=fleet,
         visitors=visitors,
         flow=flow,
@@ -300,7 +292,9 @@ def _figures(it: Baseline) -> dict[str, Any]:
 
 SCENARIO = Scenario(
     name="baseline",
+    group="baseline",
     title="every target at normal load",
     crowd=crowd,
     run=run,
+    judged=False,
 )

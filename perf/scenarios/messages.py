@@ -15,16 +15,14 @@ from perf import probe
 from perf.database import connected
 from perf.environment import Crowd, Environment
 from perf.fleet import Fleet
-from perf.history.recorder import Recorder
 from perf.history.testimony import clock
 from perf.latency import Latency
 from perf.probe import Resources, ServerStatements
-from perf.scenario import Findings, Options, Scenario
+from perf.scenario import Findings, Options, Scenario, Stage
 from perf.scenarios.shared import (
     compare,
     connected_percent,
     note_troubles,
-    recorded,
     starts_of,
     still,
     usage_of,
@@ -43,20 +41,16 @@ def crowd(options: Options) -> Crowd:
     return Crowd(conversations=max(1, (options.devices or 200) // 10), members=10)
 
 
-async def run(environment: Environment, options: Options) -> Findings:
+async def run(stage: Stage) -> Findings:
     """Saturate the server, then compare what everyone has."""
-    with recorded("messages", seed=options.seed, full=False) as recorder:
-        return await _measure(environment, options, recorder)
-
-
-async def _measure(environment: Environment, options: Options, recorder: Recorder) -> Findings:
+    environment, options, say = stage.environment, stage.options, stage.progress.say
     load = Saturation()
-    fleet = Fleet(url=environment.url, recorder=recorder, observer=load)
-    options.say(f"connecting {len(environment.accounts)} devices")
+    fleet = Fleet(url=environment.url, recorder=stage.recorder, observer=load)
+    say(f"connecting {len(environment.accounts)} devices")
     await fleet.connect(environment.accounts, starts=await starts_of(environment))
     duration = options.duration_s or (QUICK_S if options.quick else DURATION_S)
     outstanding = options.outstanding or OUTSTANDING
-    options.say(f"sending for {duration:.0f} s, {outstanding} unanswered messages per device")
+    say(f"sending for {duration:.0f} s, {outstanding} unanswered messages per device")
     async with _watched(environment) as (resources, statements):
         with still():
             passed = await _saturate(
@@ -66,7 +60,7 @@ async def _measure(environment: Environment, options: Options, recorder: Recorde
         if statements is not None:
             findings.figures["database_statements"] = await statements.top(4)
     findings.figures["outstanding_per_device"] = outstanding
-    options.say("comparing every device with the database")
+    say("comparing every device with the database")
     await compare(fleet, environment, findings)
     note_troubles(fleet, load, findings)
     return findings
@@ -137,7 +131,10 @@ def _findings(fleet: Fleet, load: Saturation, resources: Resources, passed: floa
 
 SCENARIO = Scenario(
     name="messages",
+    group="stress",
     title="messages a second, saturated",
     crowd=crowd,
     run=run,
+    judged=False,
+    full=False,
 )

@@ -1,102 +1,78 @@
-"""`manage.py perf`: the thin shell over the engine. Exit code 0 valid, 1 something failed, 2 unknown."""
+"""`manage.py perf`: the thin shell over the engine. The exit code is the verdict's."""
 
 from __future__ import annotations
 
-import os
-import random
 import sys
-from argparse import ArgumentParser
-from pathlib import Path
 from typing import Any
 
+import msgspec
 from django.core.management.base import BaseCommand, CommandParser
 
-from perf import report, runner
+from perf import arguments, report, results, runner, scenarios
 from perf.children import RigError
-from perf.scenario import Options, Result
-from perf.scenarios import ALL
+from perf.progress import Progress
+from perf.scenario import Result, Scenario
 
 COULD_NOT_RUN = 2
+INTERRUPTED = 130
 
 
 class Command(BaseCommand):
     """Measure the server and prove what it promises."""
 
-    help = (
-        "Measures the server and proves what it promises. Exit code 0 valid, 1 failed, 2 unknown."
-    )
+    help = arguments.HELP
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Declare the verbs and their options."""
-        verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-        _add_common(verbs.add_parser("health", help="services, migrations, one round trip"))
-        _add_common(verbs.add_parser("baseline", help="every target of the baseline table"))
-        stress = verbs.add_parser("stress", help="how much it takes")
-        stress.add_argument("scenario", choices=["messages"])
-        _add_common(stress)
+        """Declare the verbs and their flags."""
+        arguments.declare(parser)
 
-    def handle(self, **options: Any) -> None:
-        """Run one scenario and report; the exit code is the verdict's."""
-        arguments = sys.argv[2:]
-        if options["seed"] is None and options["verb"] == "health":
-            options["seed"] = 0  # there is no plan
-        if options["seed"] is None:
-            options["seed"] = random.randrange(2**31)
-            arguments = [*arguments, "--seed", str(options["seed"])]
+    def handle(self, **chosen: Any) -> None:
+        """Do what was asked; an error is one line."""
         try:
-            result = _run(options, self._options(options), arguments)
-            if options["json"] is not None:
-                report.write_json(result, options["json"])
+            sys.exit(self._measure(chosen))
         except (RigError, OSError) as error:
             self.stderr.write(f"error: {error}")
             sys.exit(COULD_NOT_RUN)
+        except KeyboardInterrupt:
+            self.stderr.write("interrupted; everything that was started has been ended")
+            sys.exit(INTERRUPTED)
+
+    def _measure(self, chosen: dict[str, Any]) -> int:
+        again = arguments.seeded(chosen, sys.argv[2:])
+        if chosen["verb"] == "health":
+            result = runner.run_health(arguments.options(chosen), arguments=again)
+        elif chosen["dry_run"]:
+            for scenario in _wanted(chosen):
+                plan = runner.plan_of(
+                    scenario, arguments.options(chosen), command=runner.command(again)
+                )
+                self.stdout.write(msgspec.json.format(msgspec.json.encode(plan)).decode())
+            return 0
+        else:
+            result = self._run(chosen, again)
+        if chosen["json"] is not None:
+            report.write_json(result, chosen["json"])
         self.stdout.write(report.text(result))
-        sys.exit(result.exit_code)
+        return result.exit_code
 
-    def _options(self, options: dict[str, Any]) -> Options:
-        quiet = options["quiet"]
-        return Options(
-            seed=options["seed"],
-            quick=options["quick"],
-            duration_s=options["duration"],
-            devices=options["devices"],
-            rate=options["rate"],
-            outstanding=options["outstanding"],
-            processes=options["processes"],
-            server=options["server"],
-            url=options["url"],
-            accounts=options["accounts"],
-            database_url=options["database"] or os.environ.get("DATABASE_URL"),
-            say=(lambda line: None) if quiet else (lambda line: self.stderr.write(f"  {line}")),
-        )
+    def _run(self, chosen: dict[str, Any], again: list[str]) -> Result:
+        progress, options = Progress(quiet=chosen["quiet"]), arguments.options(chosen)
+        if chosen.get("scenario") != "all":
+            (scenario,) = _wanted(chosen)
+            return runner.run(scenario, options, progress=progress, arguments=again)
+        found = []
+        for scenario in _wanted(chosen):
+            progress.say(scenario.name)
+            single = [scenario.name if part == "all" else part for part in again]
+            found.append(runner.run(scenario, options, progress=progress, arguments=single))
+            self.stdout.write(report.text(found[-1]))
+        name = f"{chosen['verb']} all"
+        return results.merged(name, found, command=runner.command(again))
 
 
-def _run(chosen: dict[str, Any], options: Options, arguments: list[str]) -> Result:
-    if chosen["verb"] == "health":
-        return runner.run_health(options, arguments=arguments)
-    return runner.run(ALL[chosen.get("scenario") or chosen["verb"]], options, arguments=arguments)
-
-
-def _add_common(parser: ArgumentParser) -> None:
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there")
-    parser.add_argument("--seed", type=int, help="of the plan; default: a new one, printed")
-    parser.add_argument("--duration", type=float, metavar="S", help="of the measured part")
-    parser.add_argument("--devices", type=int, help="how many, ten to a conversation")
-    parser.add_argument("--rate", type=float, help="messages a second of an open loop")
-    parser.add_argument(
-        "--outstanding", type=int, help="unanswered sends per device of a closed loop"
-    )
-    parser.add_argument(
-        "--processes", type=int, default=1, help="of the private server (%(default)s)"
-    )
-    parser.add_argument("--server", choices=["uvicorn", "daphne"], default="uvicorn")
-    parser.add_argument("--url", help="of a server that runs already, instead of a private one")
-    parser.add_argument(
-        "--accounts", type=Path, metavar="FILE", help="what provision printed for --url"
-    )
-    parser.add_argument(
-        "--database", metavar="URL", help="of that server, to compare; default: DATABASE_URL"
-    )
-    parser.add_argument("--quick", action="store_true", help="a short run: does it work at all?")
-    parser.add_argument("--quiet", action="store_true", help="only the report")
+def _wanted(chosen: dict[str, Any]) -> list[Scenario]:
+    """The scenarios that were asked for."""
+    known = scenarios.of(chosen["verb"])
+    name = chosen.get("scenario") or chosen["verb"]
+    return list(known.values()) if name == "all" else [known[name]]

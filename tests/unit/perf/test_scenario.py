@@ -6,7 +6,7 @@ import pytest
 from perf import report
 from perf.checkers import Judgement
 from perf.latency import Summary
-from perf.runner import result
+from perf.results import concluded as result
 from perf.scenario import EXIT_CODES, Findings, Result
 from perf.targets import outcome
 

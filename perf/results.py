@@ -1,0 +1,121 @@
+"""Findings become a result: the one of a run, and the one that several runs merge into."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from perf.latency import Latency, Summary
+from perf.rundir import RunDirectory
+from perf.scenario import Findings, Result, Verdict
+
+WORST_FIRST: tuple[Verdict, ...] = ("invalid", "unknown", "valid")
+LATENCY = ("p50", "p90", "p99", "p999", "max", "count")
+HALVINGS = 20  # of the share above a percentile, to one in a million
+STEPS = 5  # points between two of them
+
+
+def concluded(
+    name: str,
+    findings: Findings,
+    *,
+    seed: int,
+    started: str,
+    duration_s: float,
+    environment: dict[str, Any],
+    command: str,
+    directory: RunDirectory | None = None,
+) -> Result:
+    """Return what is written as JSON."""
+    summary, judged = findings.latency, findings.judgement
+    return Result(
+        scenario=name,
+        seed=seed,
+        started=started,
+        duration_s=duration_s,
+        environment=environment,
+        verdict=findings.verdict,
+        passed=findings.verdict == "valid",
+        targets=findings.outcomes,
+        anomalies=judged.counts,
+        figures={**findings.figures, "checked": _checked(findings)},
+        latency_ms={field: getattr(summary, field) for field in LATENCY},
+        resources=msgspec.to_builtins(findings.resources),
+        problems=findings.problems,
+        witnesses=judged.witnesses,
+        coverage=findings.coverage,
+        liveness=findings.liveness,
+        limiting=findings.limiting,
+        spectra={name: spectrum(latency) for name, latency in findings.spectra.items()},
+        steps=findings.steps,
+        directory=str(directory.path) if directory is not None else "",
+        command=command,
+    )
+
+
+def _checked(findings: Findings) -> dict[str, int]:
+    judged = findings.judgement
+    return {
+        "messages": judged.messages,
+        "deliveries": judged.deliveries,
+        "promises": judged.promises,
+    }
+
+
+def spectrum(latency: Latency) -> list[tuple[float, float]]:
+    """Points of a percentile plot, (percent, ms): as many as the samples can tell apart.
+
+    The axis is the usual one of HDR plots, 1 / (1 - share), in equal steps of its logarithm.
+    """
+    points: list[tuple[float, float]] = []
+    for step in range(HALVINGS * STEPS):
+        above = 0.5 ** (step / STEPS)
+        value = latency.percentile(100 * (1 - above))
+        if value is None or above * latency.count < 0.5:
+            break
+        points.append((round(100 * (1 - above), 6), value))
+    return points
+
+
+def merged(name: str, results: Sequence[Result], *, command: str) -> Result:
+    """One result of several: targets and anomalies of all, the worst verdict. Raises ValueError if none."""
+    if not results:
+        raise ValueError("nothing to merge")
+    verdict = min((one.verdict for one in results), key=WORST_FIRST.index)
+    anomalies: dict[str, int] = {}
+    for one in results:
+        for anomaly, count in one.anomalies.items():
+            anomalies[anomaly] = anomalies.get(anomaly, 0) + count
+    return Result(
+        scenario=name,
+        seed=results[0].seed,
+        started=results[0].started,
+        duration_s=round(sum(one.duration_s for one in results), 1),
+        environment=results[0].environment,
+        verdict=verdict,
+        passed=verdict == "valid",
+        targets=[
+            msgspec.structs.replace(target, source=f"{one.scenario}: {target.source}")
+            for one in results
+            for target in one.targets
+        ],
+        anomalies=anomalies,
+        figures={one.scenario: one.figures for one in results},
+        latency_ms={field: getattr(Summary(), field) for field in LATENCY},
+        resources={},
+        problems=[f"{one.scenario}: {problem}" for one in results for problem in one.problems],
+        witnesses={
+            f"{one.scenario}: {anomaly}": witnesses
+            for one in results
+            for anomaly, witnesses in one.witnesses.items()
+        },
+        coverage=[
+            msgspec.structs.replace(covered, name=f"{one.scenario}: {covered.name}")
+            for one in results
+            for covered in one.coverage
+        ],
+        command=command,
+        runs=results,
+    )
