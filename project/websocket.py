@@ -38,13 +38,38 @@ class PlainFrames(WebSocketsSansIOProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of the socket: frame by frame once the handshake is over."""
+        self._rest = self._rest + data if self._rest else data
+        if self.handshake_initiated and not self.handshake_complete:
+            self._pause()  # frames before our answer: their turn comes with it
+        else:
+            self._parse()
+
+    async def receive(self) -> Any:
+        """The next event for the application; with the last one that waits, the socket is read on."""
+        message = await self.queue.get()
+        if self.read_paused and self.queue.empty() and self.handshake_complete:
+            self._read_on()
+        return message
+
+    def _pause(self) -> None:
+        self.read_paused = True
+        self.transport.pause_reading()
+
+    def _read_on(self) -> None:
+        """First what was read already, then the socket."""
+        self.read_paused = False
+        self._parse()
+        if not self.read_paused and not self.disconnected:
+            self.transport.resume_reading()
+
+    def _parse(self) -> None:
+        """Take frames until so many wait for the application that it goes first."""
+        buffer, self._rest = self._rest, b""
         if not self.handshake_complete or self._oversized or self.conn.state is not OPEN:
-            super().data_received(self._rest + data)
-            self._rest = b""
+            super().data_received(buffer)
             return
-        buffer = self._rest + data if self._rest else data
         start, size = 0, len(buffer)
-        while start < size and not self.close_sent:
+        while start < size and not self.close_sent and not self.read_paused:
             end = self._frame_end(buffer, start)
             if end == OVERSIZED:
                 self._oversized = True
@@ -93,8 +118,7 @@ class PlainFrames(WebSocketsSansIOProtocol):
         self.send_receive_event_to_app()
         self.read_paused = paused
         if not paused and self.queue.qsize() > QUEUED:
-            self.read_paused = True
-            self.transport.pause_reading()
+            self._pause()
 
     async def send(self, message: Any) -> None:
         """Write a message: plain ones at once, in one frame; a revoked device's close cuts it off."""
@@ -109,6 +133,8 @@ class PlainFrames(WebSocketsSansIOProtocol):
             await self._cut_off(message)
             return
         await super().send(message)
+        if self._rest and self.handshake_complete:  # it was accepted, or is closed: go on
+            self._read_on()
 
     async def _cut_off(self, message: Any) -> None:
         """Close, and drop what the client has not taken: the revocation holds when this returns."""

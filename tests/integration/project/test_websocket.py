@@ -9,6 +9,7 @@ import pytest
 import uvicorn
 
 from project.uvicorn_server import WebSocketProtocol
+from project.websocket import QUEUED
 
 MAX = 100_000
 MASK = b"\x01\x02\x03\x04"
@@ -37,8 +38,14 @@ def frame(first: int, payload: bytes, *, masked: bool = True) -> bytes:
 class Socket:
     """A raw client: bytes out, whole server frames in."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        server: WebSocketProtocol,
+    ) -> None:
         self.reader, self.writer = reader, writer
+        self.server = server  # the other end
 
     async def frame(self) -> tuple[int, bytes]:
         """The next frame: first byte and payload."""
@@ -90,7 +97,7 @@ async def socket() -> AsyncIterator[Socket]:
     reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
     writer.write(HANDSHAKE)
     await reader.readuntil(b"\r\n\r\n")
-    yield Socket(reader, writer)
+    yield Socket(reader, writer, next(iter(connections)))
     writer.close()
     server.close()
     for made in connections:
@@ -154,3 +161,31 @@ async def test_what_is_odd_is_answered_as_uvicorn_does(
 async def test_an_oversized_frame_is_refused_before_it_has_arrived(socket: Socket) -> None:
     socket.writer.write(b"\x81" + struct.pack("!BQ", 127 | 0x80, MAX + 1) + MASK)
     assert await socket.close_code() == 1009
+
+
+async def test_one_read_full_of_tiny_frames_is_taken_in_small_portions(socket: Socket) -> None:
+    tiny = [b"%x" % (n % 16) for n in range(2**18 // 7)]
+    longest = 0
+
+    class Queue(asyncio.Queue[Any]):
+        def _put(self, item: Any) -> None:
+            nonlocal longest
+            super()._put(item)
+            longest = max(longest, self.qsize())
+
+    waiting, socket.server.queue = socket.server.queue, Queue()
+    # So that the application asks the new queue.
+    waiting.put_nowait({"type": "websocket.receive", "bytes": b"first"})
+    assert await socket.frame() == (0x82, b"first")
+    socket.server.data_received(b"".join(frame(0x81, one) for one in tiny))
+    assert [(await socket.frame())[1] for _ in tiny] == tiny
+    assert longest == QUEUED + 1
+
+
+async def test_frames_before_the_answer_to_the_handshake_wait_for_it(socket: Socket) -> None:
+    reader, writer = await asyncio.open_connection(*socket.writer.get_extra_info("peername"))
+    writer.write(HANDSHAKE + frame(0x81, b"early") * 3)
+    await reader.readuntil(b"\r\n\r\n")
+    early = Socket(reader, writer, socket.server)
+    assert [(await early.frame())[1] for _ in range(3)] == [b"early"] * 3
+    writer.close()
