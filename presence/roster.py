@@ -69,7 +69,11 @@ UPDATE presence_device SET last_seen = now() WHERE id IN (SELECT id FROM free)
 SWEEP = "DELETE FROM presence_connection WHERE node_id = %s::uuid AND NOT id = ANY (%s::uuid[])"
 EMPTY = "DELETE FROM presence_connection WHERE node_id = %s::uuid"
 REVOKE = "UPDATE presence_device SET revoked = now() WHERE id = %s AND revoked IS NULL"
-REVOKED = "SELECT id::text FROM presence_device WHERE id = ANY (%s::uuid[]) AND revoked IS NOT NULL"
+REVOKED = """
+SELECT d.id::text FROM presence_device d
+ WHERE d.id = ANY (%s::uuid[])
+   AND (d.revoked IS NOT NULL OR NOT EXISTS (SELECT FROM {users} u WHERE u.id = d.user_id AND u.is_active))
+"""
 HELD = """
 SELECT 1 FROM presence_connection c JOIN presence_node n ON n.id = c.node_id
  WHERE c.device_id = %s AND n.lease > now() LIMIT 1
@@ -161,8 +165,8 @@ class Roster:
             await self._changed.wait()
 
     async def revoked(self, devices: list[str]) -> set[str]:
-        """Which of the devices are revoked."""
-        return {row[0] for row in await self._execute(REVOKED, (devices,))}
+        """Which of the devices are revoked, or of a user who is not active."""
+        return {row[0] for row in await self._execute(with_users(REVOKED), (devices,))}
 
     async def stop(self) -> None:
         """Give the lease back: nobody needs to wait for it any more."""
@@ -247,9 +251,8 @@ class Roster:
     async def _admitted(self, hellos: list[Hello], *, alone: bool) -> bool:
         """Answer these hellos; False if a locked device held them up, so that each is to be tried `alone`."""
         hashes = [digest for digest, _ in hellos]
-        statement = ARRIVE.format(users=get_user_model()._meta.db_table)
         try:
-            rows = await self._execute(statement, (hashes, hashes, self.node))
+            rows = await self._execute(with_users(ARRIVE), (hashes, hashes, self.node))
         except Exception as error:
             if isinstance(error, LockNotAvailable) and not alone:
                 return False
@@ -311,6 +314,11 @@ class Roster:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def with_users(statement: str) -> str:
+    """The statement with the name of the users' table in the place of `{users}`."""
+    return statement.format(users=get_user_model()._meta.db_table)
 
 
 async def revoke(device: str) -> None:

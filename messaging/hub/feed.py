@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from typing import Any, LiteralString
+from typing import Any
 
 import msgspec
 import psycopg
@@ -18,6 +18,7 @@ from messaging.protocol.actions import Standing
 from messaging.protocol.batch import Batch, Fence
 from messaging.protocol.frames import DeviceMark, MarkSummary
 from presence import database
+from presence.roster import with_users
 
 PAGE_BYTES = (
     65_536  # of bodies; the message that passes it is the last, so a page has at most twice that
@@ -57,7 +58,10 @@ SELECT DISTINCT ON (s.conversation_id)
 
 LAST_SEQS = "SELECT id::text, last_seq FROM messaging_conversation WHERE id = ANY (%s::uuid[])"
 ADMITTED = """
-SELECT coalesce(i.version, 0) FROM presence_device d LEFT JOIN messaging_inbox i ON i.user_id = d.user_id
+SELECT coalesce(i.version, 0)
+  FROM presence_device d
+  JOIN {users} u ON u.id = d.user_id AND u.is_active
+  LEFT JOIN messaging_inbox i ON i.user_id = d.user_id
  WHERE d.id = %s AND d.revoked IS NULL
 """
 INBOXES = "SELECT user_id::text, version FROM messaging_inbox WHERE user_id = ANY (%s::uuid[])"
@@ -148,8 +152,8 @@ class FeedReader:
         return dict(await self._fetch(LAST_SEQS, (list(conversations),)))
 
     async def admitted(self, device: str) -> int | None:
-        """The inbox version of the device's user; None if the device is revoked."""
-        rows = await self._fetch(ADMITTED, (device,))
+        """The inbox version of the device's user; None if the device is revoked or the user not active."""
+        rows = await self._fetch(with_users(ADMITTED), (device,))
         return int(rows[0][0]) if rows else None
 
     async def inbox_versions(self, users: Iterable[str]) -> dict[str, int]:
@@ -194,9 +198,7 @@ class FeedReader:
         """The life of this database."""
         return str((await self._fetch(EPOCH, ()))[0][0])
 
-    async def _fetch(
-        self, statement: LiteralString, parameters: Sequence[object]
-    ) -> list[tuple[Any, ...]]:
+    async def _fetch(self, statement: str, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
         async with self._lock:
             if not self._closed and (self._connection is None or self._connection.closed):
                 self._connection = await database.connect(
@@ -209,7 +211,7 @@ class FeedReader:
                 metrics.timed("feed"),
                 database.deadline(self._connection, STATEMENT_TIMEOUT_MS),
             ):
-                cursor = await self._connection.execute(statement, parameters)
+                cursor = await self._connection.execute(statement.encode(), parameters)
                 return await cursor.fetchall()
 
     async def close(self) -> None:
