@@ -7,6 +7,7 @@ kernel a walk, so they are looked up less often.
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -44,27 +45,31 @@ class ProcessGroups:
         passed, first = now - self._at, self._machine_s is None
         found: dict[str, float] = {}
         for name, members in self._members.items():
-            figures, spent = self._of(members)
+            figures, spent, busiest = self._of(members)
             used += spent
             if not first:
                 figures["cpu_percent"] = round(100 * spent / passed, 1)
+                figures["busiest_percent"] = round(100 * busiest / passed, 1)
             found |= {f"{name}.{figure}": value for figure, value in figures.items()}
         found |= self._others(used, passed)
+        found["machine.memory_share"] = round(psutil.virtual_memory().percent / 100, 3)
         self._at, self._looks = now, self._looks + 1
         return found
 
-    def _of(self, members: Iterable[psutil.Process]) -> tuple[dict[str, float], float]:
-        """Figures of a group, and the CPU seconds since the last look."""
+    def _of(self, members: Iterable[psutil.Process]) -> tuple[dict[str, float], float, float]:
+        """Figures of a group, and the CPU seconds since the last look: of all, of the busiest."""
         total: dict[str, float] = {"processes": 0}
-        spent = 0.0
+        spent = busiest = 0.0
         for process in members:
             with suppress(psutil.Error, OSError):
                 figures, cpu_s = self._one(process)
-                spent += cpu_s - self._cpu_s.get(process.pid, cpu_s)
+                passed = cpu_s - self._cpu_s.get(process.pid, cpu_s)
+                spent, busiest = spent + passed, max(busiest, passed)
                 self._cpu_s[process.pid] = cpu_s
                 for name, value in figures.items():
-                    total[name] = round(total.get(name, 0) + value, 1)
-        return total, spent
+                    add = max if name.endswith("_share") else operator.add
+                    total[name] = round(add(total.get(name, 0), value), 3)
+        return total, spent, busiest
 
     def _one(self, process: psutil.Process) -> tuple[dict[str, float], float]:
         with process.oneshot():
@@ -92,12 +97,15 @@ class ProcessGroups:
 
 def _descriptors(process: psutil.Process) -> dict[str, float]:
     """How many descriptors are open, and how many of them are sockets (on Linux)."""
-    count = process.num_fds()
+    count: float = process.num_fds()
+    found = {"descriptors": count}
+    if hasattr(process, "rlimit"):  # Linux
+        found["descriptors_share"] = count / max(process.rlimit(psutil.RLIMIT_NOFILE)[0], 1)
     directory = f"/proc/{process.pid}/fd"
     if count > MANY_DESCRIPTORS or not os.path.isdir(directory):
-        return {"descriptors": count}
+        return found
     sockets = 0
     for name in os.listdir(directory):
         with suppress(OSError):
             sockets += os.readlink(f"{directory}/{name}").startswith("socket:")
-    return {"descriptors": count, "sockets": sockets}
+    return found | {"sockets": sockets}

@@ -7,7 +7,8 @@ The names that a report knows by themselves:
     load.asked load.sent load.acked load.delivered     counted, so per second
     generator.late_ms                                  the worst lateness of that second
     latency.<what>.count .p50 .p99 .max                ms, of `time(what, …)`
-    <group>.cpu_percent .rss_mb .uss_mb .descriptors .sockets .threads .processes
+    <group>.cpu_percent .busiest_percent (its busiest process) .rss_mb .uss_mb .descriptors
+           .sockets .threads .processes               of server, postgres, valkey, generator
 """
 
 from __future__ import annotations
