@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, TypeAlias
 
+import msgspec
 import psycopg
 
 from perf.checkers import Row, Stored
+from perf.history.events import AnyStored, Change, Stay, StoredConversation, StoredMark
+from perf.history.recorder import digest
 
 Connection: TypeAlias = psycopg.AsyncConnection[tuple[Any, ...]]
 
@@ -19,6 +23,32 @@ SELECT m.conversation_id::text, m.seq, m.id::text, m.device_id::text, m.client_i
   JOIN messaging_message m ON m.conversation_id = s.conversation AND m.seq > s.since
  ORDER BY m.conversation_id, m.seq
 """
+# The conversations that were asked for, and whatever else these users are or were in.
+CONCERNED = """
+SELECT conversation, max(since) FROM (
+    SELECT s.conversation, s.since FROM unnest(%(starts)s::uuid[], %(since)s::bigint[]) AS s (conversation, since)
+    UNION ALL
+    SELECT conversation_id, 0 FROM messaging_membership WHERE user_id = ANY (%(users)s::uuid[])
+) AS c GROUP BY conversation
+"""
+CHANGES = """
+SELECT c.id::text, s.since, c.last_seq, c.history,
+       m.seq, m.id::text, m.position, m.version, m.device_id::text, m.client_id, m.body,
+       m.deleted IS NOT NULL
+  FROM unnest(%s::uuid[], %s::bigint[]) AS s (conversation, since)
+  JOIN messaging_conversation c ON c.id = s.conversation
+  LEFT JOIN messaging_message m ON m.conversation_id = c.id AND m.seq > s.since
+ ORDER BY c.id, m.seq
+"""
+STAYS = """
+SELECT conversation_id::text, user_id::text, joined_seq, left_seq FROM messaging_membership
+ WHERE conversation_id = ANY (%s::uuid[]) ORDER BY conversation_id, joined_seq
+"""
+MARKS = """
+SELECT conversation_id::text, device_id::text, delivered, read FROM messaging_receipt
+ WHERE conversation_id = ANY (%s::uuid[]) ORDER BY conversation_id, device_id
+"""
+ROWS_AT_ONCE = 10_000  # of a stream: a few MB
 DOOMED = """
 SELECT array(SELECT id FROM presence_device WHERE user_id = ANY (%(users)s::uuid[])),
        array(SELECT conversation_id FROM messaging_membership WHERE user_id = ANY (%(users)s::uuid[]))
@@ -61,6 +91,80 @@ async def stored(connection: Connection, starts: Mapping[str, int]) -> dict[str,
     async for conversation, seq, message, device, client_id in cursor:
         found[conversation].append(Row(seq, message, device, client_id))
     return {name: Stored(last_seq=end, rows=found[name]) for name, end in ends.items()}
+
+
+async def final_reads(
+    connection: Connection, starts: Mapping[str, int], users: Iterable[str]
+) -> AsyncIterator[AnyStored]:
+    """Everything that is stored of these conversations and of all that these users are or were in.
+
+    `starts` says beyond which change a conversation matters; others matter from 0. All is of one
+    snapshot, and streamed: no more than one conversation is in memory at a time.
+    """
+    async with connection.transaction():
+        await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        facts = {
+            "starts": list(starts),
+            "since": list(starts.values()),
+            "users": list(users),
+        }
+        rows = await (await connection.execute(CONCERNED, facts)).fetchall()
+        names, since = [str(row[0]) for row in rows], [row[1] for row in rows]
+        async for conversation in _conversations(connection, names, since):
+            yield conversation
+        async for stay in _streamed(connection, STAYS, [names]):
+            yield Stay(*stay)
+        async for mark in _streamed(connection, MARKS, [names]):
+            yield StoredMark(*mark)
+
+
+async def _conversations(
+    connection: Connection, names: Sequence[str], since: Sequence[int]
+) -> AsyncIterator[StoredConversation]:
+    facts: tuple[Any, ...] = ()
+    changes: list[Change] = []
+    async for row in _streamed(connection, CHANGES, [names, since]):
+        if facts and row[0] != facts[0]:
+            yield _conversation(facts, changes)
+            changes = []
+        facts = row[:4]
+        if row[4] is not None:  # else the conversation has no change beyond its start
+            changes.append(_change(row[4:]))
+    if facts:
+        yield _conversation(facts, changes)
+
+
+def _conversation(facts: tuple[Any, ...], changes: Iterable[Change]) -> StoredConversation:
+    name, since, last_seq, history = facts
+    return StoredConversation(name, since, last_seq, history, tuple(changes))
+
+
+def _change(row: tuple[Any, ...]) -> Change:
+    seq, name, position, version, device, client_id, body, deleted = row
+    kept = 0 if deleted else digest(body)
+    return Change(seq, name, position, version, device, client_id, kept, deleted)
+
+
+async def _streamed(
+    connection: Connection, statement: str, parameters: Sequence[object]
+) -> AsyncIterator[tuple[Any, ...]]:
+    async with connection.cursor(name="perf_final_reads") as cursor:
+        cursor.itersize = ROWS_AT_ONCE
+        await cursor.execute(statement, parameters)
+        async for row in cursor:
+            yield row
+
+
+async def write_final_reads(
+    connection: Connection, path: Path, *, starts: Mapping[str, int], users: Iterable[str]
+) -> int:
+    """Write the final reads as lines; return how many. Raises psycopg.Error, OSError."""
+    encode, count = msgspec.json.Encoder().encode, 0
+    with path.open("wb") as file:
+        async for one in final_reads(connection, starts, users):
+            file.write(encode(one) + b"\n")
+            count += 1
+    return count
 
 
 async def erase(connection: Connection, *, users: Sequence[str]) -> None:
