@@ -88,7 +88,6 @@ class CloseCode(enum.IntEnum):
     HELLO_TIMEOUT = 4000
     SLOW = 4001
     OVERLOADED = 4002
-    LEASE_LOST = 4003
     INTERNAL = 4004
     UNAUTHORIZED = 4500
     REVOKED = 4501
@@ -118,7 +117,6 @@ CLOSE_TEXTS = {
     CloseCode.HELLO_TIMEOUT: "No hello within 5 s; send it as the first frame.",
     CloseCode.SLOW: "Nothing was acknowledged for 60 s; acknowledge with receipt frames.",
     CloseCode.OVERLOADED: "Too many unanswered requests; wait for the answers.",
-    CloseCode.LEASE_LOST: "This server process lost its lease; another one takes the session over.",
     CloseCode.INTERNAL: "The server met an error of its own; nothing acknowledged is lost.",
     CloseCode.UNAUTHORIZED: "The token is unknown; log in and register the device again.",
     CloseCode.REVOKED: "This device was revoked; log in and register it again.",
