@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, ClassVar
 
-from messaging.protocol import frames
+from messaging.protocol import answers, frames
 from messaging.protocol.actions import (
     Action,
     Authenticate,
@@ -37,10 +37,6 @@ LISTED = 200  # conversations in `welcome` itself; the rest follow as `conversat
 SLOW_S = 60.0  # a session without credit for so long is told goodbye
 SLOW_RECONNECT_MS = 1_000
 OVERLOADED_RECONNECT_MS = 5_000
-
-LIMITS = frames.Limits(
-    body_bytes=frames.MAX_BODY_BYTES, frame_bytes=frames.MAX_FRAME_BYTES, requests=MAX_REQUESTS
-)
 
 
 class Session:
@@ -109,22 +105,27 @@ class Session:
         if frame.ref is not None and (refusal := self._admission.admit_bodiless()) is not None:
             self._refuse(refusal, ref=frame.ref)
             return
-        moved = []
+        moved, ahead = [], ""
         for mark in frame.marks:
             feed = self.feeds.get(mark.conversation)
             if feed is None:
                 continue  # of a conversation just left: nothing to say, nothing to store
             delivered = max(mark.delivered, mark.read)
             if delivered > feed.known:
-                self._refuse(Refusal.CURSOR_AHEAD, f"{delivered} > {feed.known}", ref=frame.ref)
+                ahead = f"{delivered} > {feed.known}"
                 continue
             if self.window.acknowledged(mark.conversation, delivered):
                 self._starved_since = None
             raised = feed.mark(mark.conversation, delivered=delivered, read=mark.read)
             if raised is not None:
                 moved.append(raised)
-        if moved or frame.ref is not None:
-            actions.append(StoreMarks(moved, frame.ref))
+        if ahead:  # that is the answer; the other marks are stored all the same
+            self._refuse(Refusal.CURSOR_AHEAD, ahead, ref=frame.ref)
+            if frame.ref is not None:
+                self._admission.answered()
+        ref = None if ahead else frame.ref
+        if moved or ref is not None:
+            actions.append(StoreMarks(moved, ref))
 
     def _on_sync(self, frame: frames.Sync, actions: list[Action]) -> None:
         feed = self.feeds.get(frame.conversation)
@@ -161,25 +162,14 @@ class Session:
         for standing, since in plan.starts:
             self.feeds.start(standing, since=since)
         self.state = advance(self.state, "welcome", role="server")
-        self._out.push(self._welcome(identity, plan.listed[:LISTED], epoch))
+        first = plan.listed[:LISTED]
+        self._out.push(
+            answers.welcome(self._hello, identity, first, epoch=epoch, window=self.window)
+        )
         for conversation in plan.resets:
             self._out.push(frames.Reset(conversation=conversation))
         for state in plan.listed[LISTED:]:
             self._out.push(announced(state))
-
-    def _welcome(
-        self, identity: Identity, listed: list[frames.ConversationState], epoch: str
-    ) -> frames.Welcome:
-        return frames.Welcome(
-            device=identity.device,
-            user=identity.user,
-            session=identity.session,
-            epoch=epoch,
-            window=frames.Window(messages=self.window.max_messages, bytes=self.window.max_bytes),
-            limits=LIMITS,
-            conversations=listed,
-            ref=self._hello.ref,
-        )
 
     def join(self, standing: Standing) -> bool:
         """Take the user's newest stay, perhaps begun while this session was open. Returns whether a feed began."""
@@ -207,18 +197,8 @@ class Session:
                 client_id=frame.client_id,
                 current=outcome.current,
             )
-            return
-        self._out.push(
-            frames.Ok(
-                ref=frame.ref,
-                client_id=frame.client_id,
-                message=outcome.message,
-                seq=outcome.seq,
-                position=outcome.position,
-                version=outcome.version,
-                created=outcome.created,
-            )
-        )
+        else:
+            self._out.push(answers.stored(frame, outcome))
 
     def confirm(self, ref: str | int) -> None:
         """Answer a request that has nothing to tell but that it is done."""
@@ -369,13 +349,7 @@ class Session:
         self.closing = code
         self.state = advance(self.state, "goodbye", role="server")
         self.feeds.stop_reading()
-        self._out.push(
-            frames.Goodbye(
-                reason=code.reason,
-                message=code.text,
-                reconnect_after=reconnect_after if code.reconnect else None,
-            )
-        )
+        self._out.push(answers.goodbye(code, reconnect_after=reconnect_after))
 
     # Refusals
 
@@ -389,15 +363,7 @@ class Session:
         current: frames.Message | None = None,
     ) -> None:
         self._out.push(
-            frames.Error(
-                code=refusal.code,
-                message=refusal.text(detail),
-                definite=refusal.definite,
-                retry_after=refusal.retry_after,
-                ref=ref,
-                client_id=client_id,
-                current=current,
-            )
+            answers.refused(refusal, detail, ref=ref, client_id=client_id, current=current)
         )
 
     def _misbehaved(self, code: CloseCode) -> None:

@@ -184,6 +184,24 @@ async def test_refusals_come_back_with_their_reference(attach: Any, room: Room) 
     assert [(m["seq"], m["position"]) for m in bob.seen[room.id][-2:]] == [(3, 3), (4, 3)]
 
 
+async def test_a_receipt_with_a_mark_that_is_ahead_gets_one_answer_and_the_others_are_stored(
+    attach: Any, room: Room, sql: Psql
+) -> None:
+    other = scene.new_room(sql, *room.seats)
+    device = await attach(room.first, acks=False)
+    marks = [
+        {"conversation": room.id, "delivered": 99},
+        {"conversation": other.id, "delivered": 1, "read": 1},
+    ]
+    await device.say({"type": "receipt", "ref": "ahead", "marks": marks})
+    done = await device.ask(type="receipt", marks=[{"conversation": room.id, "delivered": 1}])
+    assert done["type"] == "ok"
+    answers = [frame for frame in device.heard if frame.get("ref") == "ahead"]
+    assert [frame.get("code") for frame in answers] == ["cursor_ahead"]
+    where = "device_id = %s AND conversation_id = %s AND read = 1"
+    assert scene.count(sql, "messaging_receipt", where, room.first.device, other.id)
+
+
 async def test_sync_reads_pages_of_the_feed(attach: Any, room: Room) -> None:
     device = await attach(room.first)
     for n in range(5):
@@ -254,7 +272,7 @@ async def test_however_a_socket_ends_the_session_is_signed_off(
         await device.say({"type": "ping"})
     await asyncio.wait({socket.task}, timeout=scene.PATIENCE_S)
     await scene.eventually(lambda: sessions(sql, room.first.device) == 0)
-    assert engine.hub.people == {}
+    assert engine.hub.people.users == []
     assert engine.hub.topics == {}
     assert engine.roster.sessions == {}
 
@@ -271,7 +289,7 @@ async def test_a_socket_that_ends_while_it_says_hello_leaves_nothing(
         await socket.cut()
     await scene.eventually(lambda: not engine.roster.sessions)
     await scene.eventually(lambda: sessions(sql, room.first.device) == 0)
-    assert engine.hub.people == {}
+    assert engine.hub.people.users == []
 
 
 async def test_an_error_of_our_own_ends_one_session_with_a_reconnectable_code(

@@ -1,0 +1,76 @@
+"""What the server says in answer to a request, and its last word, as frames."""
+
+from __future__ import annotations
+
+from messaging.protocol import frames
+from messaging.protocol.actions import Identity, Stored, Write
+from messaging.protocol.admission import MAX_REQUESTS
+from messaging.protocol.errors import CloseCode, Refusal
+from messaging.protocol.window import Window
+
+LIMITS = frames.Limits(
+    body_bytes=frames.MAX_BODY_BYTES, frame_bytes=frames.MAX_FRAME_BYTES, requests=MAX_REQUESTS
+)
+
+
+def welcome(
+    hello: frames.Hello,
+    identity: Identity,
+    listed: list[frames.ConversationState],
+    *,
+    epoch: str,
+    window: Window,
+) -> frames.Welcome:
+    """The answer to `hello`."""
+    return frames.Welcome(
+        device=identity.device,
+        user=identity.user,
+        session=identity.session,
+        epoch=epoch,
+        window=frames.Window(messages=window.max_messages, bytes=window.max_bytes),
+        limits=LIMITS,
+        conversations=listed,
+        ref=hello.ref,
+    )
+
+
+def stored(frame: Write, outcome: Stored) -> frames.Ok:
+    """The answer to a write that is committed."""
+    return frames.Ok(
+        ref=frame.ref,
+        client_id=frame.client_id,
+        message=outcome.message,
+        seq=outcome.seq,
+        position=outcome.position,
+        version=outcome.version,
+        created=outcome.created,
+    )
+
+
+def refused(
+    refusal: Refusal,
+    detail: object = "",
+    *,
+    ref: str | int | None = None,
+    client_id: str | None = None,
+    current: frames.Message | None = None,
+) -> frames.Error:
+    """The answer to what is not done."""
+    return frames.Error(
+        code=refusal.code,
+        message=refusal.text(detail),
+        definite=refusal.definite,
+        retry_after=refusal.retry_after,
+        ref=ref,
+        client_id=client_id,
+        current=current,
+    )
+
+
+def goodbye(code: CloseCode, *, reconnect_after: int | None) -> frames.Goodbye:
+    """The last word; `reconnect_after` (ms) is told only for codes that permit coming back."""
+    return frames.Goodbye(
+        reason=code.reason,
+        message=code.text,
+        reconnect_after=reconnect_after if code.reconnect else None,
+    )
