@@ -50,6 +50,7 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
 
     def __str__(self) -> str:
         shown = msgspec.structs.asdict(self)
+        shown.pop("token", None)  # whoever logs a frame logs no secret
         facts = " ".join(f"{key}={_short(value)}" for key, value in shown.items() if value)
         return f"{self.name} {facts}".rstrip()
 

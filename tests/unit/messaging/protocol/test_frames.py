@@ -35,6 +35,11 @@ def test_a_frame_shows_itself_in_one_short_line() -> None:
     assert str(Receipt(marks=[Mark(conversation=C)])) == "receipt marks=[1]"
 
 
+def test_a_frame_shows_no_token() -> None:
+    """One careless log line gives no device away."""
+    assert str(Hello(token="secret", auto_ack=True)) == "hello auto_ack=True"
+
+
 @pytest.mark.parametrize("name", ["", "c1", C.upper(), C + "\n", C[:-1], "{" + C[1:]])
 def test_an_id_is_a_lower_case_uuid_and_nothing_else(name: str) -> None:
     """What reaches the database is a UUID."""
