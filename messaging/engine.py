@@ -39,12 +39,13 @@ class Engine:
     draining: bool = False
 
     async def close(self) -> None:
-        """Stop everything at once; sessions are not told."""
-        await self.reconciler.close()
-        await self.hub.close()
-        await self.journal.close()
-        await self.receipts.close()
-        await self.roster.stop()
+        """Stop everything at once; sessions are not told. Never raises: what fails is logged, the rest stops."""
+        parts = (self.reconciler, self.hub, self.journal, self.receipts)
+        for stop in (*(part.close for part in parts), self.roster.stop):
+            try:
+                await stop()
+            except Exception:
+                logger.exception("a part of the engine did not stop cleanly")
 
 
 _starting: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[Engine]] = WeakKeyDictionary()
@@ -75,7 +76,10 @@ async def _start() -> Engine:
 
 
 async def drain(deadline_s: float = DRAIN_S) -> None:
-    """End cleanly: refuse new writes, commit and answer what is queued, say goodbye, give the lease back."""
+    """End cleanly: refuse new writes, commit and answer what is queued, say goodbye, give the lease back.
+
+    Never raises; after `deadline_s` seconds, of which GOODBYE_S are for the goodbyes, it goes on regardless.
+    """
     task = _starting.get(asyncio.get_running_loop())
     if task is None:
         return
@@ -103,6 +107,8 @@ async def _patiently(work: Awaitable[None], seconds: float, otherwise: str) -> N
             await work
     except TimeoutError:
         logger.warning("the drain did not end in time: %s", otherwise)
+    except Exception:
+        logger.exception("the drain failed: %s", otherwise)
 
 
 async def shut_down() -> None:

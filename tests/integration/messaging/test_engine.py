@@ -108,6 +108,23 @@ async def test_a_drain_ends_in_time_although_a_client_does_not_read(
     assert loop.time() - began < 6.0
 
 
+async def test_a_part_that_fails_to_stop_keeps_no_other_from_stopping(
+    engine: Engine, attach: Any, room: Room, sql: Psql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann = await attach(room.first)
+    node, close = engine.roster.node, engine.hub.close
+
+    async def fails(*_: object) -> None:
+        await close()
+        raise OSError("broken")
+
+    monkeypatch.setattr(engine.hub, "close", fails)
+    monkeypatch.setattr(engine.journal, "drain", fails)
+    await engines.drain(5.0)
+    assert await ann.ended() == CloseCode.RESTART
+    assert not scene.count(sql, "presence_node", "id = %s", node)
+
+
 async def test_a_drain_without_an_engine_returns_at_once(shared_database: None) -> None:
     await engines.drain()
 
