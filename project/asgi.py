@@ -6,7 +6,6 @@ The consumer itself checks Origin and token, so there is no session middleware h
 import os
 
 from channels.routing import ProtocolTypeRouter, URLRouter
-from django.conf import settings
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
@@ -19,8 +18,8 @@ from messaging.consumers import DeviceConsumer
 
 application = ProtocolTypeRouter(
     {
-        # Behind a proxy, that one serves the files; a developer has none.
-        "http": ASGIStaticFilesHandler(http) if settings.DEBUG else http,
+        # With a proxy in front, that one may serve the files; without one the page works, too.
+        "http": ASGIStaticFilesHandler(http),
         "websocket": URLRouter([path("ws/", DeviceConsumer.as_asgi())]),
     }
 )

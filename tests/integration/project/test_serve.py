@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -55,13 +56,14 @@ def serve(database_url: str, redis_url: str) -> Iterator[Serve]:
         connection.execute("DROP DATABASE IF EXISTS serve_test WITH (FORCE)")
         connection.execute("CREATE DATABASE serve_test")
     own = re.sub(r"/[^/?]+(?=\?|$)", "/serve_test", database_url, count=1)
-    environment = {**os.environ, "DATABASE_URL": own, "REDIS_URL": redis_url, "DEBUG": "1"}
+    environment = {**os.environ, "DATABASE_URL": own, "REDIS_URL": redis_url}
 
     @contextlib.contextmanager
-    def start(*arguments: str) -> Iterator[Running]:
+    def start(*arguments: str, debug: bool = True) -> Iterator[Running]:
         command = [sys.executable, "manage.py", "serve", *arguments]
+        own = {**environment, "DEBUG": str(int(debug))}
         with subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+            command, cwd=ROOT, env=own, stdout=subprocess.PIPE, text=True
         ) as process:
             try:
                 yield _ready(process)
@@ -88,7 +90,9 @@ def _ready(process: subprocess.Popen[str]) -> Running:
     lines = [process.stdout.readline()]
     found = READY.match(lines[0])
     assert found, f"serve did not start: {lines[0]!r}, exit code {process.poll()}"
-    lines += [process.stdout.readline() for _ in range(2)]
+    while "psql" not in lines[-1]:
+        lines.append(process.stdout.readline())
+        assert lines[-1], f"serve did not greet: {lines}"
     return Running(process=process, url=found[1], greeting="".join(lines))
 
 
@@ -172,6 +176,18 @@ def test_a_process_that_is_killed_is_replaced(running: Running) -> None:
     assert survivor in now
     assert len(now) == 2
     assert answered(running)
+
+
+def test_the_page_and_its_files_need_no_proxy_in_production(serve: Serve) -> None:
+    with serve("--processes", "1", debug=False) as running:
+        page = urllib.request.urlopen(f"{running.url}/", timeout=PATIENCE_S).read().decode()
+        files = re.findall(r'(?:href|src)="(/static/[^"]+)"', page)
+        assert len(files) >= 3
+        for file in files:
+            with urllib.request.urlopen(f"{running.url}{file}", timeout=PATIENCE_S) as answer:
+                assert answer.read()
+        with pytest.raises(urllib.error.HTTPError):
+            urllib.request.urlopen(f"{running.url}/static/../settings.py", timeout=PATIENCE_S)
 
 
 def test_the_processes_end_when_their_parent_is_killed(serve: Serve) -> None:
