@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from typing import Any
@@ -399,6 +400,44 @@ async def test_a_poison_row_fails_alone(journal: Journal, room: Room, sql: Psql)
     assert "poison" in str(refused)
     assert [s.seq for s in outcomes if isinstance(s, Stored)] == list(range(3, 102))
     assert scene.bodies(sql, room.id) == [f"m{n}" for n in range(100) if n != 37]
+
+
+async def test_nothing_is_committed_past_a_refusal_that_may_be_repeated(
+    journal: Journal, sql: Psql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch is taken apart to find its poison row, and the database goes away at any moment of it."""
+    monkeypatch.setattr(journals, "OUTAGE_S", 0.0)  # told at the first error
+    append, device = journal._writer.append, scene.new_seat(sql)
+    told_in_the_middle = 0
+    with refused_by_the_database(sql, "poison"):
+        for poison, attempt in itertools.product(range(8), range(1, 7)):
+            room = scene.new_room(sql, device)
+            tries = itertools.count(1)
+
+            async def away_once(
+                entries: Any, *, tries: Iterator[int] = tries, attempt: int = attempt, **how: Any
+            ) -> Any:
+                if next(tries) == attempt:
+                    raise psycopg.OperationalError("connection refused")
+                return await append(entries, **how)
+
+            journal._writer.append = away_once  # type: ignore[method-assign]
+            settled: dict[int, Stored | Refused] = {}
+            for n in range(8):
+                frame = send(room, f"{room.id[-8:]}{n}", "poison" if n == poison else f"m{n}")
+                journal.put(device.device, frame, partial(settled.__setitem__, n))
+            await scene.eventually(lambda settled=settled: len(settled) == 8)  # type: ignore[misc]
+            committed = [n for n, outcome in settled.items() if isinstance(outcome, Stored)]
+            again = [n for n in range(8) if refused_for_now(settled[n])]
+            assert again == list(range(min(again, default=8), 8)), (poison, attempt)
+            assert all(n < min(again, default=8) for n in committed), (poison, attempt)
+            assert scene.bodies(sql, room.id) == [f"m{n}" for n in sorted(committed)]
+            told_in_the_middle += bool(again and committed)
+    assert told_in_the_middle > 10
+
+
+def refused_for_now(outcome: Stored | Refused) -> bool:
+    return isinstance(outcome, Refused) and outcome.refusal.retry_after is not None
 
 
 @pytest.mark.parametrize("body", ["nul \x00", "half \ud83d"], ids=["nul", "surrogate"])
