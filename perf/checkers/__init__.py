@@ -1,5 +1,20 @@
 """What a run's history proves or refutes. Pure: no I/O, no clock, nothing of the server."""
 
-from perf.checkers.identity import NAMES, Judgement, Row, Stored, judge
+from perf.checkers.identity import Row, Stored
+from perf.checkers.judgement import Judgement, Ledger, Liveness
+from perf.checkers.judging import judge
+from perf.checkers.names import NAMES, PROPERTIES, SECURITY, SOMETIMES, TOLERATED
 
-__all__ = ["NAMES", "Judgement", "Row", "Stored", "judge"]
+__all__ = [
+    "NAMES",
+    "PROPERTIES",
+    "SECURITY",
+    "SOMETIMES",
+    "TOLERATED",
+    "Judgement",
+    "Ledger",
+    "Liveness",
+    "Row",
+    "Stored",
+    "judge",
+]

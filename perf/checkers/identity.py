@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
+from perf.checkers.judgement import Judgement
 from perf.history import Entry, History, Log, Page
-
-WITNESSES = 8  # examples kept of each anomaly
 
 
 class Row(NamedTuple):
@@ -32,38 +31,6 @@ class Stored:
 
     last_seq: int
     rows: Sequence[Row]  # in `seq` order
-
-
-NAMES = ("lost", "duplicated", "reordered", "phantom", "inconsistent", "skipped")
-
-
-@dataclass
-class Judgement:
-    """How often each anomaly was found, with examples, and how much was looked at."""
-
-    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(NAMES, 0))
-    witnesses: dict[str, list[str]] = field(default_factory=dict)
-    messages: int = 0
-    deliveries: int = 0
-    expected: int = 0  # deliveries that had to be
-    promises: int = 0
-
-    def convict(self, name: str, witness: str) -> None:
-        """Count an anomaly."""
-        self.counts[name] += 1
-        examples = self.witnesses.setdefault(name, [])
-        if len(examples) < WITNESSES:
-            examples.append(witness)
-
-    @property
-    def anomalies(self) -> int:
-        """All anomalies together."""
-        return sum(self.counts.values())
-
-    @property
-    def exercised(self) -> bool:
-        """Whether there was anything to judge."""
-        return bool(self.messages and self.deliveries and self.promises)
 
 
 def judge(history: History, stored: Mapping[str, Stored]) -> Judgement:
@@ -121,7 +88,7 @@ def _judge_log(
     """A device saw exactly what is stored: page by page, else entry by entry to say what is wrong."""
     if log.holes:
         judgement.convict(
-            "skipped", f"device {log.device} was sent {log.holes} frames beyond its cursor"
+            "gap", f"device {log.device} was sent {log.holes} frames beyond its cursor"
         )
     pages: dict[str, list[Page]] = {name: [] for name in log.starts}
     for page in log.pages:

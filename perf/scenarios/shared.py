@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from perf.accounts import Account
-from perf.checkers import judge
+from perf.checkers.identity import judge
 from perf.database import connected, last_seqs, stored
 from perf.environment import Environment
 from perf.fleet import Fleet

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perf.checkers import NAMES, Judgement, Row, Stored, judge
+from perf.checkers import NAMES, Judgement, Row, Stored
+from perf.checkers.identity import judge
 from perf.history import Entry, History, Log, Page, Promise
 
 DEVICES = ("ann-phone", "ann-laptop", "bob-phone")
@@ -164,7 +165,7 @@ def _skip(history: History, stored: dict[str, Stored]) -> None:
         (_deliver_from_nowhere, {"phantom"}),
         (_promise_another_place, {"inconsistent"}),
         (_promise_another_message, {"inconsistent"}),
-        (_skip, {"skipped"}),
+        (_skip, {"gap"}),
     ],
 )
 def test_a_planted_fault_is_convicted_by_its_name_and_by_no_other(
