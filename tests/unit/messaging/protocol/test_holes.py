@@ -29,3 +29,25 @@ def test_a_conversation_that_was_left_has_no_holes() -> None:
     assert holes.deadline is None
     assert holes.due(50) == []
     assert not holes.refused(ref, again=None)
+
+
+def test_a_question_refused_for_a_while_is_asked_again_when_its_time_comes() -> None:
+    """And not before."""
+    holes = Holes()
+    holes.beyond("c1", 9)
+    assert holes.refused(holes.question("c1", 4), again=50)
+    assert holes.question("c1", 4) is None
+    assert holes.deadline == 50
+    assert holes.due(50) == ["c1"]
+    assert holes.question("c1", 4) == 2
+
+
+def test_a_question_refused_for_good_is_not_asked_again() -> None:
+    """Until something more is seen beyond the hole."""
+    holes = Holes()
+    holes.beyond("c1", 9)
+    assert holes.refused(holes.question("c1", 4), again=None)
+    assert not holes
+    assert holes.question("c1", 4) is None
+    holes.beyond("c1", 10)
+    assert holes.question("c1", 4) == 2

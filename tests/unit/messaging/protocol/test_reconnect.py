@@ -1,7 +1,19 @@
 """When a client comes back."""
 
+import pytest
+
 from messaging.protocol.frames import Goodbye
-from messaging.protocol.reconnect import FIRST_MS, LIMIT_MS, Backoff
+from messaging.protocol.reconnect import FIRST_MS, LIMIT_MS, Backoff, may_return
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1005, 1006, 1012, 4000, 4499])
+def test_a_client_comes_back_after_what_passes(code: int) -> None:
+    assert may_return(code)
+
+
+@pytest.mark.parametrize("code", [1008, 1009, 4500, 4999])
+def test_a_client_stays_away_after_what_would_happen_again(code: int) -> None:
+    assert not may_return(code)
 
 
 def test_waits_are_random_below_a_limit_that_doubles_and_stops() -> None:

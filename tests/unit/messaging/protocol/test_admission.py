@@ -1,0 +1,102 @@
+"""Requests are bounded, and no send overtakes one that was refused and may be repeated."""
+
+from __future__ import annotations
+
+from messaging.protocol.admission import ABUSE, MAX_REQUEST_BYTES, MAX_REQUESTS, Admission
+from messaging.protocol.errors import CloseCode, Refusal
+from messaging.protocol.frames import Delete, Edit, Send
+
+HERE, THERE = (f"{n}0000000-0000-4000-8000-000000000000" for n in "12")
+
+
+def send(client_id: str, conversation: str = HERE, *, body: str = "hi") -> Send:
+    return Send(conversation=conversation, client_id=client_id, body=body)
+
+
+def full() -> Admission:
+    admission = Admission()
+    for n in range(MAX_REQUESTS):
+        assert admission.admit(send(f"k{n}"), known=True) is None
+    return admission
+
+
+def test_requests_beyond_the_limit_are_refused_until_one_is_answered() -> None:
+    admission = full()
+    delete = Delete(message=HERE, base_version=1, client_id="d")
+    assert admission.admit(delete, known=False) is Refusal.OVERLOADED
+    assert admission.admit_bodiless() is Refusal.OVERLOADED
+    admission.answered(send("k0"))
+    assert admission.admit_bodiless() is None
+    assert admission.admit(delete, known=False) is Refusal.OVERLOADED
+    admission.answered()
+    assert admission.admit(delete, known=False) is None
+
+
+def test_bodies_beyond_the_limit_are_refused_until_one_is_answered() -> None:
+    admission, half = Admission(), "x" * (MAX_REQUEST_BYTES // 2)
+    first = Edit(message=HERE, base_version=1, client_id="e", body=half)
+    assert admission.admit(first, known=False) is None
+    assert admission.admit(send("a", body=half), known=True) is None
+    assert admission.admit(send("b", THERE), known=True) is Refusal.OVERLOADED
+    admission.answered(first)
+    assert admission.admit(send("b", THERE), known=True) is None
+
+
+def test_sends_behind_a_refused_one_wait_for_its_repeat() -> None:
+    admission = Admission()
+    admission.block(send("a"))
+    assert admission.admit(send("b"), known=True) is Refusal.AFTER_REFUSED
+    assert admission.admit(send("b", THERE), known=True) is None
+    assert admission.admit(send("a"), known=True) is None
+    assert admission.admit(send("b"), known=True) is None
+
+
+def test_first_refused_send_is_the_one_to_repeat() -> None:
+    admission = Admission()
+    admission.block(send("a"))
+    admission.block(send("b"))
+    assert admission.admit(send("b"), known=True) is Refusal.AFTER_REFUSED
+    assert admission.admit(send("a"), known=True) is None
+
+
+def test_send_refused_as_too_much_stops_the_later_ones() -> None:
+    admission = full()
+    assert admission.admit(send("late"), known=True) is Refusal.OVERLOADED
+    admission.answered(send("k0"))
+    assert admission.admit(send("later"), known=True) is Refusal.AFTER_REFUSED
+    assert admission.admit(send("late"), known=True) is None
+
+
+def test_edit_blocks_nothing() -> None:
+    admission = Admission()
+    admission.block(Edit(message=HERE, base_version=1, client_id="e", body=""))
+    assert admission.admit(send("a"), known=True) is None
+
+
+def test_left_conversation_waits_for_nothing() -> None:
+    admission = Admission()
+    admission.block(send("a"))
+    admission.forget(HERE)
+    admission.forget(HERE)
+    assert admission.admit(send("b"), known=True) is None
+
+
+def test_what_is_no_id_is_refused_before_the_database_sees_it() -> None:
+    admission = Admission()
+    assert admission.admit(send("a", "x"), known=False) is Refusal.NO_SUCH_CONVERSATION
+    reply = Send(conversation=HERE, client_id="a", body="", reply_to="x")
+    assert admission.admit(reply, known=True) is Refusal.NO_SUCH_MESSAGE
+    edit = Edit(message="x", base_version=1, client_id="e", body="")
+    assert admission.admit(edit, known=False) is Refusal.NO_SUCH_MESSAGE
+
+
+def test_two_good_frames_make_up_for_a_bad_one() -> None:
+    admission = Admission()
+    for _ in range(3 * ABUSE):
+        assert admission.misbehaved() is None
+        admission.behaved()
+        admission.behaved()
+    admission.behaved()
+    for _ in range(ABUSE):
+        assert admission.misbehaved(CloseCode.OVERLOADED) is None
+    assert admission.misbehaved(CloseCode.OVERLOADED) is CloseCode.OVERLOADED

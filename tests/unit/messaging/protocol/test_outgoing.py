@@ -1,0 +1,120 @@
+"""Frames leave in order and together; marks can wait, newest only."""
+
+from __future__ import annotations
+
+import pytest
+
+from messaging.protocol.codec import JSON, MSGPACK, Codec
+from messaging.protocol.frames import (
+    DeviceMark,
+    MarkSummary,
+    Pong,
+    Receipts,
+    ServerFrame,
+)
+from messaging.protocol.outgoing import MESSAGE_BYTES, UNHEARD_BYTES, Outgoing
+
+
+def mark(device: str, delivered: int) -> DeviceMark:
+    return DeviceMark(device=device, user="u", delivered=delivered)
+
+
+def summary(last_seq: int) -> Receipts:
+    counts = {"devices": 200, "delivered": 1, "read": 1, "lowest_delivered": 0, "lowest_read": 0}
+    return Receipts(conversation="c", summary=MarkSummary(last_seq=last_seq, **counts))
+
+
+def taken(out: Outgoing) -> list[ServerFrame]:
+    data = out.take()
+    return [] if data is None else JSON.decode_server(data)
+
+
+def anything(_: str) -> bool:
+    return True
+
+
+@pytest.mark.parametrize("codec", [JSON, MSGPACK])
+def test_what_is_due_leaves_together_and_in_order(codec: Codec) -> None:
+    out = Outgoing(codec)
+    for ref in range(3):
+        out.push(Pong(ref=ref))
+    out.push_events(codec.part(Pong(ref="events")))
+    assert len(out) == 4
+    data = out.take()
+    assert data is not None
+    assert [frame.ref for frame in codec.decode_server(data)] == [0, 1, 2, "events"]  # type: ignore[union-attr]
+    assert out.take() is None
+
+
+def test_websocket_message_stays_below_its_limit() -> None:
+    out, frame = Outgoing(JSON), b'{"type":"pong","ref":"%b"}' % (b"x" * 30_000)
+    for _ in range(5):
+        out.push_events(frame)
+    sizes = []
+    while (data := out.take()) is not None:
+        sizes.append(len(data))
+    assert len(sizes) == 3
+    assert max(sizes) <= MESSAGE_BYTES
+
+
+def test_single_frame_leaves_however_large() -> None:
+    out = Outgoing(JSON)
+    out.push_events(b"x" * (2 * MESSAGE_BYTES))
+    out.push_events(b"y")
+    assert [out.take(), out.take()] == ["x" * 2 * MESSAGE_BYTES, "y"]
+
+
+def test_client_that_is_not_heard_tries_the_patience_with_all_but_events() -> None:
+    out = Outgoing(JSON)
+    out.push_events(b"x" * UNHEARD_BYTES)
+    patience = [out.patient]
+    assert out.push_marks("c", b"x" * UNHEARD_BYTES)
+    patience.append(out.patient)
+    out.heard()
+    assert [*patience, out.patient] == [True, False, True]
+
+
+def test_held_marks_are_the_newest_of_each_device() -> None:
+    out = Outgoing(JSON)
+    out.hold_marks("c", [mark("a", 1), mark("b", 1)], b"")
+    out.hold_marks("c", [mark("a", 2)], b"")
+    assert not out.push_marks("c", b"newer ones do not overtake")
+    out.release_marks(anything)
+    assert not out.holding
+    assert taken(out) == [Receipts(conversation="c", marks=[mark("a", 2), mark("b", 1)])]
+
+
+def test_held_summary_is_the_newest() -> None:
+    out = Outgoing(JSON)
+    for last_seq in (1, 2):
+        out.hold_marks("c", [], JSON.part(summary(last_seq)))
+    assert out.holding
+    assert not out.push_marks("c", JSON.part(summary(3)))
+    out.release_marks(anything)
+    assert taken(out) == [summary(2)]
+
+
+def test_only_marks_that_may_go_on_are_released() -> None:
+    out = Outgoing(JSON)
+    out.hold_marks("a", [mark("d", 1)], b"")
+    out.hold_marks("b", [], b"summary")
+    out.release_marks(lambda conversation: conversation == "none")
+    assert out.take() is None
+    assert out.holding
+
+
+def test_marks_of_a_left_conversation_are_dropped() -> None:
+    out = Outgoing(JSON)
+    out.hold_marks("c", [mark("a", 1)], b"")
+    out.hold_marks("c", [], b"summary")
+    out.forget("c")
+    assert not out.holding
+
+
+def test_everything_can_be_dropped() -> None:
+    out = Outgoing(JSON)
+    out.push(Pong())
+    out.hold_marks("c", [mark("a", 1)], b"")
+    out.hold_marks("d", [], b"summary")
+    out.discard()
+    assert (len(out), out.holding, out.take()) == (0, False, None)

@@ -1,0 +1,113 @@
+"""A device goes on at its own cursor, else at its stored mark, else where the stay begins."""
+
+from __future__ import annotations
+
+from messaging.protocol.actions import Standing
+from messaging.protocol.frames import Conversation, ConversationState, Hello
+from messaging.protocol.resume import Resumption, announced, listed, resume, start
+
+HERE = "10000000-0000-4000-8000-000000000000"
+
+
+def standing(
+    *,
+    last_seq: int = 20,
+    joined: int = 5,
+    left: int | None = None,
+    delivered: int | None = None,
+    since_joined: bool = False,
+) -> Standing:
+    return Standing(
+        conversation=HERE,
+        kind="group",
+        title="Team",
+        last_seq=last_seq,
+        joined_seq=joined,
+        left_seq=left,
+        delivered=delivered,
+        since_joined=since_joined,
+    )
+
+
+def plan(it: Standing, cursor: int | None, *, epoch: str | None = "e") -> Resumption:
+    cursors = {} if cursor is None else {HERE: cursor}
+    return resume(Hello(cursors=cursors, epoch=epoch), [it], epoch="e")
+
+
+def starts(found: Resumption) -> list[int]:
+    return [since for _, since in found.starts]
+
+
+def test_device_goes_on_at_its_own_cursor() -> None:
+    found = plan(standing(delivered=15), 12)
+    assert starts(found) == [12]
+    assert [state.since for state in found.listed] == [12]
+    assert found.cursors == {HERE: 12}
+    assert found.resets == []
+
+
+def test_own_cursor_is_not_jumped_over_even_where_history_is_hidden() -> None:
+    """Else the client would see a hole and ask."""
+    assert starts(plan(standing(joined=15, since_joined=True), 7)) == [7]
+
+
+def test_device_without_a_cursor_goes_on_at_its_stored_mark() -> None:
+    assert starts(plan(standing(delivered=15), None)) == [15]
+
+
+def test_device_without_cursor_and_mark_begins_with_the_stay() -> None:
+    assert starts(plan(standing(), None)) == [4]
+    assert starts(plan(standing(joined=0), None)) == [0]
+
+
+def test_device_that_has_everything_follows_and_is_told_nothing() -> None:
+    found = plan(standing(), 20)
+    assert starts(found) == [20]
+    assert found.listed == []
+
+
+def test_device_without_a_cursor_is_told_where_it_stands_even_if_it_lacks_nothing() -> None:
+    found = plan(standing(delivered=20), None)
+    assert [(state.since, state.last_seq) for state in found.listed] == [(20, 20)]
+
+
+def test_former_member_gets_the_rest_of_the_stay() -> None:
+    found = plan(standing(left=10), 8)
+    assert starts(found) == [8]
+    assert [state.last_seq for state in found.listed] == [10]
+
+
+def test_former_member_who_has_the_whole_stay_gets_nothing() -> None:
+    for cursor in (10, 12):
+        found = plan(standing(left=10), cursor)
+        assert (found.starts, found.listed) == ([], [])
+    assert plan(standing(left=10, delivered=10), None).listed == []
+
+
+def test_cursor_beyond_the_last_change_starts_from_0() -> None:
+    found = plan(standing(), 21)
+    assert found.resets == [HERE]
+    assert starts(found) == [0]
+
+
+def test_every_cursor_of_another_epoch_starts_from_0() -> None:
+    found = plan(standing(since_joined=True), 3, epoch="older")
+    assert found.resets == [HERE]
+    assert starts(found) == [0]
+    assert found.cursors == {HERE: 0}
+
+
+def test_cursor_without_an_epoch_is_believed() -> None:
+    assert plan(standing(), 3, epoch=None).resets == []
+
+
+def test_conversation_is_shown_the_same_way_in_welcome_and_alone() -> None:
+    state = listed(standing(), 7)
+    fields = {"conversation": HERE, "kind": "group", "since": 7, "last_seq": 20, "title": "Team"}
+    assert state == ConversationState(**fields)  # type: ignore[arg-type]
+    assert announced(state) == Conversation(**fields)  # type: ignore[arg-type]
+
+
+def test_start_of_a_stay_is_the_change_before_it() -> None:
+    assert start(standing(), None) == standing().first == 4
+    assert (standing().last, standing(left=9).last) == (20, 9)

@@ -1,0 +1,107 @@
+"""Credit is taken by what is sent, and given back by what is acknowledged."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from messaging.protocol.window import WINDOW_BYTES, WINDOW_MESSAGES, Window
+
+
+def test_new_window_has_all_its_credit() -> None:
+    window = Window()
+    assert (window.max_messages, window.max_bytes) == (WINDOW_MESSAGES, WINDOW_BYTES)
+    assert window.in_flight == 0
+    assert window.roomy
+    assert not window.exhausted
+
+
+@pytest.mark.parametrize(
+    ("messages", "size", "exhausted", "roomy"),
+    [
+        (5, 50, False, True),
+        (6, 50, False, False),
+        (5, 51, False, False),
+        (9, 99, False, False),
+        (0, 99, False, False),
+        (10, 1, True, False),
+        (1, 100, True, False),
+    ],
+)
+def test_messages_and_bytes_both_count(
+    messages: int, size: int, exhausted: bool, roomy: bool
+) -> None:
+    window = Window(messages=10, size=100)
+    window.sent("c", upto=1, messages=messages, size=size)
+    assert (window.exhausted, window.roomy) == (exhausted, roomy)
+
+
+def test_one_frame_may_be_in_flight_however_large() -> None:
+    window = Window(messages=10, size=100)
+    assert not window.exhausted
+    window.sent("c", upto=500, messages=500, size=1_000_000)
+    assert window.in_flight == 1_000_000
+    assert window.acknowledged("c", 500)
+    assert window.in_flight == 0
+    assert window.roomy
+
+
+def test_acknowledgement_gives_back_whole_frames_only() -> None:
+    window = Window()
+    window.sent("c", upto=3, messages=3, size=30)
+    window.sent("c", upto=6, messages=3, size=40)
+    assert not window.acknowledged("c", 2)
+    assert window.acknowledged("c", 5)
+    assert window.in_flight == 40
+
+
+def test_acknowledgement_is_of_one_conversation() -> None:
+    window = Window()
+    window.sent("a", upto=3, messages=3, size=30)
+    window.sent("b", upto=3, messages=3, size=40)
+    assert window.acknowledged("a", 3)
+    assert not window.acknowledged("a", 3)
+    assert not window.acknowledged("unknown", 3)
+    assert window.in_flight == 40
+
+
+def test_left_conversation_gives_back_all_its_credit() -> None:
+    window = Window()
+    window.sent("a", upto=3, messages=3, size=30)
+    window.sent("b", upto=3, messages=3, size=40)
+    window.forget("a")
+    window.forget("never heard of")
+    assert window.in_flight == 40
+
+
+def test_client_that_never_acknowledges_is_credited_with_what_was_written() -> None:
+    window = Window()
+    window.sent("a", upto=3, messages=3, size=30)
+    window.sent("a", upto=7, messages=4, size=30)
+    window.sent("b", upto=2, messages=2, size=40)
+    assert window.written() == {"a": 7, "b": 2}
+    assert window.in_flight == 0
+    assert window.written() == {}
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("ab"), st.integers(0, 5), st.integers(0, 50), st.integers(0, 30))
+    )
+)
+def test_what_is_in_flight_is_what_was_sent_less_what_came_back(
+    steps: list[tuple[str, int, int, int]],
+) -> None:
+    window, flight, upto = Window(messages=20, size=200), [], {"a": 0, "b": 0}
+    for conversation, messages, size, acked in steps:
+        if acked % 3:
+            upto[conversation] += 1
+            flight.append((conversation, upto[conversation], messages, size))
+            window.sent(conversation, upto=upto[conversation], messages=messages, size=size)
+        else:
+            window.acknowledged(conversation, acked)
+            flight = [one for one in flight if one[0] != conversation or one[1] > acked]
+        sent, weight = sum(one[2] for one in flight), sum(one[3] for one in flight)
+        assert window.in_flight == weight
+        assert window.exhausted == (sent >= 20 or weight >= 200)
