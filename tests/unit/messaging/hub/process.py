@@ -16,7 +16,7 @@ from messaging.hub.topic import Topic
 from messaging.protocol.actions import Action, Authenticate, Identity, Standing, StoreMarks
 from messaging.protocol.batch import Batch
 from messaging.protocol.codec import JSON
-from messaging.protocol.frames import Events, Frame, Hello, Left, Mark, ServerFrame
+from messaging.protocol.frames import Events, Frame, Hello, Left, Mark, Receipt, ServerFrame
 from messaging.protocol.server import Session
 from messaging.protocol.window import Window
 from tests.unit.messaging.hub.reference import ME, Broken, Log
@@ -24,6 +24,7 @@ from tests.unit.messaging.hub.reference import ME, Broken, Log
 PAGE = 3  # messages of one read
 RING_BYTES = 700  # about six messages
 WINDOW_MESSAGES, WINDOW_BYTES = 5, 1_200
+MOST_TURNS = 100  # a ring and a window of this size are done much sooner
 
 
 class Link:
@@ -151,9 +152,12 @@ class Process:
 
     def pump(self) -> None:
         """Feed the session from the ring, or ask the database."""
-        link = self.link
+        link, turns = self.link, 0
         while link is not None and (wanted := link.session.next_read()) is not None:
             conversation, since = wanted
+            turns += 1
+            if turns > MOST_TURNS:
+                raise Broken(f"a session at {since} is fed what does not bring it on")
             topic = self.topics[conversation]
             recent = topic.recent(since)
             for batch in recent:
@@ -186,9 +190,11 @@ class Process:
         """The client says something."""
         assert self.link is not None
         actions = self.link.session.receive(JSON.encode(frames))
+        for frame in frames:
+            if isinstance(frame, Receipt):
+                self.link.acknowledged(frame.marks)
         for action in actions:
             if isinstance(action, StoreMarks):
-                self.link.acknowledged(action.marks)
                 for mark in action.marks:
                     self._store(mark)
         self.pump()
