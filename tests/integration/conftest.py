@@ -1,5 +1,6 @@
 """A database that a module's tests share, a foreign writer, and the engine of one test's loop."""
 
+import gc
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Protocol
 
@@ -29,6 +30,7 @@ def shared_database(django_db_setup: None, django_db_blocker: Any) -> Iterator[N
     transaction which that opens is the ORM's alone, and nothing here uses the ORM.
     """
     yield
+    gc.collect()  # psycopg leaves a connection that was cancelled while it opened to the collector
     with django_db_blocker.unblock():
         call_command("flush", interactive=False, verbosity=0)
 
