@@ -596,6 +596,35 @@ async def test_writes_behind_a_short_lock_commit_in_order_with_those_that_come_l
     assert [s.seq for s in await asyncio.gather(*asked)] == list(range(3, 13))
 
 
+@pytest.mark.parametrize("released", [True, False], ids=["released", "held"])
+async def test_a_poison_row_amid_a_locked_conversation_leaves_its_order_alone(
+    journal: Journal, room: Room, sql: Psql, released: bool
+) -> None:
+    """The batch is split because of the one and set aside because of the other."""
+    other, device = scene.new_room(sql, *room.seats), room.first.device
+    settled: list[Stored | Refused] = []
+    with refused_by_the_database(sql, "poison"), scene.connect() as foreign:
+        foreign.execute("BEGIN")
+        foreign.execute(LOCK, [room.id])
+        for n in range(8):
+            if n == 5:
+                poison = asyncio.ensure_future(code(journal, device, send(other, "p", "poison")))
+                await asyncio.sleep(0)
+            journal.put(device, send(room, f"m{n}"), settled.append)
+        await slow_lane_waits(sql)
+        if released:
+            foreign.execute("ROLLBACK")
+        assert await poison == "storage_refused"
+        await scene.eventually(lambda: len(settled) == 8)
+        foreign.execute("ROLLBACK")
+    if released:
+        assert [s.seq for s in settled if isinstance(s, Stored)] == list(range(3, 11))
+        assert scene.bodies(sql, room.id) == [f"m{n}" for n in range(8)]
+    else:
+        assert {s.refusal for s in settled if isinstance(s, Refused)} == {Refusal.BUSY}
+        assert scene.bodies(sql, room.id) == []
+
+
 async def slow_lane_waits(sql: Psql) -> None:
     waiting = "application_name = 'lockstep slow lane' AND wait_event_type = 'Lock'"
     await scene.eventually(lambda: scene.count(sql, "pg_stat_activity", waiting))
