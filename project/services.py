@@ -2,8 +2,8 @@
 
 With DATABASE_URL and REDIS_URL set, those servers are used. Otherwise real ones from wheels run
 with their data in `.lockstep/` beside manage.py. They outlive a crash of their starter and are
-found again; the last user who leaves in peace stops them. `postgres` and `valkey` know the two
-servers, `home` knows where they live.
+found again; the last user who leaves in peace stops them, and `serve` has those that died start anew.
+`postgres` and `valkey` know the two servers, `home` knows where they live.
 """
 
 import contextlib
@@ -18,9 +18,20 @@ from project import external, postgres, valkey
 from project.errors import ServiceError
 from project.home import Home, one_line_errors, prepare, remove
 
-__all__ = ["ServiceError", "Services", "for_command", "locate", "start", "stop", "use"]
+__all__ = [
+    "ServiceError",
+    "Services",
+    "directory_in_use",
+    "for_command",
+    "locate",
+    "revive",
+    "start",
+    "stop",
+    "use",
+]
 
 DIRECTORY = Path(__file__).resolve().parent.parent / ".lockstep"
+IN_USE = "LOCKSTEP_SERVICES"  # set for the command: the directory of the servers it runs on
 
 # Commands that need no server; every other one gets both.
 OFFLINE = {
@@ -84,6 +95,26 @@ def use(directory: Path) -> Iterator[Services]:
                 postgres.stop(home)
 
 
+def revive(directory: Path) -> list[str]:
+    """Start whichever server of `directory` has died; return the names of those that had.
+
+    Takes as long as a start: Valkey's some ms, PostgreSQL's until it has recovered. Raises
+    ServiceError when one can't be started. Call it only inside `use`, where nobody else stops them.
+    """
+    home = prepare(directory)
+    servers = (("PostgreSQL", postgres), ("Valkey", valkey))
+    dead = [name for name, server in servers if server.pid(home) is None]
+    if dead:
+        start(directory)
+    return dead
+
+
+def directory_in_use() -> Path | None:
+    """Where the servers are that this command runs on; None if the user has brought both."""
+    used = os.environ.get(IN_USE)
+    return Path(used) if used else None
+
+
 @contextlib.contextmanager
 def for_command(arguments: list[str]) -> Iterator[None]:
     """Run a management command with DATABASE_URL and REDIS_URL set to servers that answer."""
@@ -92,10 +123,13 @@ def for_command(arguments: list[str]) -> Iterator[None]:
         return
     given = {name: os.environ.get(name, "") for name in ("DATABASE_URL", "REDIS_URL")}
     external.check(database_url=given["DATABASE_URL"], redis_url=given["REDIS_URL"])
+    os.environ.pop(IN_USE, None)
     if all(given.values()):
         yield
         return
-    with use(Path(os.environ.get("LOCKSTEP_DATA") or DIRECTORY)) as services:
+    directory = Path(os.environ.get("LOCKSTEP_DATA") or DIRECTORY)
+    with use(directory) as services:
+        os.environ[IN_USE] = str(directory)
         if not given["DATABASE_URL"]:
             os.environ["DATABASE_URL"] = services.database_url
             os.environ.setdefault("LOCKSTEP_PSQL", services.psql)

@@ -1,5 +1,7 @@
 """The parent of the server processes: starts them, restarts the dead, ends them in time.
 
+PostgreSQL and Valkey of our own are started anew, too: `revive` does it, here is only the watch.
+
 It serves nothing itself. A process that dies while it starts for the first time is an error of
 the installation, so everything ends then; one that dies later is started anew, after a pause
 that grows while it keeps dying.
@@ -26,24 +28,35 @@ logger = logging.getLogger(__name__)
 START_S = 60  # for one process to become ready
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 10.0
+WATCH_S = 0.25  # between two looks at servers of our own: a look reads two small files
 HEALTHY_S = 10.0  # a process that lived so long is started anew without a long pause
 
 
 def supervise(
-    *, server: str, host: str, port: int, processes: int, ready: Callable[[], None]
+    *,
+    server: str,
+    host: str,
+    port: int,
+    processes: int,
+    ready: Callable[[], None],
+    revive: Callable[[], list[str]] | None = None,
 ) -> None:
     """Run `processes` servers until SIGTERM or SIGINT; call `ready` once when all of them serve.
 
+    `revive` is called again and again, in a thread: it starts services that have died and names them.
     Raises ServiceError when a process does not become ready at first.
     """
     command = ["--server", server, "--host", host, "--port", str(port)]
     with tempfile.TemporaryDirectory(prefix="lockstep-metrics-") as metrics:
         slots = [Slot(command, number, metrics) for number in range(1, processes + 1)]
-        asyncio.run(_supervise(slots, ready))
+        asyncio.run(_supervise(slots, ready, revive))
 
 
-async def _supervise(slots: "list[Slot]", ready: Callable[[], None]) -> None:
+async def _supervise(
+    slots: "list[Slot]", ready: Callable[[], None], revive: Callable[[], list[str]] | None
+) -> None:
     work = asyncio.create_task(_start_and_keep(slots, ready))
+    watch = asyncio.create_task(_keep_services(revive)) if revive is not None else None
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, work.cancel)
     try:
@@ -52,6 +65,22 @@ async def _supervise(slots: "list[Slot]", ready: Callable[[], None]) -> None:
         pass
     finally:
         await asyncio.gather(*(slot.stop() for slot in slots))
+        if watch is not None:
+            watch.cancel()
+
+
+async def _keep_services(revive: Callable[[], list[str]]) -> None:
+    """Have services of our own that died started anew, with a pause that grows while that fails."""
+    pause = WATCH_S
+    while True:
+        await asyncio.sleep(pause)
+        try:
+            for name in await asyncio.to_thread(revive):
+                logger.error("%s had died; it was started anew", name)
+            pause = WATCH_S
+        except Exception as error:  # the servers wait for it; the next turn says so again
+            pause = min(pause * 2, LONGEST_PAUSE_S)
+            logger.error("a service can't be started anew: %s", error)  # noqa: TRY400 - one line
 
 
 async def _start_and_keep(slots: "list[Slot]", ready: Callable[[], None]) -> None:

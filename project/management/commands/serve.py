@@ -2,6 +2,7 @@
 
 import os
 from argparse import ArgumentParser
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -9,7 +10,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand
 from django.db import connection, connections
 
-from project import demo, ports, supervisor
+from project import demo, ports, services, supervisor
 from project.worker import SERVERS
 
 # Any constant will do: it keeps two `serve`s from migrating one database at the same time.
@@ -46,12 +47,14 @@ class Command(BaseCommand):
             for each in connections.all(initialized_only=True):
                 each.close()
                 each.close_pool()  # type: ignore[attr-defined]
+            own = services.directory_in_use()
             supervisor.supervise(
                 server=options["server"],
                 host=options["host"],
                 port=port,
                 processes=max(1, options["processes"]),
                 ready=lambda: self._say_ready(port, options),
+                revive=partial(services.revive, own) if own is not None else None,
             )
 
     def _say_ready(self, port: int, options: dict[str, Any]) -> None:
