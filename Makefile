@@ -14,9 +14,11 @@ test: check  ## set up everything, then static checks and all tests
 	@bin/browser
 	$(PY) -m pytest -m "not long"
 
-verify: check  ## everything in `make test`, and whatever takes longer
+verify: check  ## everything in `make test`, whatever takes longer, and Debian's servers
 	@bin/browser
+	@bin/servers
 	$(PY) -m pytest
+	$(PY) -m tests.debian
 
 setup:  ## only make .venv, with the tools of the tests
 	@bin/setup dev
