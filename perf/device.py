@@ -13,15 +13,16 @@ from dataclasses import dataclass
 
 from messaging.protocol import frames
 from messaging.protocol.client import Client, Phase
-from messaging.protocol.happenings import AnyHappening, Applied, Confirmed, Declined, Request
+from messaging.protocol.happenings import Applied, Confirmed
 from messaging.protocol.saved import Saved
 from perf import wire
 from perf.accounts import Account
-from perf.history import History, Log, Page, Promise
+from perf.history import History, Log, Page
 from perf.history.recorder import digest
 from perf.history.testimony import Testimony, clock
 from perf.line import CONNECT_S, FAILURES, LOST, Line
 from perf.observer import Observer, Sent
+from perf.requests import Requests
 
 NORMAL = 1000  # the close code of a client that leaves
 
@@ -56,11 +57,12 @@ class Device:
     ) -> None:
         self.account, self.number = account, testimony.number
         self.client = Client(token=account.token, saved=Saved(cursors=dict(starts)))
-        self.pending: dict[str, Sent] = {}
         self.pongs = self.sessions = 0
+        self.since = 0.0  # when the session was welcomed
+        self.cuts, self.away = 0, True  # how often the rig took it away, and whether it is
         self.log = Log(account.device, starts=dict(starts))
         self._around, self._testimony, self._source = around, testimony, source
-        self._requests = 0
+        self._requests = Requests(self, testimony, around.observer, around.history, around.run)
         self._loop = asyncio.get_running_loop()
         self._line: Line | None = None
         self._hello: dict[str, int] = {}
@@ -84,8 +86,10 @@ class Device:
 
     def send(self, conversation: str, body: str, *, intended: float | None = None) -> Sent:
         """Queue a message; it leaves with the next `flush`, or with the answer to what was just read."""
-        entry = self.client.send(conversation, body, client_id=self._key())
-        return self._begin(entry.request, conversation, intended, digest(body))
+        entry = self.client.send(conversation, body, client_id=self._requests.key())
+        return self._requests.begin(
+            entry.request, conversation, intended=intended, digest=digest(body)
+        )
 
     def edit(self, sent: Sent, body: str, *, intended: float | None = None) -> Sent:
         """Queue an edit of a message of ours that is stored."""
@@ -94,9 +98,11 @@ class Device:
             sent.message or "",
             base_version=sent.version,
             body=body,
-            client_id=self._key(),
+            client_id=self._requests.key(),
         )
-        return self._begin(entry.request, sent.conversation, intended, digest(body))
+        return self._requests.begin(
+            entry.request, sent.conversation, intended=intended, digest=digest(body)
+        )
 
     def delete(self, sent: Sent, *, intended: float | None = None) -> Sent:
         """Queue the deletion of a message of ours that is stored."""
@@ -104,9 +110,9 @@ class Device:
             sent.conversation,
             sent.message or "",
             base_version=sent.version,
-            client_id=self._key(),
+            client_id=self._requests.key(),
         )
-        return self._begin(entry.request, sent.conversation, intended, 0)
+        return self._requests.begin(entry.request, sent.conversation, intended=intended, digest=0)
 
     def read(self, conversation: str) -> None:
         """Mark everything that has arrived as read; the mark leaves with the next `flush`."""
@@ -141,6 +147,11 @@ class Device:
         return await future
 
     @property
+    def pending(self) -> dict[str, Sent]:
+        """Requests without an answer, by client_id."""
+        return self._requests.pending
+
+    @property
     def online(self) -> bool:
         """Whether a session is open."""
         return self._line is not None and self.client.phase is Phase.OPEN
@@ -148,6 +159,7 @@ class Device:
     def leave(self) -> None:
         """Close the socket and stay away, until `connect`."""
         was_online = self.online
+        self.cuts, self.away = self.cuts + 1, True
         self.client.disconnect()
         if self._timer is not None:
             self._timer.cancel()
@@ -159,7 +171,19 @@ class Device:
         now = clock()
         if was_online:
             self._testimony.closed(NORMAL, now, by="rig")
-        self._settle_shown(now)
+        self._requests.disconnected(now)
+
+    def drop(self) -> None:
+        """Lose the connection, as in a tunnel; the rules bring the device back. Only if it is online."""
+        if not self.online:
+            return
+        now = clock()
+        self.cuts, self.away = self.cuts + 1, True
+        self._hang_up()
+        self.client.closed(LOST, now * 1000)
+        self._testimony.closed(LOST, now, by="rig")
+        self._requests.disconnected(now)
+        self._set_timer()
 
     def testify(self) -> None:
         """Tell the history where the client believes to be."""
@@ -203,7 +227,7 @@ class Device:
             self._testimony.closed(code, now, by="server")
         if self._welcomed is not None and not self._welcomed.done():
             self._welcomed.set_exception(OSError(f"closed before welcome: {self.client.reason}"))
-        self._settle_shown(now)
+        self._requests.disconnected(now)
         self._around.observer.closed(self, code)
         self._set_timer()
 
@@ -234,7 +258,7 @@ class Device:
                 self.log.pages.append(page)
                 self._applied(happening, now)
             elif type(happening) is Confirmed:
-                self._confirmed(happening, now)
+                self._requests.shown(happening, self.sessions, now)
 
     def _applied(self, happening: Applied, now: float) -> None:
         if self._around.reads:
@@ -246,92 +270,32 @@ class Device:
                 self._reaching = None
                 future.set_result(now)
 
-    def _confirmed(self, it: Confirmed, now: float) -> None:
-        """The feed shows a message of ours. Its `ok` will follow if it went out on this connection."""
-        sent = self.pending.get(it.client_id)
-        if sent is not None:
-            sent.message, sent.version, sent.seq = it.message, it.version, it.seq
-            if sent.session != self.sessions:
-                self._settle(sent, now)
-
     def _take(self, received: list[frames.ServerFrame], now: float) -> None:
         """Take frames that bring no changes; only those count for the window, so the size is not told."""
         happenings = self.client.received(received, now * 1000)
         for frame in received:
             match frame:
                 case frames.Ok():
-                    self._acked(frame, now)
+                    self._requests.acked(frame, now)
                 case frames.Receipts():
                     self._testimony.seen(frame, now)
                     self._around.observer.marked(self, frame, now)
                 case frames.Welcome():
                     self._adopt(frame, now)
                 case frames.Error():
-                    self._refused(frame, happenings, now)
+                    self._requests.refused(frame, happenings, now)
                 case frames.Pong():
                     self.pongs += 1
                 case frames.Conversation() | frames.Left() | frames.Reset():
                     self._testimony.told(frame, now)
 
-    def _refused(self, frame: frames.Error, happenings: Sequence[AnyHappening], now: float) -> None:
-        final = any(
-            isinstance(one, Declined) and one.client_id == frame.client_id for one in happenings
-        )
-        if frame.client_id in self.pending:
-            self._testimony.refused(frame, now, final=final)
-        if final:
-            self.pending.pop(frame.client_id or "", None)
-        self._around.observer.refused(self, frame.code, final=final)
-
     def _adopt(self, frame: frames.Welcome, now: float) -> None:
+        self.since, self.away = now, False
         self._testimony.opened(frame, self._hello, now)
         for listed in frame.conversations:
             self.log.starts.setdefault(listed.conversation, listed.since)
         if self._welcomed is not None and not self._welcomed.done():
             self._welcomed.set_result(now)
-
-    def _acked(self, frame: frames.Ok, now: float) -> None:
-        if frame.client_id is None or frame.seq is None:
-            return
-        self._testimony.acked(frame, now)
-        sent = self.pending.get(frame.client_id)
-        if sent is None:
-            return
-        promise = Promise(self.account.device, sent.client_id, frame.message or "", frame.seq)
-        self._around.history.promises.append(promise)
-        sent.message, sent.version, sent.seq = frame.message, frame.version or 0, frame.seq
-        self._settle(sent, now)
-
-    # Requests
-
-    def _key(self) -> str:
-        self._requests += 1
-        return f"{self._around.run}.{self.number}.{self._requests}"
-
-    def _begin(
-        self, request: Request, conversation: str, intended: float | None, body: int
-    ) -> Sent:
-        now = clock()
-        sent = Sent(
-            conversation=conversation,
-            client_id=request.client_id,
-            intended=now if intended is None else intended,
-            actual=now,
-        )
-        self.pending[sent.client_id] = sent
-        self._testimony.sent(request, conversation, now, intended=sent.intended, digest=body)
-        self._around.history.sent[sent.client_id] = self.account.device
-        self._around.observer.sent(self, sent)
-        return sent
-
-    def _settle(self, sent: Sent, now: float) -> None:
-        del self.pending[sent.client_id]
-        self._around.observer.acked(self, sent, now)
-
-    def _settle_shown(self, now: float) -> None:
-        """The connection is gone, and with it any `ok` to what the feed has shown already."""
-        for sent in [sent for sent in self.pending.values() if sent.seq]:
-            self._settle(sent, now)
 
     def _note(self, going: Sequence[frames.Frame], now: float) -> None:
         """Remember what goes out on this connection."""
@@ -339,9 +303,7 @@ class Device:
             if isinstance(frame, frames.Receipt):
                 self._testimony.marked(frame, now)
             elif isinstance(frame, (frames.Send, frames.Edit, frames.Delete)):
-                sent = self.pending.get(frame.client_id)
-                if sent is not None:
-                    sent.session = self.sessions
+                self._requests.went(frame, self.sessions)
 
     # Connections and time
 
@@ -368,7 +330,7 @@ class Device:
         """The rules call the connection dead: close what is left of it and come back."""
         self._hang_up()
         self._testimony.closed(LOST, now, by="server")
-        self._settle_shown(now)
+        self._requests.disconnected(now)
         self._around.observer.closed(self, LOST)
         self._set_timer()
 

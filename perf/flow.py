@@ -2,29 +2,38 @@
 
 Each latency counts from the moment the plan intended the send (corrected), and the delivery also
 from the moment it was really sent (uncorrected): the difference is what the generator was late.
+What a device missed while it was away is not timed: the rig had cut it off.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 
 from messaging.protocol import frames
 from perf.device import Device
 from perf.latency import Latency
 from perf.observer import Observer, Sent
+from perf.series import Series
 
 
 class Flow(Observer):
     """Latencies of the messages that were intended at or after `count_from` (seconds of `clock`)."""
 
-    def __init__(self) -> None:
+    def __init__(self, series: Series | None = None) -> None:
         self.count_from = float("inf")
-        self.delivery, self.uncorrected = Latency(), Latency()
-        self.answer, self.live, self.receipt = Latency(), Latency(), Latency()
         self.refusals: dict[str, int] = {}
         self.closures: list[int] = []
         self.declined = 0
+        self.stored: Counter[str] = Counter()  # requests that were answered, by kind
+        self._series = series
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin anew: forget what was timed, and what is under way."""
+        self.delivery, self.uncorrected = Latency(), Latency()
+        self.answer, self.live, self.receipt = Latency(), Latency(), Latency()
+        self.deliveries = 0
         self._sent: dict[str, tuple[Device, Sent]] = {}
         self._unread: dict[tuple[int, str], deque[tuple[int, float]]] = {}
         self._read: dict[tuple[int, str], int] = {}
@@ -36,22 +45,37 @@ class Flow(Observer):
 
     def sent(self, device: Device, sent: Sent) -> None:
         """Remember who sent it."""
-        if sent.intended >= self.count_from:
+        if sent.intended >= self.count_from and device.online and sent.what == "send":
             self._sent[sent.client_id] = (device, sent)
+        if self._series is not None:
+            self._series.count("load.sent")
 
     def delivered(self, device: Device, messages: Sequence[frames.Message], now: float) -> None:
         """Time the messages that came from other devices."""
+        self.deliveries += len(messages)
+        if self._series is not None:
+            self._series.count("load.delivered", len(messages))
         for message in messages:
             sender, sent = self._sent.get(message.client_id or "", (None, None))
-            if sender is None or sent is None or sender is device:
+            if sender is None or sent is None or sender is device or sent.actual < device.since:
                 continue
-            self.delivery.record(now - sent.intended)
-            self.uncorrected.record(now - sent.actual)
-            if sender.account.user == device.account.user:
-                self.live.record(now - sent.intended)
+            if message.version == 1:
+                self._arrived(sender, sent, device, now)
+
+    def _arrived(self, sender: Device, sent: Sent, device: Device, now: float) -> None:
+        took = now - sent.intended
+        self.delivery.record(took)
+        self.uncorrected.record(now - sent.actual)
+        if self._series is not None:
+            self._series.time("delivery", took)
+        if sender.account.user == device.account.user:
+            self.live.record(took)
 
     def acked(self, device: Device, sent: Sent, now: float) -> None:
         """Time the answer, and wait for the read receipt."""
+        if self._series is not None:
+            self._series.count("load.acked")
+        self.stored[sent.what] += 1
         if sent.client_id not in self._sent:
             return
         self.answer.record(now - sent.intended)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from messaging.protocol import frames
 
@@ -19,6 +19,7 @@ class Sent:
     `message`, `version` and `seq` are known once it is stored.
     """
 
+    what: Literal["send", "edit", "delete"] = "send"
     conversation: str
     client_id: str
     intended: float

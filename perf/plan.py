@@ -191,7 +191,9 @@ class _Settled:
         self._of: dict[int, deque[tuple[float, int]]] = {}
 
     def add(self, device: int, at: float, number: int) -> None:
-        self._of.setdefault(device, deque(maxlen=TARGETS)).append((at, number))
+        waiting = self._of.setdefault(device, deque())
+        if len(waiting) < TARGETS:
+            waiting.append((at, number))
 
     def take(self, device: int, at: float) -> int:
         waiting = self._of.get(device)

@@ -210,7 +210,7 @@ class Pulse:
     def __init__(self, devices: list[Device]) -> None:
         self.asked = self.answered = 0
         self._devices = devices
-        self._waiting: list[tuple[Device, int, float]] = []
+        self._waiting: list[tuple[Device, int, int, float]] = []
 
     @property
     def uptime_percent(self) -> float | None:
@@ -220,21 +220,27 @@ class Pulse:
     async def run(self) -> None:
         """Ping until cancelled."""
         for device in cycle(self._devices):
-            if not any(waiting[0] is device for waiting in self._waiting):
-                self._waiting.append((device, device.pongs, perf_counter()))
+            if not device.away and not any(waiting[0] is device for waiting in self._waiting):
+                asked = (device, device.cuts, device.pongs, perf_counter())
+                self._waiting.append(asked)
                 device.ping()
             await asyncio.sleep(PULSE_S)
             self.settle(lambda at: perf_counter() - at >= PULSE_LATE_S)
 
     def settle(self, is_late: Callable[[float], bool]) -> None:
-        """Count the pings that were answered, and those that are late."""
+        """Count the pings that were answered, and those that are late.
+
+        A ping to a device whose connection the rig cut meanwhile says nothing.
+        """
         waiting = []
-        for device, before, at in self._waiting:
+        for device, cuts, before, at in self._waiting:
             if device.pongs > before:
                 self.answered += 1
                 self.asked += 1
+            elif device.cuts != cuts:
+                continue
             elif is_late(at):
                 self.asked += 1
             else:
-                waiting.append((device, before, at))
+                waiting.append((device, cuts, before, at))
         self._waiting = waiting

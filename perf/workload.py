@@ -1,103 +1,136 @@
-"""What the fleet sends, and when.
+"""Carries out what the fleet has to do.
 
-Open loop: a seeded plan of arrival times is made before the run and kept whatever the server does;
-latency counts from the *intended* time, so a stall is not hidden by the sends that it delayed.
-Closed loop: every device keeps `outstanding` sends unanswered, to find the capacity.
+Open loop: a `Plan` is kept whatever the server does; latency counts from the *intended* moment, so
+that a stall is not hidden by the sends that it delayed. Closed loop: every device keeps some sends
+unanswered, to find the capacity.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from messaging.protocol import frames
 from perf.device import Device
+from perf.generator import Generator
 from perf.history.testimony import clock
 from perf.observer import Observer, Sent
+from perf.plan import Arrival, Plan
+from perf.series import Series
 
 TEXT = "The quick brown fox jumps over the lazy dog, and the five boxing wizards jump quickly. "
+# What the loop's timers can tell apart (libuv counts milliseconds). Who wakes up earlier by less
+# than this sends at once, and the latency counts from then.
+TICK_S = 0.001
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Arrival:
-    """One send of a plan: when (seconds after the start), from which device, with how long a body."""
-
-    at: float
-    device: int
-    length: int
+def body(length: int, number: int = 0) -> str:
+    """The text of this length for the request of this number: no two are the same if there is room."""
+    mark = f"{number} "[:length]
+    rest = length - len(mark)
+    return mark + (TEXT * (rest // len(TEXT) + 1))[:rest]
 
 
-def plan(*, seed: int, rate: float, duration_s: float, devices: int) -> list[Arrival]:
-    """Return Poisson arrivals of `rate` a second, from random devices, with bodies of 20-200 characters."""
-    dice = random.Random(seed)
-    arrivals, at = [], dice.expovariate(rate)
-    while at < duration_s:
-        arrivals.append(
-            Arrival(at=at, device=dice.randrange(devices), length=dice.randint(20, 200))
-        )
-        at += dice.expovariate(rate)
-    return arrivals
+class OpenLoop:
+    """A plan under way. `skipped` are the requests that could not be made: their message was not stored yet."""
 
+    def __init__(
+        self, devices: Sequence[Device], plan: Plan, generator: Generator, series: Series
+    ) -> None:
+        self.skipped, self.plan = 0, plan
+        self._devices = devices
+        self._generator, self._series = generator, series
+        self._targets = plan.targets
+        self._sends: dict[int, Sent] = {}
 
-def body(length: int) -> str:
-    """A text of this length."""
-    return (TEXT * (length // len(TEXT) + 1))[:length]
+    async def run(self, begun: float) -> None:
+        """Make every request at its moment after `begun`, whatever came back so far."""
+        for arrival in self.plan:
+            intended = begun + arrival.at
+            wait = intended - clock()
+            if wait > TICK_S / 2:
+                await asyncio.sleep(wait)
+            late = max(clock() - intended, 0.0)
+            self._generator.sent(late)
+            self._series.count("load.asked")
+            self._make(arrival, intended)
 
-
-async def open_loop(
-    devices: Sequence[Device], arrivals: Sequence[Arrival], *, begun: float
-) -> None:
-    """Send every arrival at its time after `begun`, whatever came back so far."""
-    for arrival in arrivals:
-        intended = begun + arrival.at
-        wait = intended - clock()
-        if wait > 0:
-            await asyncio.sleep(wait)
-        device = devices[arrival.device]
-        device.send(device.account.conversations[0], body(arrival.length), intended=intended)
+    def _make(self, arrival: Arrival, intended: float) -> None:
+        device = self._devices[arrival.device]
+        conversation = device.account.conversations[0]
+        intended = min(intended, clock())
+        match arrival.what:
+            case "send":
+                sent = device.send(
+                    conversation, body(arrival.length, arrival.number), intended=intended
+                )
+                if arrival.number in self._targets:
+                    self._sends[arrival.number] = sent
+            case "edit" | "delete":
+                self._change(device, arrival, intended)
+            case "read":
+                device.read(conversation)
+            case "resume":
+                device.drop()
         device.flush()
+
+    def _change(self, device: Device, arrival: Arrival, intended: float) -> None:
+        sent = self._sends.pop(arrival.target)
+        if sent.message is None:
+            self.skipped += 1
+        elif arrival.what == "edit":
+            device.edit(sent, body(arrival.length, arrival.number), intended=intended)
+        else:
+            device.delete(sent, intended=intended)
 
 
 class Saturation(Observer):
     """A closed loop: each answer brings the next send. Counts while it is `counting`."""
 
-    def __init__(self, *, length: int = 100) -> None:
+    def __init__(self, series: Series | None = None, *, length: int = 100) -> None:
         self.counting = False
         self.committed = self.deliveries = self.frames = 0
         self.answer_s = array("d")
         self.refusals: dict[str, int] = {}
         self.closures: list[int] = []
         self.declined = 0
-        self._text, self._sending = body(length), False
+        self._length, self._series = length, series
+        self._sending, self._sends = False, 0
 
     def start(self, devices: Sequence[Device], *, outstanding: int) -> None:
         """Let every device send `outstanding` messages, and one more for each answer."""
         self._sending = True
         for device in devices:
             for _ in range(outstanding):
-                device.send(device.account.conversations[0], self._text)
+                self._send(device, device.account.conversations[0])
             device.flush()
 
     def stop(self) -> None:
         """Send nothing more."""
         self._sending = False
 
+    def _send(self, device: Device, conversation: str) -> None:
+        self._sends += 1
+        device.send(conversation, body(self._length, self._sends))
+
     def acked(self, device: Device, sent: Sent, now: float) -> None:
         """Count the answer and send the next message."""
         if self.counting:
             self.committed += 1
             self.answer_s.append(now - sent.actual)
+        if self._series is not None:
+            self._series.count("load.acked")
         if self._sending:
-            device.send(sent.conversation, self._text)
+            self._send(device, sent.conversation)
 
     def delivered(self, device: Device, messages: Sequence[frames.Message], now: float) -> None:
         """Count the deliveries."""
         if self.counting:
             self.frames += 1
             self.deliveries += len(messages)
+        if self._series is not None:
+            self._series.count("load.delivered", len(messages))
 
     def refused(self, device: Device, code: str, *, final: bool) -> None:
         """Count the refusal; the device itself repeats what may be repeated."""

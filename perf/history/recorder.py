@@ -24,6 +24,7 @@ from perf.history.events import AnyEvent, Change, DeviceMade, Page, RunBegan, Ru
 FLUSH_S = 0.25
 CHUNK = 512  # events encoded at once: 60 microseconds, too short to be seen in any latency
 WRITE_BYTES = 1 << 18
+NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
 DEVICES_PER_WORKER = 1_000_000  # device numbers of worker w begin at w million
 
 _encode_lines = msgspec.json.Encoder().encode_lines
@@ -61,7 +62,7 @@ class Recorder:
     ) -> None:
         self.path, self.run, self.worker, self.full = path, run, worker, full
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file: int | None = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND)
+        self._file: int | None = os.open(path, NEW_FILE, 0o644)
         self._events: list[AnyEvent] = []
         self._lines = bytearray()
         self._timer: asyncio.TimerHandle | None = None

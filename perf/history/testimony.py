@@ -23,7 +23,15 @@ from perf.history.events import (
 )
 from perf.history.recorder import Recorder
 
-__all__ = ["Testimony", "clock"]
+__all__ = ["WHAT", "Testimony", "clock"]
+
+
+WHAT: dict[type, Literal["send", "edit", "delete"]] = {
+    frames.Send: "send",
+    frames.Edit: "edit",
+    frames.Delete: "delete",
+}
+"""What each request is called in a history."""
 
 
 def nanoseconds(moment: float) -> int:
@@ -76,7 +84,7 @@ class Testimony:
                 client_id=request.client_id,
                 conversation=conversation,
                 digest=digest,
-                what=_WHAT[type(request)],
+                what=WHAT[type(request)],
                 message=None if isinstance(request, frames.Send) else request.message,
             )
         )
@@ -149,10 +157,3 @@ class Testimony:
                 connected=connected,
             )
         )
-
-
-_WHAT: dict[type, Literal["send", "edit", "delete"]] = {
-    frames.Send: "send",
-    frames.Edit: "edit",
-    frames.Delete: "delete",
-}

@@ -44,7 +44,7 @@ def crowd(options: Options) -> Crowd:
 async def run(stage: Stage) -> Findings:
     """Saturate the server, then compare what everyone has."""
     environment, options, say = stage.environment, stage.options, stage.progress.say
-    load = Saturation()
+    load = Saturation(stage.series)
     fleet = Fleet(url=environment.url, recorder=stage.recorder, observer=load)
     say(f"connecting {len(environment.accounts)} devices")
     await fleet.connect(environment.accounts, starts=await starts_of(environment))

@@ -10,15 +10,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
+
 from perf.accounts import Account
 from perf.checkers.identity import judge
 from perf.database import connected, last_seqs, stored
 from perf.environment import Environment
 from perf.fleet import Fleet
+from perf.generator import Generator
 from perf.history.recorder import Recorder
 from perf.history.testimony import clock
 from perf.probe import Resources
 from perf.scenario import Findings
+from perf.targets import Outcome, outcome
 
 SETTLE_S = 30.0  # T11's limit: who has not recovered by then has failed
 
@@ -118,6 +122,23 @@ def connected_percent(*fleets: Fleet) -> float | None:
     opened = sum(len(fleet.connect_s) for fleet in fleets)
     attempts = opened + sum(len(fleet.failures) for fleet in fleets)
     return 100 * opened / attempts if attempts else None
+
+
+def outcome_of(generator: Generator, key: str, measured: float | None, *, source: str) -> Outcome:
+    """Hold a measurement against its target; a missed one says nothing if the generator itself was late."""
+    found = outcome(key, measured, source=source)
+    if found.passed is False and generator.trouble is not None:
+        why = f"{found.measured} {found.unit} says nothing of the server: {generator.trouble}"
+        return msgspec.structs.replace(found, measured=None, passed=None, source=why)
+    return found
+
+
+def note_generator(generator: Generator, findings: Findings) -> None:
+    """Say so if the generator was the bottleneck; what it spoilt is unknown then."""
+    if generator.trouble is not None:
+        findings.figures["banner"] = generator.trouble
+        if any(one.passed is None for one in findings.outcomes):
+            findings.unknown.append(generator.trouble)
 
 
 def note_troubles(fleet: Fleet, troubles: Troubles, findings: Findings) -> None:

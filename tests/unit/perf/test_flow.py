@@ -11,7 +11,8 @@ from perf.observer import Sent
 
 def device(number: int, user: str) -> Device:
     """As much of a device as a flow looks at."""
-    return cast("Device", SimpleNamespace(number=number, account=SimpleNamespace(user=user)))
+    facts = {"number": number, "online": True, "since": 0.0, "account": SimpleNamespace(user=user)}
+    return cast("Device", SimpleNamespace(**facts))
 
 
 ANN, ANNS_OTHER, BOB = device(1, "ann"), device(2, "ann"), device(3, "bob")

@@ -1,0 +1,62 @@
+"""Devices that were away and come back: what they missed, and how long they take to be level again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from perf.device import Device
+from perf.fleet import Fleet, until
+from perf.history.testimony import clock
+from perf.latency import Latency
+from perf.workload import body
+
+CATCH_UP_S = 10.0  # ten times the limit of a return: a failure then, and no figure
+MISSED = 50  # messages
+
+
+@dataclass(kw_only=True)
+class Returns:
+    """How long devices took from their reconnect until they had everything, and how many did not."""
+
+    latency: Latency = field(default_factory=Latency)
+    failures: list[str] = field(default_factory=list)
+
+    async def measure(self, fleet: Fleet, *, rounds: int) -> None:
+        """Cut second devices off, one after another, let their users' first devices send, and time the way back."""
+        for number, (sender, away) in enumerate(_pairs(fleet.devices)[:rounds], 1):
+            away.leave()
+            try:
+                goal = await _send_meanwhile(sender)
+                begun = clock()
+                if not await fleet.open(away):
+                    raise TimeoutError
+                async with asyncio.timeout(CATCH_UP_S):
+                    reached = await away.reach(sender.account.conversations[0], goal)
+            except TimeoutError:
+                self.failures.append(
+                    f"return {number}: not level within {CATCH_UP_S:.0f} s of its reconnect"
+                )
+            else:
+                self.latency.record(max(reached - begun, 0.0))
+
+
+async def _send_meanwhile(sender: Device) -> int:
+    """Send what the other device will have missed; return the last change. Raises TimeoutError."""
+    sends = [sender.send(sender.account.conversations[0], body(100, n)) for n in range(MISSED)]
+    sender.flush()
+    if not await until(lambda: all(sent.seq for sent in sends), within_s=CATCH_UP_S):
+        raise TimeoutError
+    return max(sent.seq for sent in sends)
+
+
+def _pairs(devices: Sequence[Device]) -> list[tuple[Device, Device]]:
+    """Two devices of one user, for every user that has them."""
+    first: dict[str, Device] = {}
+    pairs = []
+    for device in devices:
+        other = first.setdefault(device.account.user, device)
+        if other is not device:
+            pairs.append((other, device))
+    return pairs
