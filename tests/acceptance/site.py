@@ -9,6 +9,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -33,18 +34,38 @@ def site() -> Iterator[str]:
 @contextlib.contextmanager
 def served(directory: Path) -> Iterator[str]:
     """Serve until the block ends; what the server said is in `serve.log` of the directory."""
-    port = _free_port()
+    with serving(directory) as server:
+        yield server.address
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """A `serve` that answers, and its process."""
+
+    address: str
+    port: int
+    process: subprocess.Popen[bytes]
+
+
+@contextlib.contextmanager
+def serving(directory: Path, *, processes: int = 1, port: int | None = None) -> Iterator[Serving]:
+    """Serve until the block ends, with several processes or on a given port."""
+    number = port or _free_port()
     own = {"LOCKSTEP_DATA": str(directory), "DEBUG": "1", "DATABASE_URL": "", "REDIS_URL": ""}
-    command = [sys.executable, "manage.py", "serve", "--processes", "1", "--port", str(port)]
+    command = [sys.executable, "manage.py", "serve", "--processes", str(processes)]
     log = directory / "serve.log"
-    with log.open("w") as output:
+    with log.open("a") as output:
         server = subprocess.Popen(
-            command, cwd=ROOT, env=os.environ | own, stdout=output, stderr=subprocess.STDOUT
+            [*command, "--port", str(number)],
+            cwd=ROOT,
+            env=os.environ | own,
+            stdout=output,
+            stderr=subprocess.STDOUT,
         )
-    address = f"http://127.0.0.1:{port}/"
+    address = f"http://127.0.0.1:{number}/"
     try:
         _await_answer(address, server, log)
-        yield address
+        yield Serving(address=address, port=number, process=server)
     finally:
         server.terminate()
         server.wait(timeout=30)
