@@ -54,7 +54,7 @@ class Run {
   #do(verb, { client_id: clientId, base_version: baseVersion, reply_to: replyTo, ...rest }) {
     const { session, now } = this;
     if (verb === "closed") return session.closed(rest.code, now);
-    if (verb === "connect" || verb === "opened") return session[verb](now);
+    if (verb === "connect" || verb === "opened" || verb === "disconnect") return session[verb](now);
     session[verb === "delete" ? "remove" : verb]({ ...rest, clientId, baseVersion, replyTo }, now);
   }
 

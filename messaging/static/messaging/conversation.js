@@ -36,6 +36,29 @@ export class Conversation {
     this.floor = Math.min(this.floor ?? Infinity, since + 1);
   }
 
+  /** The one rule: takes changes where their range meets the cursor, and returns those that were news. */
+  advance({ since, upto, messages }) {
+    this.begin(since);
+    if (since > this.cursor) this.wanted = Math.max(this.wanted, upto);
+    if (since > this.cursor || upto <= this.cursor) return [];
+    const news = messages.filter(({ seq }) => seq > this.cursor);
+    for (const message of news) this.put(message);
+    this.cursor = upto;
+    this.lastSeq = Math.max(this.lastSeq, upto);
+    return news;
+  }
+
+  /** Shows what the server took at once; the feed brings it again, with more. */
+  place({ type, client_id, body, kind, reply_to }, { message, seq, position, version, created }, { device, user }) {
+    const before = this.messages.get(message);
+    // The answer to a repeat may name a later version, whose body only the feed knows.
+    if (type === "send" && version === 1 && !before)
+      this.put({ id: message, seq, position, version, created, kind, body, reply_to, client_id, device, user });
+    if (type === "edit" && before?.version === version - 1) this.put({ ...before, seq, version, body, edited: Date.now() });
+    if (type === "delete" && before?.version === version - 1)
+      this.put({ ...before, seq, version, body: "", deleted: Date.now() });
+  }
+
   /** Keeps the newest state of a message; the feed wins over an equal `seq`. */
   put(message) {
     const known = this.messages.get(message.id);

@@ -162,7 +162,7 @@ export class Client extends EventTarget {
     const socket = new WebSocket(this.url, PROTOCOL);
     this.#socket = socket;
     const current = (work) => (event) => this.#socket === socket && this.#do((session, now) => work(session, now, event));
-    socket.onopen = current((session, now) => session.opened(now));
+    socket.onopen = current((session) => session.opened());
     socket.onmessage = current((session, now, { data }) => session.received(JSON.parse(data), now, data.length));
     socket.onclose = current((session, now, { code }) => {
       this.#socket = null;

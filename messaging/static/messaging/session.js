@@ -9,21 +9,15 @@
 import { Acks } from "./acks.js";
 import { Conversation } from "./conversation.js";
 import { Outbox } from "./outbox.js";
+import { Backoff, mayReturn } from "./reconnect.js";
 
 const SILENCE_MS = 20_000; // nothing heard for this long: ask with a ping
 const PONG_MS = 10_000; // and this long after the ping: the connection is dead
 const WELCOME_MS = 10_000; // a connection that has not said welcome by then is given up
-const BACKOFF_MS = 100; // first upper limit of the wait before a reconnect; it doubles
-const BACKOFF_MAX_MS = 10_000; // and stops doubling here
 
 /** A new idempotency key: 128 random bits. (randomUUID exists on secure origins only.) */
 export function newId() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
-/** Whether a close code says: come back. 1008, 1009 and 4500-4999 say: do not. */
-function isReconnectable(code) {
-  return code !== 1008 && code !== 1009 && !(code >= 4500 && code < 5000);
 }
 
 /**
@@ -44,7 +38,7 @@ export class Session {
     this.outbox = new Outbox(saved.outbox);
     this.unsettled = new Set(saved.unsettled ?? []); // conversations whose marks the server may not have
     this.acks = new Acks();
-    this.attempts = 0;
+    this.backoff = new Backoff(random);
     this.timers = new Map();
     this.#startConnection();
     this.#clear();
@@ -110,8 +104,12 @@ export class Session {
     this.command = "connect";
   }
 
-  /** The socket is open: say hello. */
-  opened(now) {
+  /** The socket is open: say hello, or hang up if the app has changed its mind meanwhile. */
+  opened() {
+    if (this.phase !== "connecting") {
+      this.command = "close";
+      return;
+    }
     this.phase = "greeting";
     const cursors = {};
     for (const { id, cursor } of this.conversations.values()) if (cursor !== null) cursors[id] = cursor;
@@ -123,6 +121,7 @@ export class Session {
 
   /** One WebSocket message came: a frame, or an array of frames; `bytes` is its length on the wire. */
   received(message, now, bytes = 0) {
+    if (this.phase !== "open" && this.phase !== "greeting") return; // still on its way when the app hung up
     if (this.phase === "open") this.timers.set("ping", now + SILENCE_MS);
     this.timers.delete("pong");
     this.acks.count({ bytes });
@@ -141,12 +140,10 @@ export class Session {
     const farewell = this.farewell;
     this.#startConnection();
     this.timers.clear();
-    if (!isReconnectable(code)) return this.#stop(farewell?.message ?? `The server closed with ${code}.`);
+    if (!mayReturn(code)) return this.#stop(farewell?.message ?? `The server closed with ${code}.`);
     this.phase = "waiting";
     this.reason = farewell?.message ?? "The connection was lost.";
-    const limit = Math.min(BACKOFF_MAX_MS, BACKOFF_MS * 2 ** this.attempts);
-    this.attempts += 1;
-    this.timers.set("connect", now + (farewell?.reconnect_after ?? 0) + this.random() * limit);
+    this.timers.set("connect", now + this.backoff.wait(farewell));
   }
 
   /** The app wants to be offline (until `connect`). */
@@ -204,7 +201,8 @@ export class Session {
     if (this.epoch !== null && this.epoch !== epoch) for (const id of this.conversations.keys()) this.#forget(id);
     Object.assign(this, { device, user, epoch, limits: frame.limits });
     this.acks.restart(frame.window);
-    Object.assign(this, { phase: "open", reason: "", attempts: 0 });
+    Object.assign(this, { phase: "open", reason: "" });
+    this.backoff.attempts = 0;
     this.saves.session = true;
     this.timers.delete("welcome");
     this.timers.set("ping", now + SILENCE_MS);
@@ -234,21 +232,14 @@ export class Session {
   #events({ conversation, since, upto, messages = [], ref }) {
     const known = this.#change(conversation);
     if (ref !== undefined && ref === known.syncing) known.syncing = null;
-    known.begin(since);
     this.acks.count({ messages: messages.length });
-    if (since > known.cursor) {
-      known.wanted = Math.max(known.wanted, upto);
-    } else if (upto > known.cursor) {
-      for (const message of messages) if (message.seq > known.cursor) this.#apply(known, message);
-      known.cursor = upto;
-      known.lastSeq = Math.max(known.lastSeq, upto);
-    }
+    for (const message of known.advance({ since, upto, messages })) this.#confirm(message);
     if (known.wanted > known.cursor) this.sync({ conversation });
     if (upto <= known.cursor) this.#owe(known);
   }
 
-  #apply(known, message) {
-    known.put(message);
+  /** An own message that the feed brings was taken, even if `ok` was lost. */
+  #confirm(message) {
     if (message.device !== this.device) return;
     const entry = this.outbox.find(message.client_id);
     if (entry?.frame.type === "send") this.#settle(entry);
@@ -258,21 +249,7 @@ export class Session {
     const entry = this.outbox.find(client_id);
     if (!entry) return;
     this.#settle(entry);
-    if (place.message) this.#place(entry, place);
-  }
-
-  /** Shows what was taken at once; the feed brings it again, with more. */
-  #place({ conversation, frame }, { message, seq, position, version, created }) {
-    const known = this.#change(conversation);
-    const before = known.messages.get(message);
-    const { type, client_id, body, kind, reply_to } = frame;
-    const { device, user } = this;
-    // The answer to a repeat may name a later version, whose body only the feed knows.
-    if (type === "send" && version === 1 && !before)
-      known.put({ id: message, seq, position, version, created, kind, body, reply_to, client_id, device, user });
-    if (type === "edit" && before?.version === version - 1) known.put({ ...before, seq, version, body, edited: Date.now() });
-    if (type === "delete" && before?.version === version - 1)
-      known.put({ ...before, seq, version, body: "", deleted: Date.now() });
+    if (place.message) this.#change(entry.conversation).place(entry.frame, place, this);
   }
 
   #error({ ref, client_id, retry_after, current, ...error }, now) {

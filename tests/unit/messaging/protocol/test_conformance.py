@@ -126,6 +126,9 @@ class Run:
     def do_opened(self) -> None:
         self.client.opened(self.now)
 
+    def do_disconnect(self) -> None:
+        self.client.disconnect()
+
     def do_closed(self, code: int) -> None:
         self._tell(self.client.closed(code, self.now))
 
