@@ -224,8 +224,8 @@ async def test_a_process_whose_node_was_removed_registers_again_with_its_session
         await made.arrive(seat.token)
         sql.execute("DELETE FROM presence_connection WHERE node_id = %s", [made.node])
         sql.execute("DELETE FROM presence_node WHERE id = %s", [made.node])
-        await scene.eventually(lambda: sessions(sql, seat.device) == 1)
-        assert scene.count(sql, "presence_node", "id = %s", made.node) == 1
+        await scene.eventually(lambda: scene.count(sql, "presence_node", "id = %s", made.node) == 1)
+        assert sessions(sql, seat.device) == 1
     finally:
         await made.stop()
 
