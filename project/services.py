@@ -101,6 +101,8 @@ def revive(directory: Path) -> list[str]:
     Takes as long as a start: Valkey's some ms, PostgreSQL's until it has recovered. Raises
     ServiceError when one can't be started. Call it only inside `use`, where nobody else stops them.
     """
+    if not directory.exists():  # a new one would be empty
+        raise ServiceError(f"{directory} is gone: end serve, and start it anew.")
     home = prepare(directory)
     servers = (("PostgreSQL", postgres), ("Valkey", valkey))
     dead = [name for name, server in servers if server.pid(home) is None]

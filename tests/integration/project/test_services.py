@@ -69,6 +69,26 @@ def test_data_is_there_again_at_the_next_start(directory: Path) -> None:
         assert connection.execute("SELECT one FROM kept").fetchone() == (1,)
 
 
+def test_whichever_server_has_died_is_revived_with_its_data(directory: Path) -> None:
+    with services.use(directory) as place:
+        with psycopg.connect(place.database_url) as connection:
+            connection.execute("CREATE TABLE kept AS SELECT 1 AS one")
+        assert services.revive(directory) == []
+        kill(valkey.pid(place.home))
+        assert services.revive(directory) == ["Valkey"]
+        kill(postgres.pid(place.home))
+        assert services.revive(directory) == ["PostgreSQL"]
+        assert None not in pids(place)
+        with psycopg.connect(place.database_url) as connection:
+            assert connection.execute("SELECT one FROM kept").fetchone() == (1,)
+
+
+def test_nothing_is_revived_where_the_data_is_gone(tmp_path: Path) -> None:
+    with pytest.raises(ServiceError, match="is gone"):
+        services.revive(tmp_path / "deleted")
+    assert not (tmp_path / "deleted").exists()
+
+
 def test_servers_survive_the_death_of_their_starter_and_are_adopted(directory: Path) -> None:
     script = (
         "import sys, pathlib\nfrom project import services\n"
