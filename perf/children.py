@@ -1,7 +1,8 @@
 """Child processes of a run: started in sessions of their own, logged, and always ended.
 
 A Ctrl-C in the terminal reaches only the rig, which then ends its children in order. If the rig
-itself is killed, a child with a pipe notices its end, and on Linux the others get a SIGTERM.
+itself is killed, Linux sends most of them a SIGTERM, and `keeper` ends whatever is left: all of
+them carry the run's directory in their environment under MARK.
 """
 
 from __future__ import annotations
@@ -11,13 +12,17 @@ import contextlib
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+MARK = "LOCKSTEP_RIG"  # the variable that names the directory of the run that a process is of
 PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 STOP_S = 15.0  # a server's own drain takes at most 10 s
+
+_running: set[int] = set()
 
 
 class RigError(Exception):
@@ -30,21 +35,58 @@ def manage(*arguments: str) -> list[str]:
 
 
 async def start(
-    command: list[str], *, env: Mapping[str, str], log: Path, stdin: bool = False
+    command: list[str], *, env: Mapping[str, str], log: Path, talks: bool = True
 ) -> asyncio.subprocess.Process:
-    """Start a child whose stdout is a pipe and whose stderr goes to `log`."""
+    """Start a child that writes its stderr to `log`; one that `talks` has a pipe as stdout."""
     with log.open("ab") as file:
-        return await asyncio.create_subprocess_exec(
-            *command,
-            cwd=ROOT,
-            env={**os.environ, **env},
-            stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=file,
-            start_new_session=True,
-            preexec_fn=None if stdin else _die_with_parent,
-            limit=2**24,
+        return await _start(
+            command,
+            env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if talks else file.fileno(),
+            stderr=file.fileno(),
+            dies=True,
         )
+
+
+async def hold(
+    command: list[str], *, env: Mapping[str, str], log: Path
+) -> asyncio.subprocess.Process:
+    """Start a child with pipes as stdin and stdout, which outlives the rig to clear up after it."""
+    with log.open("ab") as file:
+        return await _start(
+            command,
+            env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=file.fileno(),
+            dies=False,
+        )
+
+
+async def _start(
+    command: list[str],
+    env: Mapping[str, str],
+    *,
+    stdin: int,
+    stdout: int,
+    stderr: int,
+    dies: bool,
+) -> asyncio.subprocess.Process:
+    child = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=ROOT,
+        env={**os.environ, **env},
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        start_new_session=True,
+        preexec_fn=_die_with_parent if dies else None,
+        limit=2**24,
+    )
+    if dies:
+        _running.add(child.pid)
+    return child
 
 
 def _die_with_parent() -> None:
@@ -69,19 +111,29 @@ async def run(command: list[str], *, env: Mapping[str, str], log: Path, within_s
     return printed
 
 
-async def stop(child: asyncio.subprocess.Process) -> None:
+async def stop(child: asyncio.subprocess.Process, *, patience_s: float = STOP_S) -> None:
     """End a child and everything it started: politely, then not."""
     if child.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             child.terminate()
-        try:
-            async with asyncio.timeout(STOP_S):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
                 await child.wait()
-        except TimeoutError:
-            pass
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
+    _kill_group(child.pid)
     await child.wait()
+    _running.discard(child.pid)
+
+
+def kill_all() -> None:
+    """End every child of this process at once, for who has no patience left."""
+    for pid in list(_running):
+        _kill_group(pid)
+
+
+def _kill_group(pid: int) -> None:
+    """Kill what is left of a child's session; it began one, so the group has its number."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def last_words(log: Path) -> str:

@@ -1,55 +1,32 @@
 """Where a run takes place: a private environment that leaves nothing, or one that runs already.
 
 The private one is PostgreSQL, Valkey, a database, accounts and a server of its own, all child
-processes that are spoken to through `manage.py`. Readiness is probed, never slept for.
+processes that are spoken to through `manage.py` and sockets. Readiness is probed, never slept for.
+`keeper` holds the services, `server` the servers, `machine` says what the figures depend on.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import platform
-import shutil
-import socket
-import sys
-import tempfile
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-import msgspec
 import psutil
 
-from perf import accounts, children
+from perf import accounts, children, cleanup, keeper, machine
 from perf.accounts import Account
-from perf.children import RigError, manage
+from perf.children import MARK, RigError, manage
+from perf.server import Server, family, until_ready
+
+__all__ = ["Crowd", "Environment", "RigError", "family", "private", "provision", "running"]
 
 T = TypeVar("T")
 
-READY_S = 30.0
-SERVICES_S = 60.0  # a first start of PostgreSQL on a slow disk
 PROVISION_S = 120.0
-LOOK_S = 0.05  # how often a probe of readiness asks
-
-# Holds the services for as long as the rig's end of stdin is open, whatever becomes of the rig.
-SERVICES = """
-import json, pathlib, sys
-from project import services
-directory = pathlib.Path(sys.argv[1])
-try:
-    found = services.start(directory)
-    print(json.dumps({"DATABASE_URL": found.database_url, "REDIS_URL": found.redis_url}), flush=True)
-    sys.stdin.read()
-except services.ServiceError as error:
-    sys.exit(f"error: {error}")
-finally:
-    services.stop(directory, delete=True)
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,16 +37,28 @@ class Crowd:
     members: int
     devices: int = 1  # of each member
 
+    @property
+    def accounts(self) -> int:
+        """How many devices that is."""
+        return self.conversations * self.members * self.devices
+
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """A server that answers, accounts for it, and its database if that may be looked at."""
+    """Servers that answer, accounts for them, and their database if that may be looked at.
+
+    `url` is the first server's. A private one also has `logs`, and `env`, with which another server
+    of the same database is started.
+    """
 
     url: str
     accounts: Sequence[Account]
     database_url: str | None
-    server_pid: int | None = None
-    facts: Mapping[str, str | int] = field(default_factory=dict)
+    redis_url: str | None = None
+    servers: Sequence[Server] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    logs: Path | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def port(self) -> int:
@@ -78,9 +67,9 @@ class Environment:
         return parts.port or (443 if parts.scheme == "https" else 80)
 
     def server_processes(self) -> list[psutil.Process]:
-        """The server's processes on this machine: its supervisor's family, else those that listen on its port."""
-        if self.server_pid is not None:
-            return family(self.server_pid)
+        """The servers' processes on this machine: our own, else those that listen on the port."""
+        if self.servers:
+            return [process for server in self.servers for process in server.family()]
         listening = {
             connection.pid
             for connection in psutil.net_connections("tcp")
@@ -89,68 +78,87 @@ class Environment:
         found = [one for pid in listening if pid is not None for one in family(pid)]
         return list({one.pid: one for one in found}.values())
 
+    @asynccontextmanager
+    async def another(
+        self, name: str, *, settings: str | None = None, **env: str
+    ) -> AsyncIterator[Server]:
+        """One more server of a private environment, with settings and environment of its own.
 
-def family(pid: int) -> list[psutil.Process]:
-    """A process and everything it started; empty if it is gone."""
-    try:
-        parent = psutil.Process(pid)
-        return [parent, *parent.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
+        Raises RigError.
+        """
+        if self.logs is None:
+            raise RigError("only a private environment can have another server: leave out --url")
+        own = {"DJANGO_SETTINGS_MODULE": settings} if settings is not None else {}
+        server = Server(env={**self.env, **own, **env}, log=self.logs / f"{name}.log")
+        try:
+            await server.start()
+            yield server
+        finally:
+            await server.stop()
 
 
 @asynccontextmanager
 async def running(
-    *, url: str, accounts_file: Path, database_url: str | None
+    *, url: str, accounts_file: Path, database_url: str | None, redis_url: str | None = None
 ) -> AsyncIterator[Environment]:
     """A deployment that runs already, with accounts made for it. Raises RigError."""
     try:
         found = accounts.load(accounts_file)
     except accounts.BadAccounts as error:
         raise RigError(str(error)) from None
-    await until_ready(url, alive=lambda: True, log=None)
+    await until_ready(url)
     yield Environment(
-        url=url, accounts=found, database_url=database_url, facts={**machine(), "environment": url}
+        url=url,
+        accounts=found,
+        database_url=database_url,
+        redis_url=redis_url,
+        facts={**machine.facts(), "environment": url},
     )
 
 
 @asynccontextmanager
-async def private(*, crowd: Crowd, processes: int, server: str) -> AsyncIterator[Environment]:
-    """A new environment with these accounts, gone afterwards. Raises RigError."""
-    directory = Path(tempfile.mkdtemp(prefix="lockstep-perf-"))
-    kept = False
-    try:
-        async with services(directory) as addresses:
+async def private(
+    *, crowd: Crowd, processes: int = 1, server: str = "uvicorn", logs: Path | None = None
+) -> AsyncIterator[Environment]:
+    """A new environment with these accounts, gone afterwards but for its `logs`. Raises RigError.
+
+    A crowd of nobody is an environment without accounts.
+    """
+    with cleanup.workplace() as directory:
+        kept = logs or directory
+        async with keeper.services(directory, logs=kept) as addresses:
             env = {
                 **addresses,
+                MARK: str(directory),
                 "LOCKSTEP_DATA": str(directory),
+                "TMPDIR": str(directory),  # so that nothing is left elsewhere
                 "DEBUG": "0",
                 "LOG_LEVEL": "WARNING",
             }
-            await _manage("migrate", "-v0", env=env, directory=directory)
-            async with (
-                _meanwhile(provision(crowd, env=env, directory=directory)) as making,
-                serve(env, directory, processes=processes, server=server) as (url, pid),
-            ):
-                found = await making
+            await _manage("migrate", "-v0", env=env, logs=kept)
+            one = Server(env=env, log=kept / "server.log", processes=processes, kind=server)
+            try:
+                async with _meanwhile(provision(crowd, env=env, logs=kept)) as making:
+                    await one.start()
+                    found = await making
                 yield Environment(
-                    url=url,
-                    server_pid=pid,
+                    url=one.url,
                     accounts=found,
                     database_url=addresses["DATABASE_URL"],
+                    redis_url=addresses["REDIS_URL"],
+                    servers=(one,),
+                    env=env,
+                    logs=kept,
                     facts={
-                        **machine(),
+                        **machine.facts(),
+                        **await machine.services(addresses),
                         "environment": "private",
                         "server": server,
                         "processes": processes,
                     },
                 )
-    except RigError as error:
-        kept = True
-        raise RigError(f"{error} (logs: {directory})") from None
-    finally:
-        if not kept:
-            shutil.rmtree(directory, ignore_errors=True)
+            finally:
+                await one.stop()
 
 
 @asynccontextmanager
@@ -164,42 +172,20 @@ async def _meanwhile(work: Coroutine[Any, Any, T]) -> AsyncIterator[asyncio.Task
         await asyncio.wait([task])
 
 
-@asynccontextmanager
-async def services(directory: Path) -> AsyncIterator[dict[str, str]]:
-    """PostgreSQL and Valkey of this run: their DATABASE_URL and REDIS_URL."""
-    log = directory / "services.log"
-    command = [sys.executable, "-c", SERVICES, str(directory)]
-    child = await children.start(command, env={}, log=log, stdin=True)
-    assert child.stdin is not None
-    assert child.stdout is not None
-    try:
-        async with asyncio.timeout(SERVICES_S):
-            line = await child.stdout.readline()
-        if not line:
-            raise RigError(children.last_words(log))
-        yield msgspec.json.decode(line, type=dict[str, str])
-    except TimeoutError:
-        raise RigError(f"PostgreSQL and Valkey did not start within {SERVICES_S:.0f} s") from None
-    finally:
-        child.stdin.close()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(children.STOP_S):
-                await child.wait()
-        await children.stop(child)
-
-
 async def provision(
-    crowd: Crowd, *, env: Mapping[str, str], directory: Path, prefix: str = "perf"
+    crowd: Crowd, *, env: Mapping[str, str], logs: Path, prefix: str = "perf"
 ) -> list[Account]:
-    """Make the accounts of a scenario, named after `prefix`."""
+    """Make the accounts of a scenario, named after `prefix`. Raises RigError."""
+    if not crowd.accounts:
+        return []
     printed = await _manage(
         "provision",
         *("--users", str(crowd.conversations * crowd.members)),
-        *("--devices", str(crowd.conversations * crowd.members * crowd.devices)),
+        *("--devices", str(crowd.accounts)),
         *("--conversations", str(crowd.conversations)),
         *("--members", str(crowd.members), "--prefix", prefix),
         env=env,
-        directory=directory,
+        logs=logs,
     )
     try:
         return accounts.parse(printed.splitlines())
@@ -207,86 +193,6 @@ async def provision(
         raise RigError(f"`manage.py provision` printed {error}") from None
 
 
-@asynccontextmanager
-async def serve(
-    env: Mapping[str, str], directory: Path, *, processes: int, server: str
-) -> AsyncIterator[tuple[str, int]]:
-    """A server that answers: its address and its process."""
-    port = free_port()
-    url, log = f"http://127.0.0.1:{port}", directory / "server.log"
-    command = manage(
-        *("serve", "--port", str(port), "--processes", str(processes)),
-        *("--server", server, "--no-migrate"),
-    )
-    child = await children.start(command, env=env, log=log)
-    assert child.stdout is not None
-    drain = asyncio.create_task(_drain(child.stdout, log))
-    try:
-        await until_ready(url, alive=lambda: child.returncode is None, log=log)
-        yield url, child.pid
-    finally:
-        await children.stop(child)
-        await drain
-
-
-async def until_ready(url: str, *, alive: Callable[[], bool], log: Path | None) -> None:
-    """Ask until the server answers HTTP. Raises RigError when it does not, or has ended."""
-    deadline = monotonic() + READY_S
-    reason: str | None = ""
-    while reason is not None:
-        if not alive():
-            words = children.last_words(log) if log is not None else ""
-            raise RigError(f"the server ended before it was ready: {words}")
-        if monotonic() > deadline:
-            raise RigError(f"{url} was not ready within {READY_S:.0f} s ({reason}): is it running?")
-        reason = await _why_not_ready(url)
-
-
-async def _why_not_ready(url: str) -> str | None:
-    parts = urlsplit(url)
-    tls = parts.scheme == "https"
-    try:
-        async with asyncio.timeout(READY_S):
-            await _ask(parts.hostname or "127.0.0.1", parts.port or (443 if tls else 80), tls=tls)
-    except (OSError, TimeoutError) as error:
-        await asyncio.sleep(LOOK_S)
-        return str(error) or type(error).__name__
-    return None
-
-
-async def _ask(host: str, port: int, *, tls: bool) -> None:
-    reader, writer = await asyncio.open_connection(host, port, ssl=tls or None)
-    try:
-        writer.write(f"GET /ws/ HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
-        if not (await reader.readline()).startswith(b"HTTP/"):
-            raise ConnectionError("it does not speak HTTP")
-    finally:
-        writer.close()
-
-
-async def _drain(stream: asyncio.StreamReader, log: Path) -> None:
-    with log.open("ab") as file:
-        async for line in stream:
-            file.write(line)
-
-
-async def _manage(*arguments: str, env: Mapping[str, str], directory: Path) -> bytes:
-    log = directory / f"{arguments[0]}.log"
+async def _manage(*arguments: str, env: Mapping[str, str], logs: Path) -> bytes:
+    log = logs / f"{arguments[0]}.log"
     return await children.run(manage(*arguments), env=env, log=log, within_s=PROVISION_S)
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
-def machine() -> dict[str, str | int]:
-    """What the figures depend on."""
-    return {
-        "cpus": os.cpu_count() or 0,
-        "load_before": f"{os.getloadavg()[0]:.2f}",
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.release()}",
-    }

@@ -18,8 +18,8 @@ import msgspec
 import psycopg
 import uvloop
 
+from perf import children, report
 from perf import environment as environments
-from perf import report
 from perf.children import RigError
 from perf.environment import Environment
 from perf.fleet import FleetError
@@ -35,9 +35,16 @@ T = TypeVar("T")
 
 
 def execute(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on uvloop; Ctrl-C cancels it, so that everything is cleaned up."""
+    """Run a coroutine on uvloop. Ctrl-C and SIGTERM cancel it, so that everything is cleaned up.
+
+    A second Ctrl-C kills the children, so that nothing is left to wait for.
+    """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(work)
+        try:
+            return runner.run(work)
+        except (KeyboardInterrupt, SystemExit):
+            children.kill_all()  # a first Ctrl-C has left none
+            raise
 
 
 def run(
@@ -69,7 +76,7 @@ async def measure(
     started, begun = datetime.now(UTC), perf_counter()
     directory = RunDirectory.make(options.runs, scenario=scenario.name, seed=options.seed)
     _write(directory.plan, plan_of(scenario, options, command=command))
-    async with _environment(scenario, options, progress) as place:
+    async with _environment(scenario, options, directory, progress) as place:
         _write(directory.environment, dict(place.facts))
         findings = await _perform(scenario, place, options, directory, progress)
     result = concluded(
@@ -135,12 +142,15 @@ async def _perform(
 
 @asynccontextmanager
 async def _environment(
-    scenario: Scenario, options: Options, progress: Progress
+    scenario: Scenario, options: Options, directory: RunDirectory, progress: Progress
 ) -> AsyncIterator[Environment]:
     if options.url is None:
         progress.say("starting PostgreSQL, Valkey and the server")
         async with environments.private(
-            crowd=scenario.crowd(options), processes=options.processes, server=options.server
+            crowd=scenario.crowd(options),
+            processes=options.processes,
+            server=options.server,
+            logs=directory.logs,
         ) as place:
             yield place
         return

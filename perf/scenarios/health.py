@@ -9,31 +9,35 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from time import monotonic as clock
+from typing import Any
 
 import psycopg
 import redis.asyncio
 from redis.exceptions import RedisError
 
 from messaging.protocol import frames
-from perf import children
-from perf.children import RigError
+from perf import children, cleanup, machine
+from perf.children import MARK, RigError
 from perf.database import connected, erase
 from perf.device import Device
-from perf.environment import Crowd, Environment, machine, provision, running, serve
+from perf.environment import Crowd, Environment, provision, running
 from perf.fleet import Fleet, FleetError
 from perf.observer import Observer, Sent
 from perf.scenario import Findings, Options
 from perf.scenarios.shared import recorded
+from perf.server import Server
 from perf.targets import Outcome
 
 ANSWER_S = 5.0
+PREFIX = "perf-health-"  # of the accounts; the pid of their rig follows
 PAIR = Crowd(conversations=1, members=2)
+
+
+class Unhealthy(Exception):
+    """What is missing, and how to mend it."""
 
 
 class Arrival(Observer):
@@ -53,9 +57,10 @@ class Arrival(Observer):
         if ours and device is not self.sender and not self.seen.done():
             self.seen.set_result(now)
 
-
-class Unhealthy(Exception):
-    """What is missing, and how to mend it."""
+    def refused(self, device: Device, code: str, *, final: bool) -> None:
+        """It will not come."""
+        if final and not self.seen.done():
+            self.seen.set_exception(Unhealthy(f"the server refused it ({code}): see its log"))
 
 
 async def examine(options: Options) -> Findings:
@@ -74,9 +79,9 @@ async def examine(options: Options) -> Findings:
     return findings
 
 
-def facts(options: Options) -> dict[str, str | int]:
+def facts(options: Options) -> dict[str, Any]:
     """What was looked at."""
-    return {**machine(), "environment": options.url or "this installation"}
+    return {**machine.facts(), "environment": options.url or "this installation"}
 
 
 async def _check(
@@ -132,8 +137,8 @@ async def _ask_bus() -> float:
 
 async def _ask_schema() -> float:
     begun = clock()
-    with tempfile.TemporaryDirectory(prefix="lockstep-perf-") as directory:
-        log = Path(directory) / "migrate.log"
+    with cleanup.workplace() as directory:
+        log = directory / "migrate.log"
         command = children.manage("showmigrations", "--plan", "--no-color")
         try:
             printed = await children.run(command, env={}, log=log, within_s=60)
@@ -197,18 +202,15 @@ async def _place(options: Options) -> AsyncIterator[Environment]:
         ) as place:
             yield place
         return
-    directory = Path(tempfile.mkdtemp(prefix="lockstep-perf-"))
-    try:
-        name = f"health-{secrets.token_hex(8)}"
-        made = await provision(PAIR, env={}, directory=directory, prefix=name)
+    with cleanup.workplace() as directory:
+        env = {MARK: str(directory), "DEBUG": "0", "TMPDIR": str(directory)}
+        name = f"{PREFIX}{os.getpid()}-{secrets.token_hex(8)}"
+        made = await provision(PAIR, env=env, logs=directory, prefix=name)
+        server = Server(env=env, log=directory / "server.log", kind=options.server)
         try:
-            async with serve({"DEBUG": "0"}, directory, processes=1, server=options.server) as (
-                url,
-                pid,
-            ):
-                yield Environment(url=url, server_pid=pid, accounts=made, database_url=None)
+            await server.start()
+            yield Environment(url=server.url, servers=(server,), accounts=made, database_url=None)
         finally:
+            await server.stop()
             async with connected(_address("DATABASE_URL")) as connection:
                 await erase(connection, users=[account.user for account in made])
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
