@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from messaging.protocol import frames
 from messaging.protocol.client import Client, Phase
@@ -17,30 +16,19 @@ from messaging.protocol.happenings import Applied, Confirmed
 from messaging.protocol.saved import Saved
 from perf import wire
 from perf.accounts import Account
-from perf.history import History, Log, Page
+from perf.history import Log, Page
 from perf.history.recorder import digest
 from perf.history.testimony import Testimony, clock
 from perf.line import CONNECT_S, FAILURES, LOST, Line
-from perf.observer import Observer, Sent
+from perf.observer import Sent
 from perf.requests import Requests
+from perf.surroundings import Surroundings
 
 NORMAL = 1000  # the close code of a client that leaves
 
 
 class ConnectFailed(Exception):
     """A device could not open its session; the text says why."""
-
-
-@dataclass(kw_only=True)
-class Surroundings:
-    """What all devices of a fleet have in common. `reads`: they read what arrives at once."""
-
-    url: str
-    run: str
-    observer: Observer
-    history: History
-    pages: wire.Pages
-    reads: bool = False
 
 
 class Device:
@@ -62,7 +50,7 @@ class Device:
         self.cuts, self.away = 0, True  # how often the rig took it away, and whether it is
         self.log = Log(account.device, starts=dict(starts))
         self._around, self._testimony, self._source = around, testimony, source
-        self._requests = Requests(self, testimony, around.observer, around.history, around.run)
+        self._requests = Requests(self, testimony, around)
         self._loop = asyncio.get_running_loop()
         self._line: Line | None = None
         self._hello: dict[str, int] = {}

@@ -10,11 +10,11 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from perf.accounts import Account
-from perf.device import ConnectFailed, Device, Surroundings
-from perf.history import History
+from perf.device import ConnectFailed, Device
 from perf.history.recorder import Recorder
 from perf.history.testimony import Testimony, clock
 from perf.observer import Observer
+from perf.surroundings import Surroundings
 from perf.wire import Pages
 
 AT_ONCE = 10  # connections under way at a time: a crowd, no flood
@@ -41,18 +41,18 @@ class Fleet:
     def __init__(
         self, *, url: str, recorder: Recorder, observer: Observer, reads: bool = False
     ) -> None:
-        self.url, self.recorder, self.history = url, recorder, History()
+        self.url, self.recorder = url, recorder
         self.devices: list[Device] = []
         self.connect_s: list[float] = []
         self.failures: list[str] = []
         self._around = Surroundings(
-            url=url,
-            run=recorder.run,
-            observer=observer,
-            history=self.history,
-            pages=Pages(recorder),
-            reads=reads,
+            url=url, recorder=recorder, observer=observer, pages=Pages(recorder), reads=reads
         )
+        self.history = self._around.history
+
+    def observe(self, observer: Observer) -> None:
+        """Tell another observer from now on."""
+        self._around.observer = observer
 
     async def connect(self, accounts: Sequence[Account], *, starts: Mapping[str, int]) -> None:
         """Connect a device for every account, with the cursors `starts` of its conversations.

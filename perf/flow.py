@@ -13,30 +13,29 @@ from collections.abc import Sequence
 from messaging.protocol import frames
 from perf.device import Device
 from perf.latency import Latency
-from perf.observer import Observer, Sent
+from perf.observer import Sent, Troubles
 from perf.series import Series
 
 
-class Flow(Observer):
+class Flow(Troubles):
     """Latencies of the messages that were intended at or after `count_from` (seconds of `clock`)."""
 
     def __init__(self, series: Series | None = None) -> None:
+        super().__init__()
         self.count_from = float("inf")
-        self.refusals: dict[str, int] = {}
-        self.closures: list[int] = []
-        self.declined = 0
         self.stored: Counter[str] = Counter()  # requests that were answered, by kind
         self._series = series
-        self.restart()
-
-    def restart(self) -> None:
-        """Begin anew: forget what was timed, and what is under way."""
         self.delivery, self.uncorrected = Latency(), Latency()
         self.answer, self.live, self.receipt = Latency(), Latency(), Latency()
         self.deliveries = 0
         self._sent: dict[str, tuple[Device, Sent]] = {}
         self._unread: dict[tuple[int, str], deque[tuple[int, float]]] = {}
         self._read: dict[tuple[int, str], int] = {}
+
+    @property
+    def asked(self) -> int:
+        """Messages that are timed."""
+        return len(self._sent)
 
     @property
     def unread(self) -> int:
@@ -93,12 +92,3 @@ class Flow(Observer):
         waiting = self._unread.get(place)
         while waiting and waiting[0][0] <= read:
             self.receipt.record(now - waiting.popleft()[1])
-
-    def refused(self, device: Device, code: str, *, final: bool) -> None:
-        """Count the refusal."""
-        self.refusals[code] = self.refusals.get(code, 0) + 1
-        self.declined += final
-
-    def closed(self, device: Device, code: int) -> None:
-        """Count the closure."""
-        self.closures.append(code)

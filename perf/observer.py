@@ -50,3 +50,21 @@ class Observer:
 
     def closed(self, device: Device, code: int) -> None:
         """The connection ended, and the rig had not asked for it."""
+
+
+class Troubles(Observer):
+    """Counts what should not be."""
+
+    def __init__(self) -> None:
+        self.refusals: dict[str, int] = {}  # by code
+        self.closures: list[int] = []  # the codes of lost connections
+        self.declined = 0  # refusals for good
+
+    def refused(self, device: Device, code: str, *, final: bool) -> None:
+        """Count the refusal; the device itself repeats what may be repeated."""
+        self.refusals[code] = self.refusals.get(code, 0) + 1
+        self.declined += final
+
+    def closed(self, device: Device, code: int) -> None:
+        """Count the closure."""
+        self.closures.append(code)

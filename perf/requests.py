@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from messaging.protocol import frames
 from messaging.protocol.happenings import AnyHappening, Confirmed, Declined, Request
-from perf.history import History, Promise
+from perf.history import Promise
 from perf.history.testimony import WHAT, Testimony, clock
-from perf.observer import Observer, Sent
+from perf.observer import Sent
+from perf.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from perf.device import Device
@@ -22,13 +23,10 @@ if TYPE_CHECKING:
 class Requests:
     """Those of one device. `pending` has what is not answered, by client_id."""
 
-    def __init__(
-        self, device: Device, testimony: Testimony, observer: Observer, history: History, run: str
-    ) -> None:
+    def __init__(self, device: Device, testimony: Testimony, around: Surroundings) -> None:
         self.pending: dict[str, Sent] = {}
-        self._device, self._testimony, self._observer = device, testimony, observer
-        self._history = history
-        self._prefix, self._made = f"{run}.{testimony.number}", 0
+        self._device, self._testimony, self._around = device, testimony, around
+        self._prefix, self._made = f"{around.recorder.run}.{testimony.number}", 0
 
     def key(self) -> str:
         """A new client_id."""
@@ -49,8 +47,8 @@ class Requests:
         )
         self.pending[sent.client_id] = sent
         self._testimony.sent(request, conversation, now, intended=sent.intended, digest=digest)
-        self._history.sent[sent.client_id] = self._device.account.device
-        self._observer.sent(self._device, sent)
+        self._around.history.sent[sent.client_id] = self._device.account.device
+        self._around.observer.sent(self._device, sent)
         return sent
 
     def went(self, request: Request, session: int) -> None:
@@ -68,7 +66,7 @@ class Requests:
         if sent is None:
             return
         if sent.what == "send":
-            self._history.promises.append(
+            self._around.history.promises.append(
                 Promise(self._device.account.device, sent.client_id, frame.message or "", frame.seq)
             )
         sent.message, sent.version, sent.seq = frame.message, frame.version or 0, frame.seq
@@ -96,8 +94,8 @@ class Requests:
             self._testimony.refused(frame, now, final=final)
         if final:
             self.pending.pop(frame.client_id or "", None)
-        self._observer.refused(self._device, frame.code, final=final)
+        self._around.observer.refused(self._device, frame.code, final=final)
 
     def _settle(self, sent: Sent, now: float) -> None:
         del self.pending[sent.client_id]
-        self._observer.acked(self._device, sent, now)
+        self._around.observer.acked(self._device, sent, now)

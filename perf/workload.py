@@ -15,7 +15,7 @@ from messaging.protocol import frames
 from perf.device import Device
 from perf.generator import Generator
 from perf.history.testimony import clock
-from perf.observer import Observer, Sent
+from perf.observer import Sent, Troubles
 from perf.plan import Arrival, Plan
 from perf.series import Series
 
@@ -85,16 +85,14 @@ class OpenLoop:
             device.delete(sent, intended=intended)
 
 
-class Saturation(Observer):
+class Saturation(Troubles):
     """A closed loop: each answer brings the next send. Counts while it is `counting`."""
 
     def __init__(self, series: Series | None = None, *, length: int = 100) -> None:
+        super().__init__()
         self.counting = False
         self.committed = self.deliveries = self.frames = 0
         self.answer_s = array("d")
-        self.refusals: dict[str, int] = {}
-        self.closures: list[int] = []
-        self.declined = 0
         self._length, self._series = length, series
         self._sending, self._sends = False, 0
 
@@ -131,12 +129,3 @@ class Saturation(Observer):
             self.deliveries += len(messages)
         if self._series is not None:
             self._series.count("load.delivered", len(messages))
-
-    def refused(self, device: Device, code: str, *, final: bool) -> None:
-        """Count the refusal; the device itself repeats what may be repeated."""
-        self.refusals[code] = self.refusals.get(code, 0) + 1
-        self.declined += final
-
-    def closed(self, device: Device, code: int) -> None:
-        """Count the closure."""
-        self.closures.append(code)

@@ -200,7 +200,7 @@ async def _conclude(it: Baseline, findings: Findings) -> None:
     if it.statements is not None:
         findings.figures["database_statements"] = await it.statements.top()
     findings.resources = dict(it.resources.usage)
-    note_troubles(it.fleet, it.flow, findings)
+    note_troubles(it.fleet, findings, it.flow)
     note_generator(it.generator, findings)
     findings.broken.extend(it.returns.failures)
     if it.flow.unread:

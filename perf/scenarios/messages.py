@@ -1,140 +1,168 @@
-"""`perf stress messages`: how many messages a second are stored, acknowledged and delivered.
+"""`perf stress messages`: how many messages a second, at most and in time.
 
-20 conversations of 10 devices, each device keeping some sends unanswered (closed loop), with
-authentication, idempotency and receipts from every device. Afterwards every device's log is
-compared with the database.
+100 conversations of 10 devices. First the capacity: a closed loop with authentication, idempotency
+and receipts from every device. Then stairs of open loops: the highest rate whose 99th percentile stays
+below its limit, found by bisection and passed three times more.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from typing import Any
 
-from perf import probe
-from perf.database import connected
-from perf.environment import Crowd, Environment
+import msgspec
+
+from perf import metrics
+from perf.environment import Crowd
 from perf.fleet import Fleet
-from perf.history.testimony import clock
-from perf.latency import Latency
-from perf.probe import Resources, ServerStatements
+from perf.observer import Observer
 from perf.scenario import Findings, Options, Scenario, Stage
+from perf.scenarios.capacity import WARM_UP_S, Capacity, saturate, watched
 from perf.scenarios.shared import (
     compare,
     connected_percent,
+    note_generator,
     note_troubles,
+    outcome_of,
     starts_of,
     still,
     usage_of,
 )
+from perf.scenarios.stairs import FIRST, Stairs
 from perf.targets import outcome
-from perf.workload import Saturation
 
-WARM_UP_S = 2.0
-DURATION_S = 10.0
-QUICK_S = 3.0
-OUTSTANDING = 4  # unanswered sends of each device: 800 in all keep the journal's batches full
+DEVICES, QUICK_DEVICES = 1_000, 200
+DURATION_S, QUICK_S = 10.0, 2.0
+STEP_S, QUICK_STEP_S = 4.0, 2.0
+STEPS = 12  # a usual search; only the plan's cost depends on it
+IN_FLIGHT = 1_000  # unanswered sends of all devices together: they keep the journal's batches full
 
 
 def crowd(options: Options) -> Crowd:
-    """20 conversations x 10 devices, or as many devices as asked for."""
-    return Crowd(conversations=max(1, (options.devices or 200) // 10), members=10)
+    """Conversations of 10 devices."""
+    devices = options.devices or (QUICK_DEVICES if options.quick else DEVICES)
+    return Crowd(conversations=max(1, devices // 10), members=10)
+
+
+def plan(options: Options) -> dict[str, Any]:
+    """What --dry-run prints."""
+    step_s = QUICK_STEP_S if options.quick else STEP_S
+    steps = 1 if options.quick or options.rate else STEPS
+    return {
+        "capacity": {"seconds": _seconds(options), "outstanding": outstanding(options)},
+        "stairs": {
+            "steps": f"about {steps}",
+            "seconds_each": step_s,
+            "first": options.rate or f"{FIRST:.0%} of the capacity",
+        },
+        "seconds": WARM_UP_S + _seconds(options) + steps * (step_s + 2),
+    }
+
+
+def outstanding(options: Options) -> int:
+    """Unanswered sends of each device in the closed loop."""
+    devices = crowd(options).conversations * 10
+    return options.outstanding or max(1, IN_FLIGHT // devices)
+
+
+def _seconds(options: Options) -> float:
+    return options.duration_s or (QUICK_S if options.quick else DURATION_S)
 
 
 async def run(stage: Stage) -> Findings:
-    """Saturate the server, then compare what everyone has."""
+    """Saturate the server, climb the stairs, then compare what everyone has."""
     environment, options, say = stage.environment, stage.options, stage.progress.say
-    load = Saturation(stage.series)
-    fleet = Fleet(url=environment.url, recorder=stage.recorder, observer=load)
+    fleet = Fleet(url=environment.url, recorder=stage.recorder, observer=Observer())
     say(f"connecting {len(environment.accounts)} devices")
     await fleet.connect(environment.accounts, starts=await starts_of(environment))
-    duration = options.duration_s or (QUICK_S if options.quick else DURATION_S)
-    outstanding = options.outstanding or OUTSTANDING
-    say(f"sending for {duration:.0f} s, {outstanding} unanswered messages per device")
-    async with _watched(environment) as (resources, statements):
+    async with watched(environment) as beside:
+        say(f"closed loop: {outstanding(options)} unanswered messages per device")
         with still():
-            passed = await _saturate(
-                fleet, load, resources, duration=duration, outstanding=outstanding
+            capacity = await saturate(
+                stage,
+                fleet,
+                beside.groups,
+                outstanding=outstanding(options),
+                seconds=_seconds(options),
             )
-        findings = _findings(fleet, load, resources, passed)
-        if statements is not None:
-            findings.figures["database_statements"] = await statements.top(4)
-    findings.figures["outstanding_per_device"] = outstanding
+        findings = _findings(fleet, capacity)
+        if beside.statements is not None:
+            findings.figures["database_statements"] = await beside.statements.top(4)
+        step_s = QUICK_STEP_S if options.quick else STEP_S
+        stairs = Stairs(stage=stage, fleet=fleet, groups=beside.groups, step_s=step_s)
+        await fleet.quiesce(within_s=30)
+        await _climb(stairs, capacity, options, findings)
+    findings.figures["outstanding_per_device"] = outstanding(options)
     say("comparing every device with the database")
     await compare(fleet, environment, findings)
-    note_troubles(fleet, load, findings)
+    note_troubles(fleet, findings, capacity.load, *stairs.flows)
     return findings
 
 
-@asynccontextmanager
-async def _watched(
-    environment: Environment,
-) -> AsyncIterator[tuple[Resources, ServerStatements | None]]:
-    groups: dict[str, probe.Group] = {
-        "server": environment.server_processes,
-        "generator": probe.generator,
+async def _climb(stairs: Stairs, capacity: Capacity, options: Options, findings: Findings) -> None:
+    """Search for the knee, or look at one rate only."""
+    first = options.rate or FIRST * capacity.messages_per_s
+    if options.quick or options.rate:
+        step = await stairs.climb(first)
+        findings.figures["held_messages_per_s"] = step.asked if step.passed else None
+    else:
+        knee = await stairs.search(first=first)
+        findings.figures["sustained_messages_per_s"] = knee and round(knee)
+        if knee is None:
+            findings.unknown.append("no rate was held three times in a row")
+    findings.steps = [{**msgspec.to_builtins(step), "passed": step.passed} for step in stairs.steps]
+    findings.spectra |= {
+        "delivery at rates that were held": stairs.corrected,
+        "the same, uncorrected": stairs.uncorrected,
     }
-    if environment.database_url is None:
-        yield Resources(groups), None
-        return
-    async with connected(environment.database_url) as connection:
-        groups["postgres"] = await probe.database_group(connection)
-        statements = ServerStatements(connection)
-        await statements.begin()
-        yield Resources(groups), statements
+    limited = [step for step in stairs.steps if step.failed_by.startswith("the generator")]
+    if limited:
+        findings.figures["banner"] = (
+            f"the generator was late in {len(limited)} steps: the server may sustain more"
+        )
 
 
-async def _saturate(
-    fleet: Fleet, load: Saturation, resources: Resources, *, duration: float, outstanding: int
-) -> float:
-    """Run the closed loop; return how many seconds were counted."""
-    load.start(fleet.devices, outstanding=outstanding)
-    try:
-        await asyncio.sleep(WARM_UP_S)
-        async with resources.measured():
-            begun = clock()
-            load.counting = True
-            await asyncio.sleep(duration)
-            load.counting = False
-            return clock() - begun
-    finally:
-        load.stop()
-
-
-def _findings(fleet: Fleet, load: Saturation, resources: Resources, passed: float) -> Findings:
-    answers = Latency()
-    answers.extend(load.answer_s)
-    durable = load.committed / passed if load.committed else None
-    delivered = load.deliveries / passed if load.deliveries else None
-    memory = usage_of(resources, "server", "rss_mb")
-    return Findings(
+def _findings(fleet: Fleet, capacity: Capacity) -> Findings:
+    load, generator, resources = capacity.load, capacity.generator, capacity.resources
+    answers = capacity.answers
+    found = Findings(
         outcomes=[
-            outcome("T13.durable", durable, source="acknowledged after the commit, closed loop"),
-            outcome("T13.delivered", delivered, source="messages applied by the devices"),
-            outcome("T15", memory, source="resident memory of the server's processes"),
+            outcome_of(generator, "T13.durable", capacity.messages_per_s or None, source="acknowledged after the commit, closed loop"),
+            outcome_of(generator, "T13.delivered", capacity.deliveries_per_s or None, source="messages applied by the devices"),
+            _statement_time(capacity),
+            outcome("T15", usage_of(resources, "server", "rss_mb"), source="resident memory of the server's processes"),
             outcome("T7", connected_percent(fleet), source="sessions opened"),
         ],
         latency=answers.summary(),
         figures={
-            "durable_messages_per_s": round(durable or 0),
-            "deliveries_per_s": round(delivered or 0),
-            "frames_per_s": round(load.frames / passed),
+            "durable_messages_per_s": round(capacity.messages_per_s),
+            "deliveries_per_s": round(capacity.deliveries_per_s),
+            "frames_per_s": round(load.frames / capacity.seconds),
             "messages_per_frame": round(load.deliveries / max(load.frames, 1), 1),
             "devices": len(fleet.devices),
-            "generator_cpu_percent": usage_of(resources, "generator", "cpu_percent"),
+            "generator": generator.figures(),
+            "generator_cpu_percent": generator.cpu_percent,
             "other_processes_cpu_percent": resources.others_percent,
             "refusals": load.refusals,
         },
         resources=dict(resources.usage),
-    )
+    )  # fmt: skip
+    found.spectra["answer, saturated"] = answers
+    note_generator(generator, found)
+    return found
+
+
+def _statement_time(capacity: Capacity) -> Any:
+    served = metrics.percentile_ms(metrics.merged(capacity.served), 99)
+    return outcome("T4", served, source="the server's own /metrics, saturated")
 
 
 SCENARIO = Scenario(
     name="messages",
     group="stress",
-    title="messages a second, saturated",
+    title="messages a second, at most and in time",
     crowd=crowd,
     run=run,
+    plan=plan,
     judged=False,
     full=False,
 )

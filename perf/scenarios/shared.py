@@ -5,10 +5,10 @@ from __future__ import annotations
 import gc
 import secrets
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
@@ -20,19 +20,12 @@ from perf.fleet import Fleet
 from perf.generator import Generator
 from perf.history.recorder import Recorder
 from perf.history.testimony import clock
+from perf.observer import Troubles
 from perf.probe import Resources
 from perf.scenario import Findings
 from perf.targets import Outcome, outcome
 
 SETTLE_S = 30.0  # T11's limit: who has not recovered by then has failed
-
-
-class Troubles(Protocol):
-    """What an observer counted of things that should not be."""
-
-    refusals: dict[str, int]
-    closures: list[int]
-    declined: int
 
 
 def run_name(seed: int) -> str:
@@ -141,15 +134,17 @@ def note_generator(generator: Generator, findings: Findings) -> None:
             findings.unknown.append(generator.trouble)
 
 
-def note_troubles(fleet: Fleet, troubles: Troubles, findings: Findings) -> None:
+def note_troubles(fleet: Fleet, findings: Findings, *troubles: Troubles) -> None:
     """Count lost connections, refusals for good and failed connections as broken guarantees."""
-    if troubles.closures:
-        codes = sorted(set(troubles.closures))
-        findings.broken.append(f"{len(troubles.closures)} connections were lost, codes {codes}")
-    if troubles.declined:
+    closures = [code for one in troubles for code in one.closures]
+    if closures:
         findings.broken.append(
-            f"{troubles.declined} sends were refused for good: {troubles.refusals}"
+            f"{len(closures)} connections were lost, codes {sorted(set(closures))}"
         )
+    declined = sum(one.declined for one in troubles)
+    if declined:
+        refusals = sum((Counter(one.refusals) for one in troubles), Counter())
+        findings.broken.append(f"{declined} sends were refused for good: {dict(refusals)}")
     if fleet.failures:
         findings.broken.append(
             f"{len(fleet.failures)} devices could not connect: {fleet.failures[0]}"
