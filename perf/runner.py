@@ -18,7 +18,7 @@ import msgspec
 import psycopg
 import uvloop
 
-from perf import children, report
+from perf import children, evidence, probe, report
 from perf import environment as environments
 from perf.children import RigError
 from perf.environment import Environment
@@ -30,6 +30,7 @@ from perf.rundir import RunDirectory
 from perf.scenario import Findings, Options, Result, Scenario, Stage
 from perf.scenarios import health
 from perf.series import Series
+from perf.watch import watching
 
 T = TypeVar("T")
 
@@ -78,7 +79,14 @@ async def measure(
     _write(directory.plan, plan_of(scenario, options, command=command))
     async with _environment(scenario, options, directory, progress) as place:
         _write(directory.environment, dict(place.facts))
+        starts = await evidence.starts_of(place) if scenario.judged else {}
         findings = await _perform(scenario, place, options, directory, progress)
+        if scenario.judged:
+            progress.say("reading what is stored")
+            await evidence.read_finally(place, directory, starts=starts)
+    if scenario.judged:
+        progress.say("judging the history")
+        evidence.conclude(findings, directory, goals=scenario.goals)
     result = concluded(
         scenario.name,
         findings,
@@ -134,7 +142,9 @@ async def _perform(
             progress=progress,
         )
         try:
-            async with series.sampling():
+            async with watching(
+                series, place, redis_url=place.redis_url, generator=probe.generator
+            ):
                 return await scenario.run(stage)
         except (FleetError, psycopg.Error) as error:
             raise RigError(str(error).partition("\n")[0]) from None

@@ -112,7 +112,8 @@ class Scenario:
 
     `plan` foretells steps, rates, durations and the cost, which --dry-run prints. One that records
     no history of messages says so with `judged=False`; `full=False` records no marks, which is
-    for scenarios that look for the capacity.
+    for scenarios that look for the capacity. `goals` are the properties and situations (of
+    `checkers`) that the run must have tested: without them its verdict is unknown.
     """
 
     name: str
@@ -123,6 +124,7 @@ class Scenario:
     plan: Callable[[Options], Mapping[str, Any]] = no_plan
     judged: bool = True
     full: bool = True
+    goals: frozenset[str] = frozenset()
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):

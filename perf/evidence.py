@@ -1,0 +1,47 @@
+"""From a run's directory to its judgement: what is stored is read, the history is loaded and judged."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from perf.checkers import judge
+from perf.database import connected, last_seqs, write_final_reads
+from perf.environment import Environment
+from perf.history.reader import load
+from perf.rundir import RunDirectory
+from perf.scenario import Findings
+
+
+async def starts_of(place: Environment) -> dict[str, int]:
+    """Beyond which change each conversation matters. Raises psycopg.Error.
+
+    A private environment matters from its beginning; what a deployment has said before does not.
+    """
+    if place.servers or place.database_url is None:
+        return {}
+    names = {name for account in place.accounts for name in account.conversations}
+    async with connected(place.database_url) as connection:
+        return await last_seqs(connection, names)
+
+
+async def read_finally(
+    place: Environment, directory: RunDirectory, *, starts: Mapping[str, int]
+) -> None:
+    """Write down what is stored in the end, if there is a database to ask. Raises psycopg.Error."""
+    if place.database_url is None:
+        return
+    users = {account.user for account in place.accounts}
+    async with connected(place.database_url) as connection:
+        await write_final_reads(connection, directory.stored, starts=starts, users=users)
+
+
+def conclude(findings: Findings, directory: RunDirectory, *, goals: Collection[str]) -> None:
+    """Judge the history of a run and add what follows from it to the findings. Raises OSError."""
+    judgement = judge(load(directory), goals=goals)
+    findings.judgement = judgement
+    findings.coverage += judgement.coverage
+    findings.unknown += judgement.problems
+    if not judgement.exercised:
+        findings.unknown.append("nothing was sent, acknowledged and delivered")
+    if findings.concluding is not None:
+        findings.outcomes += findings.concluding(judgement)
