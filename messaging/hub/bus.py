@@ -50,6 +50,7 @@ class Bus:
         on_batch: Callable[[Batch], None],
         on_marks: Callable[[str, list[DeviceMark]], None],
         on_joined: Callable[[str], None],
+        on_deaf: Callable[[], None],
         on_return: Callable[[], None],
     ) -> None:
         self.deaf = True
@@ -65,7 +66,7 @@ class Bus:
         self._due: dict[str, None] = {}
         self._anything_due = asyncio.Event()
         self._on_batch, self._on_marks = on_batch, on_marks
-        self._on_joined, self._on_return = on_joined, on_return
+        self._on_joined, self._on_deaf, self._on_return = on_joined, on_deaf, on_return
         self._heard = self._sent = 0.0
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -246,3 +247,4 @@ class Bus:
                 logger.warning(
                     "the bus is deaf; changes of other processes come from the database meanwhile"
                 )
+                self._on_deaf()

@@ -61,6 +61,7 @@ class Hub:
             on_batch=self.apply,
             on_marks=self.marks.show,
             on_joined=self._joined,
+            on_deaf=self.check_all.set,  # the reconciler may have gone to rest for long
             on_return=self._bus_returned,
         )
         self._epoch: str | None = None

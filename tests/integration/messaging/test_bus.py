@@ -269,6 +269,22 @@ async def test_without_the_bus_changes_come_from_the_database_and_its_return_is_
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(bool(GIVEN["REDIS_URL"]), reason="it freezes the server: only one of our own")
+async def test_a_reconciler_at_rest_is_woken_when_the_bus_becomes_deaf(
+    engine: Engine, attach: Any, room: Room, peer: Peer, services_directory: Path
+) -> None:
+    """Whatever was said before is found then, not at the end of the rest of 5 s."""
+    bob = await attach(room.second)
+    await hears(engine)
+    engine.hub.check_all.set()  # now it passes, and then begins the longest rest
+    await scene.eventually(lambda: not engine.hub.check_all.is_set())
+    with partitioned_from_valkey(services_directory):
+        await scene.eventually(lambda: engine.hub.bus.deaf)
+        [took] = await streamed(peer, room, bob, ["m1"])
+    assert took < 1.0
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(bool(GIVEN["REDIS_URL"]), reason="it kills the server: only one of our own")
 async def test_a_server_killed_again_and_again_under_load_loses_nothing(
     engine: Engine, attach: Any, room: Room, peer: Peer, services_directory: Path, sql: Psql
