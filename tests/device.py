@@ -213,7 +213,11 @@ class InProcess:
     async def event(self) -> Frame:
         """The next ASGI event of the application. Raises Closed when it ended without one."""
         event = asyncio.ensure_future(self._from_app.get())
-        await asyncio.wait({event, self.task}, return_when=asyncio.FIRST_COMPLETED)
+        try:
+            await asyncio.wait({event, self.task}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            event.cancel()
+            raise
         if not event.done() and self._from_app.empty():
             event.cancel()
             raise Closed(None)
