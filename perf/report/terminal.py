@@ -1,62 +1,82 @@
-"""A result for people: the verdict first, then measured beside limit and goal, at last how to repeat it."""
+"""A result for the terminal: the verdict first, then targets, guarantees, totals, and how to repeat it.
+
+Colour only where a person looks (a terminal, NO_COLOR not set); the words are the same everywhere.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import os
+import sys
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from perf.coverage import Covered
+from perf.report.wording import TICKS, WORDS, duration, named, number, plain, sign_of
 from perf.scenario import Result, Verdict
-from perf.targets import TABLE, Outcome
+from perf.targets import Outcome
 
 BUSY_PERCENT = 25  # of a core, taken by processes that are not part of the run
-TICKS = {True: "✓", False: "✗", None: "?"}
-WORDS: dict[Verdict, str] = {
-    "valid": "VALID: every target and guarantee was measured and held",
-    "invalid": "INVALID: a target or a guarantee failed",
-    "unknown": "UNKNOWN: not everything could be measured",
-}
-SIGNS = {target.name: target.better for target in TABLE.values()}
-COMPARED = {"below": "<", "at_most": "≤", "above": ">", "at_least": "≥"}
+GREEN, RED, YELLOW = "32", "31", "33"
+TONES: dict[Verdict | bool | None, str] = {
+    "valid": GREEN, True: GREEN, "invalid": RED, False: RED, "unknown": YELLOW, None: YELLOW,
+}  # fmt: skip
+LEFT = 2  # columns that are text: the mark and the name
 
 
-def text(result: Result) -> str:
-    """The report of a run for a terminal."""
-    return "\n".join(_lines(result)) + "\n"
-
-
-def _lines(result: Result) -> Iterator[str]:
-    yield f"{result.scenario}: {WORDS[result.verdict]}"
-    yield from (f"  {problem}" for problem in result.problems)
-    for name, witnesses in result.witnesses.items():
-        yield from (f"  {name}: {witness}" for witness in witnesses)
-    yield ""
-    yield from _table(
-        [("target", "measured", "limit", "goal", "", ""), *(_row(one) for one in result.targets)]
+def text(result: Result, *, colour: bool | None = None) -> str:
+    """The report of a run. `colour` None: if this process writes to a terminal."""
+    paint = _Paint(
+        on=sys.stdout.isatty() and "NO_COLOR" not in os.environ if colour is None else colour
     )
+    return "\n".join(_lines(result, paint)) + "\n"
+
+
+class _Paint:
+    """Colours text, or leaves it."""
+
+    def __init__(self, *, on: bool) -> None:
+        self._on = on
+
+    def __call__(self, text: str, *, tone: Verdict | bool | None) -> str:
+        return f"\x1b[{TONES[tone]}m{text}\x1b[0m" if self._on else text
+
+    def strong(self, text: str) -> str:
+        return f"\x1b[1m{text}\x1b[0m" if self._on else text
+
+
+def _lines(result: Result, paint: _Paint) -> Iterator[str]:
+    verdict = paint(result.verdict.upper(), tone=result.verdict)
+    yield f"{result.scenario}: {verdict}: {WORDS[result.verdict]}"
+    yield from (f"  {problem}" for problem in result.problems)
+    yield from _targets(result, paint)
+    yield from _guarantees(result, paint)
+    yield from _totals(result, paint)
     yield ""
-    yield _anomalies(result)
-    if result.latency_ms.get("count"):
-        yield "latency    " + _pairs(result.latency_ms, unit=" ms")
-    for name, usage in result.resources.items():
-        yield f"{name:<10} {_pairs(usage)}"
-    for name, value in result.figures.items():
-        yield from _figure(name, value)
-    others = result.figures.get("other_processes_cpu_percent") or 0
-    if others > BUSY_PERCENT:
-        yield f"note: other processes took {others:.0f} % of a core meanwhile: measure again when they rest"
+    if result.directory:
+        yield f"report: {result.directory}/report.html"
+    yield f"{duration(result.duration_s)} in all; once more: {result.command}"
+
+
+def _targets(result: Result, paint: _Paint) -> Iterator[str]:
+    if not result.targets:
+        return
     yield ""
-    yield f"{result.duration_s:.0f} s in all; once more: {result.command}"
+    yield paint.strong("TARGETS")
+    rows = [("", "", "measured", "limit", "goal", ""), *(_row(one) for one in result.targets)]
+    marks: list[bool | None] = [one.passed for one in result.targets]
+    for line, passed in zip(_table(rows), [None, *marks], strict=True):
+        mark, rest = line[:1], line[1:]
+        yield f"  {paint(mark, tone=passed) if mark.strip() else mark}{rest}"
 
 
 def _row(outcome: Outcome) -> tuple[str, ...]:
-    sign = COMPARED[SIGNS.get(outcome.name.partition(" ")[2], "below")]
-    measured = "no sample" if outcome.measured is None else _number(outcome.measured)
+    measured = "no sample" if outcome.measured is None else number(outcome.measured)
     return (
+        TICKS[outcome.passed],
         f"{outcome.name} [{outcome.unit}]",
         measured,
-        f"{sign} {_number(outcome.limit)}",
-        _number(outcome.goal),
-        TICKS[outcome.passed],
+        f"{sign_of(outcome.name)} {number(outcome.limit)}",
+        number(outcome.goal),
         "goal" if outcome.reached else "",
     )
 
@@ -65,45 +85,62 @@ def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         cells = [
-            cell.ljust(width) if index in (0, 5) else cell.rjust(width)
+            cell.ljust(width) if index < LEFT or index == len(row) - 1 else cell.rjust(width)
             for index, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         yield "  ".join(cells).rstrip()
 
 
-def _anomalies(result: Result) -> str:
-    counts = ", ".join(f"{name} {count}" for name, count in result.anomalies.items())
-    checked = result.figures.get("checked", {})
+def _guarantees(result: Result, paint: _Paint) -> Iterator[str]:
+    checked = result.figures.get("checked") or {}
+    if not (any(checked.values()) or any(result.anomalies.values()) or result.coverage):
+        return
+    yield ""
     looked = ", ".join(f"{count:,} {name}" for name, count in checked.items())
-    if not any(checked.values()):
-        return "anomalies  none looked for"
-    return f"anomalies  {counts} (of {looked})"
+    yield paint.strong("GUARANTEES") + (f"  judged: {looked}" if any(checked.values()) else "")
+    found = {name: count for name, count in result.anomalies.items() if count}
+    for name, count in found.items():
+        yield f"  {paint(TICKS[False], tone=False)}  {name}: {count:,}"
+        yield from (
+            f"       {line}" for one in result.witnesses.get(name, []) for line in one.splitlines()
+        )
+    none = [name for name, count in result.anomalies.items() if not count]
+    if none and any(checked.values()):
+        yield f"  {paint(TICKS[True], tone=True)}  none {'of these' if found else 'at all'}: {', '.join(none)}"
+    yield from (f"  {_covered(one, paint)}" for one in result.coverage)
+
+
+def _covered(one: Covered, paint: _Paint) -> str:
+    mark = paint(TICKS[one.met], tone=one.met)
+    return f"{mark}  {one.name}: {one.held:,} of {one.checked:,} ({one.kind})"
+
+
+def _totals(result: Result, paint: _Paint) -> Iterator[str]:
+    yield ""
+    yield paint.strong("TOTALS")
+    latency = {name: value for name, value in result.latency_ms.items() if value is not None}
+    if latency.get("count"):
+        count = latency.pop("count")
+        pairs = ", ".join(f"{name} {number(value)} ms" for name, value in latency.items())
+        yield f"  latency: {pairs}, count {number(count)}"
+    for name, usage in result.resources.items():
+        yield f"  {name}: {plain(usage)}"
+    for name, value in result.figures.items():
+        if name != "checked" and value not in (None, {}, []):
+            yield from (f"  {line}" for line in _figure(name, value))
+    if result.steps:
+        yield from (f"  {line}" for line in _figure("steps", result.steps))
+    if result.limiting:
+        yield f"  {result.limiting}"
+    others = result.figures.get("other_processes_cpu_percent") or 0
+    if others > BUSY_PERCENT:
+        yield f"  note: other processes took {others:.0f} % of a core meanwhile: measure again when they rest"
 
 
 def _figure(name: str, value: Any) -> Iterator[str]:
-    title = name.replace("_", " ")
-    if isinstance(value, list):
-        if value:
-            yield f"{title}:"
-            yield from (f"  {_pairs(one)}" for one in value)
-    elif isinstance(value, dict):
-        if value and name != "checked":
-            yield f"{title:<10} {_pairs(value)}"
-    elif value is not None:
-        yield f"{title}: {_number(value)}"
-
-
-def _pairs(facts: dict[str, Any], *, unit: str = "") -> str:
-    return ", ".join(_pair(facts.items(), unit=unit))
-
-
-def _pair(items: Iterable[tuple[str, Any]], *, unit: str) -> Iterator[str]:
-    for name, value in items:
-        if value is not None:
-            yield f"{name} {_number(value)}{'' if name == 'count' else unit}"
-
-
-def _number(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    label, unit = named(name)
+    if isinstance(value, list) and isinstance(value[0], dict):
+        yield f"{label}:"
+        yield from (f"  {plain(one)}" for one in value)
+    else:
+        yield f"{label}: {plain(value)} {unit}".rstrip()

@@ -72,7 +72,8 @@ def test_the_json_has_the_documented_fields() -> None:
 def test_the_report_says_the_verdict_first_and_how_to_repeat_it_last() -> None:
     lines = report.text(concluded(Findings(outcomes=[GOOD], judgement=lossy()))).splitlines()
     assert lines[0].startswith("test: INVALID")
-    assert "  lost: one is gone" in lines
+    assert "  ✗  lost: 1" in lines
+    assert "       one is gone" in lines
     assert lines[-1].endswith("manage.py perf test --seed 1")
 
 

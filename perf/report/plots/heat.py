@@ -1,0 +1,109 @@
+"""The heat map: how many took how long, second by second. What a percentile hides, it shows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from perf.report.material import Material
+from perf.report.plots.canvas import COLOUR, axes, mark, shade
+from perf.report.plots.timeline import marks
+from perf.series import BUCKETS_US
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+HEIGHT_IN = 2.7
+COLUMNS = 240  # at most, however long the run
+HUE = (0.165, 0.40, 0.82)  # one hue; how many is its opacity, so it works on light and dark
+TICKS_MS = (0.1, 1, 10, 100, 1_000, 10_000)
+
+
+def names(material: Material) -> list[str]:
+    """What was timed, the most often timed first."""
+    totals: dict[str, float] = {}
+    for line in material.lines:
+        for name, value in line.items():
+            if name.startswith("latency.") and name.endswith(".count"):
+                what = name.removeprefix("latency.").removesuffix(".count")
+                totals[what] = totals.get(what, 0) + value
+    return sorted(totals, key=lambda what: -totals[what])
+
+
+def draw(what: str, material: Material) -> str | None:
+    """The SVG of one kind of latency; None without any."""
+    import numpy as np  # noqa: PLC0415
+
+    counts = _counts(what, material)
+    if not counts.any():
+        return None
+    used = np.flatnonzero(counts.sum(axis=1))
+    low, high = max(int(used[0]) - 2, 0), min(int(used[-1]) + 3, len(BUCKETS_US))
+    with axes(f"heat-{what}", height=HEIGHT_IN) as (on, finished):
+        on.grid(visible=False)
+        on.imshow(
+            _picture(counts[low:high]), aspect="auto", origin="lower", interpolation="none",
+            extent=(0, material.length_s, low, high),
+        )  # fmt: skip
+        shade(on, material.faults, length=material.length_s)
+        mark(on, marks(material))
+        _scale(on, low, high, material.length_s)
+        _key(on, int(counts.max()))
+    return finished[0]
+
+
+def _counts(what: str, material: Material) -> Any:
+    """A matrix of counts: buckets by columns of time."""
+    import numpy as np  # noqa: PLC0415
+
+    columns = max(1, min(COLUMNS, round(material.length_s)))
+    counts = np.zeros((len(BUCKETS_US), columns))
+    places = {str(low): row for row, low in enumerate(BUCKETS_US)}
+    for line in material.lines:
+        share = material.at(int(line["t"])) / max(material.length_s, 1e-9)
+        column = min(max(int(share * columns - 0.5), 0), columns - 1)
+        for low, count in (line.get(f"latency.{what}.buckets") or {}).items():
+            if low in places:
+                counts[places[low], column] += count
+    return counts
+
+
+def _picture(counts: Any) -> Any:
+    """Opacity by the logarithm of the count: single outliers stay visible beside thousands."""
+    import numpy as np  # noqa: PLC0415
+
+    strength = np.log1p(counts) / max(np.log1p(counts.max()), 1e-9)
+    picture = np.empty((*counts.shape, 4))
+    picture[..., :3] = HUE
+    picture[..., 3] = np.where(counts > 0, 0.10 + 0.90 * strength, 0.0)
+    return picture
+
+
+def _scale(on: Axes, low: int, high: int, length: float) -> None:
+    import numpy as np  # noqa: PLC0415
+    from matplotlib.ticker import FuncFormatter, MaxNLocator  # noqa: PLC0415
+
+    rows = np.interp(
+        np.log([ms * 1000 for ms in TICKS_MS]), np.log(BUCKETS_US), range(len(BUCKETS_US))
+    )
+    shown = [(row, ms) for row, ms in zip(rows, TICKS_MS, strict=True) if low <= row <= high]
+    on.set_yticks([row for row, _ in shown], [_time(ms) for _, ms in shown])
+    on.set_xlim(0, length)
+    on.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f} s"))
+    on.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+
+
+def _time(ms: float) -> str:
+    return f"{ms / 1000:g} s" if ms >= 1000 else f"{ms:g} ms"
+
+
+def _key(on: Axes, most: int) -> None:
+    """What the strongest and the faintest colour mean."""
+    for share, text, alpha in ((0.95, f"{most:,} messages", 1.0), (0.84, "1", 0.15)):
+        on.annotate(
+            "■", (1, share), xycoords="axes fraction", xytext=(8, 0), textcoords="offset points", va="center",
+            color=HUE, alpha=alpha, fontsize=13,
+        )  # fmt: skip
+        on.annotate(
+            text, (1, share), xycoords="axes fraction", xytext=(24, 0), textcoords="offset points",
+            va="center", color=COLOUR["muted"],
+        )  # fmt: skip
