@@ -58,6 +58,7 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
         self._writer: asyncio.Task[None] | None = None
         self._patience: asyncio.TimerHandle | None = None  # with a closing socket
         self._alive, self._abandoned = True, False
+        self._greeted = False
         await send({"type": "websocket.accept", "subprotocol": offered})
         if scope["subprotocols"] and offered is None:
             self.close(CloseCode.SUBPROTOCOL)
@@ -105,7 +106,7 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
             await asyncio.gather(writer, reader, return_exceptions=True)
 
     def _expect_hello(self) -> None:
-        if self.session.identity is None:
+        if not self._greeted:
             self.close(CloseCode.HELLO_TIMEOUT)
 
     async def _read(self, receive: Receive) -> None:
@@ -185,6 +186,7 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
             case StoreMarks(marks, ref):
                 self._store(marks, ref)
             case Authenticate(token):
+                self._greeted = True  # from here on it is we who keep the client waiting
                 self._spawn(self._open(token or self._token))
             case Read():
                 self._spawn(self._sync(action))
