@@ -1,5 +1,9 @@
-"""Runs the quick tests again and again in random order and prints how often a run fails."""
+"""Runs the quick tests again and again in random order and prints how often a run fails.
 
+`python -m tests.flaky --runs 3` for less than the usual 20.
+"""
+
+import argparse
 import random
 import subprocess
 import sys
@@ -10,8 +14,10 @@ COMMAND = ["-m", "pytest", "-q", "-p", "randomly", "-m", "not slow and not long 
 
 def main() -> int:
     """Return 0 when every run passed."""
-    failed = 0
-    for number in range(1, RUNS + 1):
+    parser = argparse.ArgumentParser(prog="python -m tests.flaky", description=__doc__)
+    parser.add_argument("--runs", type=int, default=RUNS, choices=range(1, 1001), metavar="N")
+    runs, failed = parser.parse_args().runs, 0
+    for number in range(1, runs + 1):
         seed = random.randrange(2**32)
         result = subprocess.run(
             [sys.executable, *COMMAND, f"--randomly-seed={seed}"],
@@ -24,7 +30,7 @@ def main() -> int:
         if result.returncode != 0:
             failed += 1
             print(*(line for line in lines if line.startswith(("FAILED", "ERROR"))), sep="\n")
-    print(f"flake rate: {failed} of {RUNS} runs failed ({100 * failed / RUNS:.0f} %)")
+    print(f"flake rate: {failed} of {runs} runs failed ({100 * failed / runs:.0f} %)")
     return int(failed > 0)
 
 
