@@ -114,6 +114,8 @@ LOGGING = {
         # What these say about starting and stopping, `serve` says better.
         "uvicorn": {"level": "WARNING"},
         "daphne": {"level": "WARNING"},
+        # It writes a traceback per second while Redis is away; `messaging.hub.bus` says it in a line.
+        "channels_redis": {"level": "CRITICAL"},
     },
     "root": {"handlers": ["console"], "level": os.environ.get("LOG_LEVEL", "INFO")},
 }
