@@ -7,13 +7,10 @@ holds here, a stranger's client holds. The same promises are kept by uvicorn and
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 import os
 import random
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import time
@@ -35,8 +32,6 @@ from tests.scene import Psql, Room, Seat
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 START_S = 60.0
-STALLED = 200
-STALLED_MOST_BYTES = 25 * 2**20
 
 
 class Server:
@@ -318,65 +313,3 @@ async def test_a_server_that_is_stopped_keeps_what_it_acked_and_says_goodbye(
         goodbye = device.heard[-1]
         assert (goodbye["type"], goodbye["reason"]) == ("goodbye", "restart")
         assert goodbye["reconnect_after"] > 0
-
-
-# Clients that do not read
-
-
-def stalled(port: int, token: str) -> socket.socket:
-    """A client that says hello and then never reads; its own buffer is as small as it gets."""
-    made = socket.socket()
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-    made.connect(("127.0.0.1", port))
-    key = base64.b64encode(os.urandom(16)).decode()
-    made.sendall(
-        f"GET /ws/ HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
-    )
-    head = b""
-    while b"\r\n\r\n" not in head:
-        head += made.recv(1)
-    assert b" 101 " in head
-    payload = json.dumps({"type": "hello", "token": token}).encode()
-    mask = os.urandom(4)
-    masked = bytes(byte ^ mask[n % 4] for n, byte in enumerate(payload))
-    length = struct.pack("!BBH", 0x81, 0x80 | 126, len(payload))
-    made.sendall(length + mask + masked)
-    return made
-
-
-@pytest.mark.long
-async def test_stalled_readers_cost_a_bounded_amount_and_hold_up_nobody(
-    dial: Dial,
-    own_server: Server,
-    room: Room,
-    sql: Psql,  # noqa: F811
-) -> None:
-    ann = await dial(own_server, room.first)
-    body = "x" * 1_000
-
-    async def chatter(tag: str, most: int) -> None:
-        for n in range(most):
-            assert (await ann.write(room.id, body, client_id=f"{tag}{n}"))["type"] == "ok"
-
-    await chatter("warm", 500)
-    before = own_server.worker.memory_info().rss
-    seats = [scene.new_seat(sql, room.second.user) for _ in range(20)]
-    mute = [stalled(own_server.port, seats[n % 20].token) for n in range(STALLED)]
-    try:
-        devices = [seat.device for seat in seats]
-        await scene.eventually(
-            lambda: (
-                scene.count(sql, "presence_connection", "device_id = ANY (%s::uuid[])", devices)
-                == STALLED
-            )
-        )
-        sent = time.monotonic()
-        await chatter("live", 1_000)
-        took = time.monotonic() - sent
-        added = own_server.worker.memory_info().rss - before
-    finally:
-        for each in mute:
-            each.close()
-    print(f"\n{STALLED} stalled readers add {added / 2**20:.1f} MiB; 1,000 sends took {took:.1f} s")
-    assert added < STALLED_MOST_BYTES
