@@ -1,12 +1,13 @@
-"""Many devices in this process: connected a few at a time, waited for, and sent home.
+"""Many devices in this process: connected a few at a time or at a rate, waited for, and sent home.
 
-One process on uvloop carries hundreds of devices and hundreds of thousands of deliveries a second
-on a part of one core, so there is no second one.
+One process on uvloop carries thousands of devices and hundreds of thousands of deliveries a second
+on a part of one core. What goes beyond its limit of open files is a `Crew`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import Callable, Mapping, Sequence
 
 from perf.accounts import Account
@@ -18,6 +19,7 @@ from perf.surroundings import Surroundings
 from perf.wire import Pages
 
 AT_ONCE = 10  # connections under way at a time: a crowd, no flood
+RESERVE = 500  # of a process's open files: what is no device
 LOOK_S = 0.005  # how often a wait looks
 
 
@@ -33,6 +35,20 @@ async def until(done: Callable[[], bool], *, within_s: float) -> bool:
             return False
         await asyncio.sleep(LOOK_S)
     return True
+
+
+def raise_file_limit() -> int:
+    """Allow this process as many open files as the system permits it; return how many that are."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def workers_for(devices: int) -> int:
+    """How many processes so many devices need, by the limit of open files of each."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    room = max(hard - RESERVE, 1)
+    return -(-devices // room)
 
 
 class Fleet:
@@ -54,34 +70,63 @@ class Fleet:
         """Tell another observer from now on."""
         self._around.observer = observer
 
-    async def connect(self, accounts: Sequence[Account], *, starts: Mapping[str, int]) -> None:
+    async def connect(
+        self,
+        accounts: Sequence[Account],
+        *,
+        starts: Mapping[str, int],
+        rate: float | None = None,
+        source: str | None = None,
+        done: Callable[[], object] = lambda: None,
+    ) -> None:
         """Connect a device for every account, with the cursors `starts` of its conversations.
 
-        A failed connection is counted in `failures`. Raises FleetError if all failed.
+        Ten at a time, or `rate` a second whatever the server does, each timed from its intended
+        moment then; `source` is the local address, `done` is called after each. A failed
+        connection is counted in `failures`. Raises FleetError if all failed.
         """
-        slots = asyncio.Semaphore(AT_ONCE)
+        slots = asyncio.Semaphore(AT_ONCE if rate is None else len(accounts) or 1)
+        begun = clock()
 
-        async def one(account: Account) -> Device | None:
+        async def one(account: Account, number: int) -> Device | None:
             async with slots:
-                return await self.attempt(account, starts=starts)
+                intended = None if rate is None else begun + number / rate
+                if intended is not None:
+                    await asyncio.sleep(intended - clock())
+                device = await self.attempt(
+                    account, starts=starts, source=source, intended=intended
+                )
+                done()
+                return device
 
-        found = await asyncio.gather(*(one(account) for account in accounts))
+        found = await asyncio.gather(
+            *(one(account, number) for number, account in enumerate(accounts))
+        )
         self.devices.extend(device for device in found if device is not None)
         if not self.devices:
-            raise FleetError(f"no device could connect to {self.url}: {self.failures[0]}")
+            why = self.failures[0] if self.failures else "there are no accounts"
+            raise FleetError(f"no device could connect to {self.url}: {why}")
 
-    async def attempt(self, account: Account, *, starts: Mapping[str, int]) -> Device | None:
-        """Connect one device and time it; None if it failed."""
+    async def attempt(
+        self,
+        account: Account,
+        *,
+        starts: Mapping[str, int],
+        source: str | None = None,
+        intended: float | None = None,
+    ) -> Device | None:
+        """Connect one device and time it (from the `intended` moment); None if it failed."""
         known = {name: starts[name] for name in account.conversations if name in starts}
         testimony = Testimony(self.recorder, device=account.device, user=account.user)
-        device = Device(account, self._around, testimony, starts=known)
+        device = Device(account, self._around, testimony, starts=known, source=source)
         self.history.logs[account.device] = device.log
-        return device if await self.open(device) else None
+        late = 0.0 if intended is None else max(clock() - intended, 0.0)
+        return device if await self.open(device, late=late) else None
 
-    async def open(self, device: Device) -> bool:
+    async def open(self, device: Device, *, late: float = 0.0) -> bool:
         """Connect a device, or connect it again, and time it. Returns whether that worked."""
         try:
-            self.connect_s.append(await device.connect())
+            self.connect_s.append(await device.connect() + late)
         except ConnectFailed as error:
             self.failures.append(str(error))
             return False
@@ -94,6 +139,11 @@ class Fleet:
             for conversation in device.account.conversations:
                 found.setdefault(conversation, []).append(device)
         return found
+
+    @property
+    def online(self) -> int:
+        """Devices with an open session."""
+        return sum(device.online for device in self.devices)
 
     @property
     def pending(self) -> int:

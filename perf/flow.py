@@ -13,18 +13,18 @@ from collections.abc import Sequence
 from messaging.protocol import frames
 from perf.device import Device
 from perf.latency import Latency
+from perf.meter import Meter
 from perf.observer import Sent, Troubles
-from perf.series import Series
 
 
 class Flow(Troubles):
     """Latencies of the messages that were intended at or after `count_from` (seconds of `clock`)."""
 
-    def __init__(self, series: Series | None = None) -> None:
+    def __init__(self, meter: Meter | None = None) -> None:
         super().__init__()
         self.count_from = float("inf")
         self.stored: Counter[str] = Counter()  # requests that were answered, by kind
-        self._series = series
+        self._meter = meter
         self.delivery, self.uncorrected = Latency(), Latency()
         self.answer, self.live, self.receipt = Latency(), Latency(), Latency()
         self.deliveries = 0
@@ -46,14 +46,14 @@ class Flow(Troubles):
         """Remember who sent it."""
         if sent.intended >= self.count_from and device.online and sent.what == "send":
             self._sent[sent.client_id] = (device, sent)
-        if self._series is not None:
-            self._series.count("load.sent")
+        if self._meter is not None:
+            self._meter.count("load.sent")
 
     def delivered(self, device: Device, messages: Sequence[frames.Message], now: float) -> None:
         """Time the messages that came from other devices."""
         self.deliveries += len(messages)
-        if self._series is not None:
-            self._series.count("load.delivered", len(messages))
+        if self._meter is not None:
+            self._meter.count("load.delivered", len(messages))
         for message in messages:
             sender, sent = self._sent.get(message.client_id or "", (None, None))
             if sender is None or sent is None or sender is device or sent.actual < device.since:
@@ -65,15 +65,15 @@ class Flow(Troubles):
         took = now - sent.intended
         self.delivery.record(took)
         self.uncorrected.record(now - sent.actual)
-        if self._series is not None:
-            self._series.time("delivery", took)
+        if self._meter is not None:
+            self._meter.time("delivery", took)
         if sender.account.user == device.account.user:
             self.live.record(took)
 
     def acked(self, device: Device, sent: Sent, now: float) -> None:
         """Time the answer, and wait for the read receipt."""
-        if self._series is not None:
-            self._series.count("load.acked")
+        if self._meter is not None:
+            self._meter.count("load.acked")
         self.stored[sent.what] += 1
         if sent.client_id not in self._sent:
             return

@@ -13,7 +13,7 @@ from typing import Any
 
 from perf.history.testimony import clock
 from perf.latency import Latency
-from perf.series import Series
+from perf.meter import Meter
 
 LOOK_S = 0.01  # how often the loop's lag is looked at: 100 timers a second cost nothing
 LATE_MS = 10.0  # p99; a fifth of the limit of the delivery latency, which it is part of
@@ -23,16 +23,16 @@ BUSY_PERCENT = 90.0  # of a core: beyond, a single thread has no reserve
 class Generator:
     """What this process was like over the time inside `watched`, to be used once."""
 
-    def __init__(self, series: Series | None = None) -> None:
+    def __init__(self, meter: Meter | None = None) -> None:
         self.lateness, self.lag = Latency(), Latency()
         self.cpu_percent = 0.0
-        self._series = series
+        self._meter = meter
 
     def sent(self, late_s: float) -> None:
         """A request left so many seconds after its moment."""
         self.lateness.record(late_s)
-        if self._series is not None:
-            self._series.worst("generator.late_ms", round(late_s * 1000, 3))
+        if self._meter is not None:
+            self._meter.worst("generator.late_ms", round(late_s * 1000, 3))
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
@@ -51,8 +51,8 @@ class Generator:
             await asyncio.sleep(LOOK_S)
             lag = max(clock() - due, 0.0)
             self.lag.record(lag)
-            if self._series is not None:
-                self._series.worst("generator.lag_ms", round(lag * 1000, 3))
+            if self._meter is not None:
+                self._meter.worst("generator.lag_ms", round(lag * 1000, 3))
 
     @property
     def trouble(self) -> str | None:

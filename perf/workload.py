@@ -15,9 +15,9 @@ from messaging.protocol import frames
 from perf.device import Device
 from perf.generator import Generator
 from perf.history.testimony import clock
+from perf.meter import Meter
 from perf.observer import Sent, Troubles
 from perf.plan import Arrival, Plan
-from perf.series import Series
 
 TEXT = "The quick brown fox jumps over the lazy dog, and the five boxing wizards jump quickly. "
 # What the loop's timers can tell apart (libuv counts milliseconds). Who wakes up earlier by less
@@ -36,11 +36,11 @@ class OpenLoop:
     """A plan under way. `skipped` are the requests that could not be made: their message was not stored yet."""
 
     def __init__(
-        self, devices: Sequence[Device], plan: Plan, generator: Generator, series: Series
+        self, devices: Sequence[Device], plan: Plan, generator: Generator, meter: Meter
     ) -> None:
         self.skipped, self.plan = 0, plan
         self._devices = devices
-        self._generator, self._series = generator, series
+        self._generator, self._meter = generator, meter
         self._targets = plan.targets
         self._sends: dict[int, Sent] = {}
 
@@ -53,7 +53,7 @@ class OpenLoop:
                 await asyncio.sleep(wait)
             late = max(clock() - intended, 0.0)
             self._generator.sent(late)
-            self._series.count("load.asked")
+            self._meter.count("load.asked")
             self._make(arrival, intended)
 
     def _make(self, arrival: Arrival, intended: float) -> None:
@@ -88,12 +88,12 @@ class OpenLoop:
 class Saturation(Troubles):
     """A closed loop: each answer brings the next send. Counts while it is `counting`."""
 
-    def __init__(self, series: Series | None = None, *, length: int = 100) -> None:
+    def __init__(self, meter: Meter | None = None, *, length: int = 100) -> None:
         super().__init__()
         self.counting = False
         self.committed = self.deliveries = self.frames = 0
         self.answer_s = array("d")
-        self._length, self._series = length, series
+        self._length, self._meter = length, meter
         self._sending, self._sends = False, 0
 
     def start(self, devices: Sequence[Device], *, outstanding: int) -> None:
@@ -117,8 +117,8 @@ class Saturation(Troubles):
         if self.counting:
             self.committed += 1
             self.answer_s.append(now - sent.actual)
-        if self._series is not None:
-            self._series.count("load.acked")
+        if self._meter is not None:
+            self._meter.count("load.acked")
         if self._sending:
             self._send(device, sent.conversation)
 
@@ -127,5 +127,5 @@ class Saturation(Troubles):
         if self.counting:
             self.frames += 1
             self.deliveries += len(messages)
-        if self._series is not None:
-            self._series.count("load.delivered", len(messages))
+        if self._meter is not None:
+            self._meter.count("load.delivered", len(messages))

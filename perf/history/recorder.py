@@ -60,7 +60,8 @@ class Recorder:
     def __init__(
         self, path: Path, *, run: str, scenario: str, seed: int, worker: int = 0, full: bool = True
     ) -> None:
-        self.path, self.run, self.worker, self.full = path, run, worker, full
+        self.path, self.run, self.scenario = path, run, scenario
+        self.worker, self.full = worker, full
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file: int | None = os.open(path, NEW_FILE, 0o644)
         self._events: list[AnyEvent] = []
