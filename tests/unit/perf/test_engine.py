@@ -1,5 +1,6 @@
 """The engine stands alone: it needs no Django, so that it can't share a mistake with the server."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +9,9 @@ ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = """
 import importlib, pkgutil, sys
 import perf
+SHELL = ("perf.management", "perf.migrations", "perf.apps", "perf.models", "perf.admin")
 for module in pkgutil.walk_packages(perf.__path__, "perf."):
-    if not module.name.startswith(("perf.management", "perf.apps")):
+    if not module.name.startswith(SHELL):
         importlib.import_module(module.name)
 print(sorted(name for name in sys.modules if name.split(".")[0] in {"django", "project", "presence"}))
 """
@@ -20,3 +22,17 @@ def test_the_engine_imports_no_django_and_nothing_of_the_server() -> None:
         [sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_a_server_that_shows_the_admin_does_not_load_the_engine() -> None:
+    program = "import django, sys; django.setup(); import perf.admin\n"
+    program += "print(sorted(name for name in sys.modules if name.startswith('perf.')))"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "project.settings"},
+    )
+    assert done.stdout.strip() == "['perf.admin', 'perf.apps', 'perf.models']", done.stderr
