@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -31,11 +31,9 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     descriptors_share: float | None = None
 
 
-def usage_of(
-    lines: Iterable[Mapping[str, Any]], *, cpus: int, fsync_ms: float | None = None
-) -> Usage:
+def usage_of(lines: Sequence[Mapping[str, Any]], *, cpus: int) -> Usage:
     """What the series says, at the 90th percentile of its seconds under load: what lasted, without the odd peak."""
-    busy = _under_load(list(lines))
+    busy = _under_load(lines)
     return Usage(
         cpus=cpus,
         server_percent=_lasting(busy, "server.cpu_percent"),
@@ -47,7 +45,7 @@ def usage_of(
         generator_busiest_percent=_lasting(busy, "generator.busiest_percent"),
         generator_late_ms=_lasting(busy, "generator.late_ms"),
         others_percent=_lasting(busy, "others.cpu_percent"),
-        fsync_ms=fsync_ms,
+        fsync_ms=_lasting(lines, "postgres.fsync_ms"),
         wal_syncs_per_s=_lasting(busy, "postgres.wal_syncs"),
         lock_waits=_mean(busy, "postgres.lock_waits"),
         pool_waits=_mean(busy, "server.pool_waiting"),
@@ -56,7 +54,7 @@ def usage_of(
     )
 
 
-def _under_load(lines: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def _under_load(lines: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
     """The lines while messages were sent; all of them if none says so."""
     sending = [line for line in lines if line.get("load.sent") or line.get("load.acked")]
     return sending if len(sending) >= LEAST_SAMPLES else lines
@@ -76,6 +74,6 @@ def _mean(lines: Iterable[Mapping[str, Any]], name: str) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _most(lines: list[Mapping[str, Any]], *names: str) -> float | None:
+def _most(lines: Sequence[Mapping[str, Any]], *names: str) -> float | None:
     known = [value for name in names if (value := _lasting(lines, name)) is not None]
     return max(known) if known else None

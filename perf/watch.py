@@ -30,6 +30,8 @@ async def watching(
             if environment.database_url is not None:
                 asking = await stack.enter_async_context(connected(environment.database_url))
                 groups["postgres"] = await probe.database_group(asking)
+                if (took := await services.fsync_ms(asking)) is not None:
+                    series.worst("postgres.fsync_ms", took)
                 series.source("postgres", services.PostgresLook(asking))
         with suppress(RedisError, OSError):
             if redis_url is not None:

@@ -84,10 +84,7 @@ def context(material: Material) -> dict[str, Any]:
 
 def usage_of_run(material: Material) -> Usage:
     """The resources of the run, from its series."""
-    facts = material.environment
-    return usage_of(
-        material.lines, cpus=int(facts.get("cpus") or 1), fsync_ms=facts.get("fsync_ms")
-    )
+    return usage_of(material.lines, cpus=int(material.environment.get("cpus") or 1))
 
 
 def sentence(material: Material, verdict: Word) -> str:
