@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from perf import scenarios
+from perf.housekeeping import PREFIXES
 from perf.rundir import RUNS
 from perf.scenario import Options
 
@@ -25,6 +26,7 @@ def declare(parser: ArgumentParser) -> None:
     """Add the verbs and their flags."""
     parser.epilog, parser.formatter_class = EXIT_CODES, RawDescriptionHelpFormatter
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    _add_housekeeping(verbs)
     _add_flags(_verb(verbs, "health", "services, migrations, one round trip"))
     _add_flags(_verb(verbs, "baseline", "every target of the baseline table"))
     stress = _verb(verbs, "stress", "how much it takes, and what happens beyond")
@@ -71,6 +73,20 @@ def _verb(verbs: Any, name: str, text: str) -> ArgumentParser:
         formatter_class=RawDescriptionHelpFormatter,
     )
     return parser
+
+
+def _add_housekeeping(verbs: Any) -> None:
+    _verb(verbs, "setup", "look at this machine and prepare it, each fault with its mend")
+    _verb(verbs, "cleanup", "end and remove what killed runs left behind")
+    reset = _verb(verbs, "reset", "remove the accounts of measurements and all that they said")
+    reset.add_argument(
+        "--prefix", nargs="+", default=PREFIXES, help=f"of their names ({' '.join(PREFIXES)})"
+    )
+    report = _verb(verbs, "report", "make the report of a run again, also of an aborted one")
+    report.add_argument("run", nargs="?", metavar="RUN", help="its directory (the latest run)")
+    report.add_argument(
+        "--runs", type=Path, default=RUNS, metavar="DIR", help="where runs are kept (perf-runs)"
+    )
 
 
 def _add_flags(parser: ArgumentParser) -> None:

@@ -76,16 +76,20 @@ def claim(directory: Path) -> None:
     (directory / CLAIM).write_bytes(msgspec.json.encode(rig))
 
 
+def places() -> list[Path]:
+    """The directories of all runs of this machine, whether their rigs live or not."""
+    return list(Path(tempfile.gettempdir()).glob(f"{PREFIX}*"))
+
+
 def leftovers() -> list[Leftover]:
     """What is left of runs whose rig is gone."""
     marked: dict[Path, list[psutil.Process]] = {}
     for process in psutil.process_iter():
         if name := _mark(process):
             marked.setdefault(Path(name), []).append(process)
-    places = {*Path(tempfile.gettempdir()).glob(f"{PREFIX}*"), *marked}
     return [
         Leftover(directory=place, processes=tuple(marked.get(place, ())))
-        for place in sorted(places)
+        for place in sorted({*places(), *marked})
         if not _in_use(place)
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 import psycopg
@@ -52,6 +52,13 @@ ROWS_AT_ONCE = 10_000  # of a stream: a few MB
 DOOMED = """
 SELECT array(SELECT id FROM presence_device WHERE user_id = ANY (%(users)s::uuid[])),
        array(SELECT conversation_id FROM messaging_membership WHERE user_id = ANY (%(users)s::uuid[]))
+"""
+NAMED = """
+SELECT u.id::text, u.username, EXISTS (
+    SELECT FROM messaging_membership s JOIN messaging_membership o USING (conversation_id)
+      JOIN presence_user other ON other.id = o.user_id
+     WHERE s.user_id = u.id AND NOT other.username LIKE ANY (%(like)s))
+  FROM presence_user u WHERE u.username LIKE ANY (%(like)s) ORDER BY u.username
 """
 # The order respects the foreign keys; the flag permits what the triggers otherwise refuse.
 ERASE = (
@@ -165,6 +172,21 @@ async def write_final_reads(
             file.write(encode(one) + b"\n")
             count += 1
     return count
+
+
+class Named(NamedTuple):
+    """A user by name. `shared`: it is or was in a conversation with users of other names."""
+
+    user: str
+    name: str
+    shared: bool
+
+
+async def named(connection: Connection, prefixes: Iterable[str]) -> list[Named]:
+    """The users whose names begin with one of these and a hyphen, as those of `provision` do."""
+    like = [prefix.replace("_", r"\_").replace("%", r"\%") + "-%" for prefix in prefixes]
+    cursor = await connection.execute(NAMED, {"like": like})
+    return [Named(*row) for row in await cursor.fetchall()]
 
 
 async def erase(connection: Connection, *, users: Sequence[str]) -> None:

@@ -79,7 +79,9 @@ def spectrum(latency: Latency) -> list[tuple[float, float]]:
     return points
 
 
-def merged(name: str, results: Sequence[Result], *, command: str) -> Result:
+def merged(
+    name: str, results: Sequence[Result], *, command: str, directory: RunDirectory | None = None
+) -> Result:
     """One result of several: targets and anomalies of all, the worst verdict. Raises ValueError if none."""
     if not results:
         raise ValueError("nothing to merge")
@@ -116,6 +118,7 @@ def merged(name: str, results: Sequence[Result], *, command: str) -> Result:
             for one in results
             for covered in one.coverage
         ],
+        directory=str(directory.path) if directory is not None else "",
         command=command,
         runs=results,
     )

@@ -18,14 +18,14 @@ import msgspec
 import psycopg
 import uvloop
 
-from perf import children, evidence, probe, report
+from perf import children, doctor, evidence, probe, report
 from perf import environment as environments
 from perf.children import RigError
 from perf.environment import Environment
 from perf.fleet import FleetError
 from perf.history.recorder import Recorder
 from perf.progress import Progress
-from perf.results import concluded
+from perf.results import concluded, merged
 from perf.rundir import RunDirectory
 from perf.scenario import Findings, Options, Result, Scenario, Stage
 from perf.scenarios import health
@@ -55,6 +55,20 @@ def run(
     return execute(measure(scenario, options, progress=progress, command=command(arguments)))
 
 
+def merge(
+    group: str, found: Sequence[Result], options: Options, *, arguments: Sequence[str]
+) -> Result:
+    """One result of all scenarios of a group, with a directory of its own. Raises OSError."""
+    name = f"{group}-all"
+    directory = RunDirectory.make(options.runs, scenario=name, seed=options.seed)
+    runs = [one.directory for one in found]
+    _write(directory.plan, {"scenario": name, "seed": options.seed, "runs": runs})
+    result = merged(name, found, command=command(arguments), directory=directory)
+    _write(directory.environment, result.environment)
+    report.write(result, directory)
+    return result
+
+
 def run_health(options: Options, *, arguments: Sequence[str]) -> Result:
     """Look at this installation, or at the server at --url."""
     started, begun = datetime.now(UTC), perf_counter()
@@ -75,6 +89,7 @@ async def measure(
 ) -> Result:
     """Run a scenario. Raises RigError when it could not run at all."""
     started, begun = datetime.now(UTC), perf_counter()
+    doctor.raise_file_limit()
     directory = RunDirectory.make(options.runs, scenario=scenario.name, seed=options.seed)
     _write(directory.plan, plan_of(scenario, options, command=command))
     async with _environment(scenario, options, directory, progress) as place:
@@ -97,7 +112,7 @@ async def measure(
         command=command,
         directory=directory,
     )
-    report.write_json(result, directory.result)
+    report.write(result, directory)
     return result
 
 

@@ -144,10 +144,9 @@ def needs_services(arguments: list[str]) -> bool:
     """Whether the command line `manage.py ARGUMENTS` talks to the database or the bus."""
     if not arguments or {"--help", "-h", "--version"} & set(arguments):
         return False
-    if (
-        arguments[0] == "perf"
-    ):  # measures in an environment of its own; its health is about this one
-        return arguments[1:2] == ["health"] and not any(x.startswith("--url") for x in arguments)
+    if arguments[0] == "perf":  # measures in an environment of its own, with two exceptions
+        about_this_one = arguments[1:2] in (["health"], ["reset"])
+        return about_this_one and not any(x.startswith("--url") for x in arguments)
     return arguments[0] not in OFFLINE or "--database" in arguments
 
 

@@ -25,6 +25,7 @@ from perf.database import connected, erase
 from perf.device import Device
 from perf.environment import Crowd, Environment, provision, running
 from perf.fleet import Fleet, FleetError
+from perf.housekeeping import HEALTH
 from perf.observer import Observer, Sent
 from perf.scenario import Findings, Options
 from perf.scenarios.shared import recorded
@@ -32,7 +33,6 @@ from perf.server import Server
 from perf.targets import Outcome
 
 ANSWER_S = 5.0
-PREFIX = "perf-health-"  # of the accounts; the pid of their rig follows
 PAIR = Crowd(conversations=1, members=2)
 
 
@@ -204,7 +204,7 @@ async def _place(options: Options) -> AsyncIterator[Environment]:
         return
     with cleanup.workplace() as directory:
         env = {MARK: str(directory), "DEBUG": "0", "TMPDIR": str(directory)}
-        name = f"{PREFIX}{os.getpid()}-{secrets.token_hex(8)}"
+        name = f"{HEALTH}-{os.getpid()}-{secrets.token_hex(8)}"
         made = await provision(PAIR, env=env, logs=directory, prefix=name)
         server = Server(env=env, log=directory / "server.log", kind=options.server)
         try:

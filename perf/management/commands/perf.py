@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+from pathlib import Path
 from typing import Any
 
 import msgspec
 from django.core.management.base import BaseCommand, CommandParser
 
-from perf import arguments, report, results, runner, scenarios
+from perf import arguments, housekeeping, report, runner, scenarios
 from perf.children import RigError
 from perf.progress import Progress
+from perf.rundir import NoRun, RunDirectory
 from perf.scenario import Result, Scenario
 
 COULD_NOT_RUN = 2
@@ -30,13 +33,39 @@ class Command(BaseCommand):
     def handle(self, **chosen: Any) -> None:
         """Do what was asked; an error is one line."""
         try:
-            sys.exit(self._measure(chosen))
-        except (RigError, OSError) as error:
+            sys.exit(self._do(chosen))
+        except (RigError, NoRun, OSError) as error:
             self.stderr.write(f"error: {error}")
             sys.exit(COULD_NOT_RUN)
         except KeyboardInterrupt:
-            self.stderr.write("interrupted; everything that was started has been ended")
+            self.stderr.write(
+                "interrupted; all that was started has been ended. "
+                "`manage.py perf report` shows what the run saw until then"
+            )
             sys.exit(INTERRUPTED)
+
+    def _do(self, chosen: dict[str, Any]) -> int:
+        match chosen["verb"]:
+            case "setup":
+                return runner.execute(housekeeping.setup(self.stdout.write))
+            case "cleanup":
+                return runner.execute(housekeeping.clean_up(self.stdout.write))
+            case "reset":
+                work = housekeeping.reset(self.stdout.write, prefixes=chosen["prefix"])
+                return runner.execute(work)
+            case "report":
+                return self._report(chosen)
+            case _:
+                return self._measure(chosen)
+
+    def _report(self, chosen: dict[str, Any]) -> int:
+        directory = RunDirectory.find(chosen["runs"], chosen["run"])
+        result = report.rebuild(directory)
+        if result is None:
+            self.stdout.write(f"the run was aborted; what it saw until then: {directory.report}")
+            return COULD_NOT_RUN
+        self.stdout.write(report.text(result))
+        return result.exit_code
 
     def _measure(self, chosen: dict[str, Any]) -> int:
         again = arguments.seeded(chosen, sys.argv[2:])
@@ -51,8 +80,7 @@ class Command(BaseCommand):
             return 0
         else:
             result = self._run(chosen, again)
-        if chosen["json"] is not None:
-            report.write_json(result, chosen["json"])
+        _copy(result, chosen)
         self.stdout.write(report.text(result))
         return result.exit_code
 
@@ -67,8 +95,7 @@ class Command(BaseCommand):
             single = [scenario.name if part == "all" else part for part in again]
             found.append(runner.run(scenario, options, progress=progress, arguments=single))
             self.stdout.write(report.text(found[-1]))
-        name = f"{chosen['verb']} all"
-        return results.merged(name, found, command=runner.command(again))
+        return runner.merge(chosen["verb"], found, options, arguments=again)
 
 
 def _wanted(chosen: dict[str, Any]) -> list[Scenario]:
@@ -76,3 +103,13 @@ def _wanted(chosen: dict[str, Any]) -> list[Scenario]:
     known = scenarios.of(chosen["verb"])
     name = chosen.get("scenario") or chosen["verb"]
     return list(known.values()) if name == "all" else [known[name]]
+
+
+def _copy(result: Result, chosen: dict[str, Any]) -> None:
+    """Write what was asked for beside the run's directory. Raises OSError."""
+    if chosen["json"] is not None:
+        report.write_json(result, chosen["json"])
+    if chosen["junit"] is not None:
+        report.write_junit(result, chosen["junit"])
+    if chosen["html"] is not None and result.directory:
+        shutil.copyfile(RunDirectory(path=Path(result.directory)).report, chosen["html"])

@@ -1,0 +1,34 @@
+"""Progress is a bar on a terminal, plain lines elsewhere, and nothing when nobody wants it."""
+
+import io
+
+from perf.progress import Progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def worked(stream: io.StringIO, *, quiet: bool = False) -> str:
+    progress = Progress(quiet=quiet, stream=stream)
+    progress.say("beginning")
+    with progress.bar("connecting", 10) as bar:
+        for _ in range(10):
+            bar.advance()
+    return stream.getvalue()
+
+
+def test_elsewhere_there_is_a_plain_line_for_each_quarter() -> None:
+    quarters = [f"  connecting: {done} %" for done in (25, 50, 75, 100)]
+    assert worked(io.StringIO()).splitlines() == ["  beginning", "  connecting", *quarters]
+
+
+def test_on_a_terminal_there_is_a_bar_that_goes_away() -> None:
+    shown = worked(Terminal())
+    assert "100%" in shown
+    assert "\x1b[" in shown
+
+
+def test_nothing_is_said_when_nobody_wants_it() -> None:
+    assert worked(io.StringIO(), quiet=True) == ""
