@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import gc
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 
+from perf.checkers import (
+    arrivals,
+    fences,
+    numbering,
+    order,
+    pages,
+    presence,
+    promises,
+    reads,
+    receipts,
+    recovery,
+)
 from perf.checkers.judgement import Judgement
-from perf.history.reader import Evidence
+from perf.checkers.truth import Truth, establish
+from perf.checkers.views import Watcher
+from perf.history.reader import UNSEEN, Evidence
 
 
 def judge(evidence: Evidence, *, goals: Collection[str] = ()) -> Judgement:
@@ -14,4 +30,52 @@ def judge(evidence: Evidence, *, goals: Collection[str] = ()) -> Judgement:
     `goals` names the properties and situations (of `names`) that this run had to test: one that it
     never came by makes the verdict unknown.
     """
-    return Judgement(goals=frozenset(goals))
+    judgement = Judgement(goals=frozenset(goals))
+    with _uncollected():
+        truth = establish(evidence)
+        _judge(evidence, truth, judgement)
+    _note(evidence, judgement)
+    return judgement
+
+
+def _judge(evidence: Evidence, truth: Truth, judgement: Judgement) -> None:
+    flaws = pages.examine(evidence, truth, judgement)
+    watcher = Watcher(evidence, truth, flaws, judgement)
+    seats = [watcher.watch(log) for log in evidence.logs.values()]
+    arrivals.settle(evidence, truth, seats, judgement)
+    promises.examine(evidence, truth, judgement)
+    numbering.examine(truth, judgement)
+    order.examine(evidence, truth, judgement)
+    reads.examine(evidence, truth, judgement)
+    receipts.examine(evidence, truth, judgement)
+    presence.examine(evidence, judgement)
+    fences.examine(evidence, truth, judgement)
+    recovery.examine(evidence, truth, seats, judgement)
+
+
+def _note(evidence: Evidence, judgement: Judgement) -> None:
+    """What the run came by, and what its evidence lacks."""
+    if len(evidence.runs) > 1:
+        judgement.happen("several workers", f"{len(evidence.runs)} of them")
+    for page, first in zip(evidence.pages, evidence.first_seen, strict=True):
+        if first != UNSEEN and any(change.deleted for change in page.changes):
+            judgement.happen("deletion seen", f"in conversation {page.conversation}")
+            break
+    if not evidence.compared:
+        judgement.problems.append("what is stored was not compared")
+    if evidence.cut:
+        judgement.problems.append(f"the history was cut off: {', '.join(evidence.cut)}")
+    if evidence.unreadable:
+        judgement.problems.append(f"{evidence.unreadable} lines of the history can't be used")
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No garbage collection: nothing here is cyclic, and looking for it costs a third of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

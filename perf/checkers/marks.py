@@ -1,0 +1,112 @@
+"""Who said which marks when, and how long each device's sessions lasted: what `receipts` compares with."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass, field
+
+from perf.checkers.truth import Truth
+from perf.history.events import Added, AnyEvent, Closed, Cursors, Marked, Opened
+from perf.history.reader import Evidence
+
+
+@dataclass(slots=True)
+class Said:
+    """What one device said of one conversation: moments (ns), and the greatest marks until then.
+
+    `before`: no mark that it had when the run began is greater.
+    """
+
+    before: int
+    moments: list[int] = field(default_factory=list)
+    delivered: list[int] = field(default_factory=list)
+    read: list[int] = field(default_factory=list)
+
+    def say(self, t: int, delivered: int, read: int) -> None:
+        """Raise the marks. The server raises `delivered` to `read`."""
+        last = (self.delivered[-1], self.read[-1]) if self.moments else (0, 0)
+        self.moments.append(t)
+        self.delivered.append(max(delivered, read, last[0]))
+        self.read.append(max(read, last[1]))
+
+    def until(self, t: int) -> tuple[int, int]:
+        """The greatest marks that can be known by `t`."""
+        at = bisect_right(self.moments, t)
+        if not at:
+            return self.before, self.before
+        return max(self.delivered[at - 1], self.before), max(self.read[at - 1], self.before)
+
+    def within(self, since: int, until: int) -> tuple[int, int] | None:
+        """The newest marks that were said in that time; None if none were."""
+        at = bisect_right(self.moments, until)
+        if not at or self.moments[at - 1] <= since:
+            return None
+        return self.delivered[at - 1], self.read[at - 1]
+
+
+@dataclass(slots=True)
+class Sessions:
+    """When a device's sessions began (ns), and when the last one ended."""
+
+    opened: list[int] = field(default_factory=list)
+    ended: int | None = None
+
+
+class Marks:
+    """All that was said, by device id and conversation, and the sessions of each device number."""
+
+    def __init__(self, evidence: Evidence, truth: Truth) -> None:
+        self.said: dict[tuple[str, str], Said] = {}
+        self.sessions: dict[int, Sessions] = {number: Sessions() for number in evidence.logs}
+        self.added: dict[tuple[str, str], int] = {}  # when a device was last told that it is in
+        self._ids = {number: log.device.id for number, log in evidence.logs.items()}
+        self._before = _before(truth)
+        heard = [one for one in evidence.events if isinstance(one, _HEARD)]
+        for event in sorted(heard, key=lambda one: one.t):
+            self._hear(event)
+
+    def by_conversation(self) -> dict[str, list[str]]:
+        """The devices of each conversation."""
+        devices: dict[str, list[str]] = {}
+        for device, conversation in self.said:
+            devices.setdefault(conversation, []).append(device)
+        return devices
+
+    def _hear(self, event: AnyEvent) -> None:
+        match event:
+            case Marked():
+                said = self._of(event.device, event.conversation, 0)
+                said.say(event.t, event.delivered, event.read)
+            case Opened():
+                sessions = self.sessions[event.device]
+                sessions.opened.append(event.t)
+                sessions.ended = None
+                for conversation, cursor in {**event.welcome, **event.hello}.items():
+                    self._of(event.device, conversation, cursor)
+            case Added():
+                self.added[self._ids[event.device], event.conversation] = event.t
+                self._of(event.device, event.conversation, event.since)
+            case Closed() | Cursors():
+                sessions = self.sessions[event.device]
+                sessions.ended = event.t if sessions.ended is None else sessions.ended
+
+    def _of(self, device: int, conversation: str, cursor: int) -> Said:
+        key = (self._ids[device], conversation)
+        said = self.said.get(key)
+        if said is None:
+            said = self.said[key] = Said(max(cursor, self._before.get(conversation, 0)))
+        return said
+
+
+_HEARD = (Marked, Opened, Added, Closed, Cursors)
+
+
+def _before(truth: Truth) -> dict[str, int]:
+    """Of each conversation, a change that is no older than the run: what it had before is below it."""
+    before = {
+        thread.name: thread.last if truth.compared else 1 << 62 for thread in truth.threads.values()
+    }
+    for (device, client_id), (thread, row) in truth.keys.items():
+        if client_id in truth.operations and device in truth.numbers:
+            before[thread.name] = min(before[thread.name], row.position - 1)
+    return before

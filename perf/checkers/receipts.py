@@ -1,0 +1,189 @@
+"""Marks: what a device said, what the others were shown, what is stored. They only rise.
+
+A mark is bounded from above by what its device had said by then, and from below by what it said on
+a session that went on for a while (SETTLED_NS): the end of one may have swallowed it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias
+
+from perf.checkers.judgement import Judgement
+from perf.checkers.marks import Marks, Said, Sessions
+from perf.checkers.truth import FOREVER, Truth
+from perf.history.reader import Evidence
+
+SETTLED_NS = (
+    1_000_000_000  # a mark is stored and shown within; it takes 50 ms twice when all is well
+)
+GREETED_NS = 1_000_000_000  # so long after a welcome, marks read from the database may arrive late
+MOST_DEVICES = 100  # above it a conversation's marks are shown as counts
+
+
+def examine(evidence: Evidence, truth: Truth, judgement: Judgement) -> None:
+    """Judge all marks of a run that recorded them."""
+    if not all(run.full for run in evidence.runs):
+        return
+    marks = Marks(evidence, truth)
+    seen = _judge_sightings(evidence, marks, judgement)
+    if evidence.compared:
+        _judge_stored(evidence, truth, marks, judgement)
+        _judge_settled(evidence, truth, marks, judgement)
+    _judge_shown(evidence, truth, marks, seen, judgement)
+
+
+Seen: TypeAlias = dict[tuple[int, int, int], tuple[int, int]]
+"""(observer, device, conversation), the last two as in `Evidence.names` -> the greatest marks shown."""
+
+
+def _judge_sightings(evidence: Evidence, marks: Marks, judgement: Judgement) -> Seen:
+    """Every mark shown: not behind what was shown before, not ahead of what was said."""
+    seen: Seen = {}
+    it, names = evidence.sightings, evidence.names
+    columns = zip(
+        it.moments, it.observers, it.conversations, it.devices, it.delivered, it.read, strict=True
+    )
+    for t, observer, conversation, device, delivered, read in columns:
+        key = (observer, device, conversation)
+        before = seen.get(key, (0, 0))
+        if delivered < before[0] or read < before[1]:
+            if _was_greeted(marks, observer, t):
+                judgement.tolerate("marks read again")
+            else:
+                judgement.convict(
+                    "receipt regression",
+                    f"Device {observer} was shown marks {delivered} and {read} of device {names[device]} in "
+                    f"conversation {names[conversation]}, after it had been shown {before[0]} and "
+                    f"{before[1]}.",
+                    conversation=names[conversation],
+                    device=observer,
+                )
+        else:
+            seen[key] = (delivered, read)
+        if read > delivered:
+            judgement.convict(
+                "read before delivered",
+                f"Device {observer} was shown that device {names[device]} had read conversation "
+                f"{names[conversation]} up to {read}, but received it up to {delivered}.",
+                conversation=names[conversation],
+                device=observer,
+            )
+        said = marks.said.get((names[device], names[conversation]))
+        bound = said.until(t) if said is not None else (delivered, read)
+        if delivered > bound[0] or read > bound[1]:
+            judgement.convict(
+                "phantom receipt",
+                f"Device {observer} was shown that device {names[device]} had received conversation "
+                f"{names[conversation]} up to {delivered} and read up to {read}, but until then it had "
+                f"said {bound[0]} and {bound[1]}.",
+                conversation=names[conversation],
+                device=observer,
+            )
+    judgement.check("receipt regression", "read before delivered", "phantom receipt", times=len(it))
+    return seen
+
+
+def _was_greeted(marks: Marks, observer: int, t: int) -> bool:
+    """Whether a device had been welcomed just before."""
+    opened = marks.sessions[observer].opened if observer in marks.sessions else []
+    at = bisect_right(opened, t)
+    return at > 0 and t - opened[at - 1] < GREETED_NS
+
+
+def _judge_stored(evidence: Evidence, truth: Truth, marks: Marks, judgement: Judgement) -> None:
+    """Every stored mark: read <= delivered <= the last change, and nothing that was never said."""
+    for mark in evidence.marks:
+        thread = truth.threads.get(mark.conversation)
+        whose = (
+            f"The marks of device {mark.device} in conversation {mark.conversation} are stored as "
+        )
+        what = f"{mark.delivered} and {mark.read}"
+        judgement.check("read before delivered", "phantom receipt")
+        if mark.read > mark.delivered:
+            judgement.convict(
+                "read before delivered", f"{whose}{what}.", conversation=mark.conversation
+            )
+        said = marks.said.get((mark.device, mark.conversation))
+        bound = said.until(1 << 63) if said is not None else (mark.delivered, mark.read)
+        last = thread.last if thread is not None else mark.delivered
+        if mark.delivered > last:
+            sentence = f"{whose}{what}, but its last change is {last}."
+            judgement.convict("phantom receipt", sentence, conversation=mark.conversation)
+        elif mark.delivered > bound[0] or mark.read > bound[1]:
+            sentence = f"{whose}{what}, but it never said more than {bound[0]} and {bound[1]}."
+            judgement.convict("phantom receipt", sentence, conversation=mark.conversation)
+
+
+def _judge_settled(evidence: Evidence, truth: Truth, marks: Marks, judgement: Judgement) -> None:
+    """What a device said on its last session, well before it ended, is stored."""
+    stored = {(it.device, it.conversation): (it.delivered, it.read) for it in evidence.marks}
+    for (device, conversation), said in marks.said.items():
+        log = evidence.logs[truth.numbers[device]]
+        claimed = _settled(said, marks.sessions[log.device.device])
+        thread = truth.threads.get(conversation)
+        if claimed is None or thread is None or thread.end(log.device.user) < FOREVER:
+            continue  # nothing to go by, or a member who left: marks end with the stay
+        judgement.check("lost receipt")
+        has = stored.get((device, conversation), (0, 0))
+        if has[0] < claimed[0] or has[1] < claimed[1]:
+            judgement.convict(
+                "lost receipt",
+                f"Device {log.device.device} said that it had received conversation {conversation} up to "
+                f"{claimed[0]} and read up to {claimed[1]}, but {has[0]} and {has[1]} are stored.",
+                conversation=conversation,
+                device=log.device.device,
+            )
+
+
+def _settled(said: Said, sessions: Sessions) -> tuple[int, int] | None:
+    """The marks that had time to be stored: said in the last session, well before it ended."""
+    if not sessions.opened or sessions.ended is None:
+        return None
+    return said.within(sessions.opened[-1], sessions.ended - SETTLED_NS)
+
+
+def _judge_shown(
+    evidence: Evidence, truth: Truth, marks: Marks, seen: Seen, judgement: Judgement
+) -> None:
+    """What a device said while another was there, well before that one left, it was shown."""
+    numbers = {name: number for number, name in enumerate(evidence.names)}
+    shown = {conversation for _, _, conversation in seen}
+    for conversation, devices in marks.by_conversation().items():
+        number, thread = numbers.get(conversation, -1), truth.threads.get(conversation)
+        if number not in shown or thread is None or len(devices) > MOST_DEVICES:
+            continue
+        staying = {
+            device: truth.numbers[device]
+            for device in devices
+            if thread.end(evidence.logs[truth.numbers[device]].device.user) == FOREVER
+        }
+        for observer, mine in staying.items():
+            for device, claimed in _claimed(marks, conversation, observer, mine, staying):
+                judgement.check("lost receipt")
+                has = seen.get((mine, numbers.get(device, -1), number), (0, 0))
+                if has[0] < claimed[0] or has[1] < claimed[1]:
+                    judgement.convict(
+                        "lost receipt",
+                        f"Device {mine} was never shown that device {device} had received conversation "
+                        f"{conversation} up to {claimed[0]} and read up to {claimed[1]}; the last it was "
+                        f"shown was {has[0]} and {has[1]}.",
+                        conversation=conversation,
+                        device=mine,
+                    )
+
+
+def _claimed(
+    marks: Marks, conversation: str, observer: str, mine: int, devices: Iterable[str]
+) -> Iterator[tuple[str, tuple[int, int]]]:
+    """What the others said while the observer was there, and in time for it to be shown."""
+    sessions = marks.sessions[mine]
+    if not sessions.opened or sessions.ended is None:
+        return
+    began = max(sessions.opened[-1], marks.added.get((observer, conversation), 0))
+    for device in devices:
+        if device != observer:
+            said = marks.said[device, conversation].within(began, sessions.ended - SETTLED_NS)
+            if said is not None:
+                yield device, said
