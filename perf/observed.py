@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from perf.limiting import limiting
+from perf.rundir import RunDirectory
 from perf.scenario import Findings
-from perf.series import Line
+from perf.series import Line, load
 from perf.usage import usage_of
 
 GROUPS = ("server", "postgres", "valkey", "generator", "others")
@@ -15,8 +16,9 @@ MEANS = ("cpu_percent",)
 GREATEST = ("processes", "rss_mb", "uss_mb", "descriptors", "sockets", "threads")
 
 
-def conclude(findings: Findings, lines: Sequence[Line], facts: Mapping[str, Any]) -> None:
+def conclude(findings: Findings, directory: RunDirectory, facts: Mapping[str, Any]) -> None:
     """Add to the findings what a scenario has not said by itself."""
+    lines = load(directory.series)
     for group, usage in resources(lines).items():
         findings.resources.setdefault(group, usage)
     if (share := sampler_percent(lines)) is not None:

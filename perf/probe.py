@@ -24,6 +24,7 @@ from perf.database import Connection
 from perf.device import Device
 from perf.environment import family
 from perf.latency import Latency
+from perf.statements import ServerStatements as ServerStatements  # noqa: PLC0414 - for its users
 
 SAMPLE_S = 0.25
 STATEMENT_S = 0.02
@@ -40,10 +41,6 @@ STATEMENTS = {
     "device": "SELECT id, user_id, revoked FROM presence_device WHERE id = %(device)s",
     "commit": "SELECT pg_logical_emit_message(true, 'lockstep perf', 'x')",
 }
-SERVER_STATEMENTS = """
-SELECT queryid, left(regexp_replace(query, '\\s+', ' ', 'g'), 60), calls, total_exec_time, max_exec_time
-  FROM pg_stat_statements WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
-"""
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,41 +164,6 @@ class DatabaseProbe:
                 self.latency.record(passed)
                 self.by_statement[name].record(passed)
                 await asyncio.sleep(STATEMENT_S)
-
-
-class ServerStatements:
-    """What pg_stat_statements says of the server's own statements between two moments."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._before: dict[int, tuple[int, float]] | None = None
-
-    async def begin(self) -> None:
-        """Remember the counters. Without the extension nothing will be said."""
-        with suppress(psycopg.Error):
-            rows = await (await self._connection.execute(SERVER_STATEMENTS)).fetchall()
-            self._before = {row[0]: (row[2], row[3]) for row in rows}
-
-    async def top(self, count: int = 8) -> list[dict[str, str | int | float]]:
-        """The statements that took most time since `begin`: calls, mean and total ms."""
-        if self._before is None:
-            return []
-        rows = await (await self._connection.execute(SERVER_STATEMENTS)).fetchall()
-        found: list[dict[str, str | int | float]] = []
-        for name, text, calls, total, slowest in rows:
-            calls_before, total_before = self._before.get(name, (0, 0.0))
-            made, took = int(calls - calls_before), float(total - total_before)
-            if made and "pg_stat_statements" not in text:
-                found.append(
-                    {
-                        "statement": str(text),
-                        "calls": made,
-                        "mean_ms": round(took / made, 3),
-                        "total_ms": round(took, 1),
-                        "max_ms_ever": round(float(slowest), 3),
-                    }
-                )
-        return sorted(found, key=lambda one: -float(one["total_ms"]))[:count]
 
 
 class Pulse:

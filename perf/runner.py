@@ -18,7 +18,7 @@ import msgspec
 import psycopg
 import uvloop
 
-from perf import children, doctor, evidence, probe, report
+from perf import children, doctor, evidence, observed, probe, report
 from perf import environment as environments
 from perf.children import RigError
 from perf.environment import Environment
@@ -102,6 +102,7 @@ async def measure(
     if scenario.judged:
         progress.say("judging the history")
         evidence.conclude(findings, directory, goals=scenario.goals)
+    observed.conclude(findings, directory, place.facts)
     result = concluded(
         scenario.name,
         findings,

@@ -15,10 +15,11 @@ from perf.report import parts, rows
 from perf.report.material import Material, load
 from perf.report.wording import WORDS, Word, duration, plural
 from perf.rundir import RunDirectory
-from perf.usage import Usage, usage_of
+from perf.usage import usage_of
 
 TEMPLATES = Path(__file__).parent / "templates"
 VOLATILE = {"load_before", "environment"}  # facts that differ from run to run on one machine
+BANNER = "the generator was the bottleneck"  # how a scenario begins to say it
 LOOKED_AT = ("messages", "deliveries", "promises")
 
 
@@ -52,13 +53,13 @@ def _environment() -> Any:
 
 def context(material: Material) -> dict[str, Any]:
     """What the template shows."""
-    usage = usage_of_run(material)
     verdict: Word = material.said("verdict", "unknown") if material.result else "aborted"
     result = material.result or {}
     scenario = str(material.said("scenario", material.directory.path.parent.name))
     return {
         "scenario": scenario,
-        "title": str(material.said("title", scenario.replace("-", " "))).capitalize(),
+        "name": scenario.replace("-", " ").capitalize(),
+        "title": material.said("title", ""),
         "verdict": verdict,
         "word": verdict,
         "sentence": sentence(material, verdict),
@@ -69,9 +70,7 @@ def context(material: Material) -> dict[str, Any]:
         "seed": material.said("seed", "?"),
         "directory": _short(material.directory.path),
         "command": material.said("command", ""),
-        "bottleneck": generator_was_the_bottleneck(usage),
-        "limiting": result.get("limiting") or (limiting(usage) if material.lines else ""),
-        "problems": result.get("problems") or [],
+        **_limits(material),
         "tiles": rows.tiles(result),
         "targets": [rows.target(one) for one in result.get("targets") or []],
         "anomalies": rows.anomalies(result),
@@ -82,9 +81,21 @@ def context(material: Material) -> dict[str, Any]:
     }
 
 
-def usage_of_run(material: Material) -> Usage:
-    """The resources of the run, from its series."""
-    return usage_of(material.lines, cpus=int(material.environment.get("cpus") or 1))
+def _limits(material: Material) -> dict[str, Any]:
+    """What limited the run and what is wrong with it, each said once.
+
+    If the generator was the limit, its banner says so, and neither the problems nor the next lever again.
+    """
+    result = material.result or {}
+    usage = usage_of(material.lines, cpus=int(material.environment.get("cpus") or 1))
+    banner = (result.get("figures") or {}).get("banner") or generator_was_the_bottleneck(usage)
+    said = result.get("limiting") or (limiting(usage) if material.lines else "")
+    problems = [one for one in result.get("problems") or [] if not (banner and BANNER in one)]
+    return {
+        "bottleneck": str(banner).removeprefix(f"{BANNER}: ") if banner else "",
+        "limiting": "" if banner and "load generator" in said else said,
+        "problems": problems,
+    }
 
 
 def sentence(material: Material, verdict: Word) -> str:

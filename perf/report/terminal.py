@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+import textwrap
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from perf.coverage import Covered
@@ -20,7 +21,9 @@ GREEN, RED, YELLOW = "32", "31", "33"
 TONES: dict[Verdict | bool | None, str] = {
     "valid": GREEN, True: GREEN, "invalid": RED, False: RED, "unknown": YELLOW, None: YELLOW,
 }  # fmt: skip
-LEFT = 2  # columns that are text: the mark and the name
+CELL = 48  # columns of a cell: statements are long
+WIDTH = 100  # columns of running text
+LEFT = (0, 1, 5)  # columns of the targets that are text: mark, name, goal
 
 
 def text(result: Result, *, colour: bool | None = None) -> str:
@@ -64,7 +67,7 @@ def _targets(result: Result, paint: _Paint) -> Iterator[str]:
     yield paint.strong("TARGETS")
     rows = [("", "", "measured", "limit", "goal", ""), *(_row(one) for one in result.targets)]
     marks: list[bool | None] = [one.passed for one in result.targets]
-    for line, passed in zip(_table(rows), [None, *marks], strict=True):
+    for line, passed in zip(_table(rows, left=LEFT), [None, *marks], strict=True):
         mark, rest = line[:1], line[1:]
         yield f"  {paint(mark, tone=passed) if mark.strip() else mark}{rest}"
 
@@ -81,12 +84,13 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
     )
 
 
-def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def _table(rows: Sequence[Sequence[str]], *, left: Collection[int]) -> Iterator[str]:
+    """Aligned lines; the columns `left` are text, the others numbers."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         cells = [
-            cell.ljust(width) if index < LEFT or index == len(row) - 1 else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+            cell.ljust(width) if column in left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         yield "  ".join(cells).rstrip()
 
@@ -104,10 +108,35 @@ def _guarantees(result: Result, paint: _Paint) -> Iterator[str]:
         yield from (
             f"       {line}" for one in result.witnesses.get(name, []) for line in one.splitlines()
         )
-    none = [name for name, count in result.anomalies.items() if not count]
-    if none and any(checked.values()):
-        yield f"  {paint(TICKS[True], tone=True)}  none {'of these' if found else 'at all'}: {', '.join(none)}"
-    yield from (f"  {_covered(one, paint)}" for one in result.coverage)
+    yield from (f"  {_covered(one, paint)}" for one in result.coverage if not one.met)
+    met = [one for one in result.coverage if one.met]
+    for title, names in (
+        (
+            "none of these, in so many checks",
+            [f"{one.name} {one.checked:,}" for one in met if one.name in result.anomalies],
+        ),
+        (
+            "held",
+            [
+                f"{one.name} {one.checked:,}"
+                for one in met
+                if one.name not in result.anomalies and one.kind == "always"
+            ],
+        ),
+        ("came by", [one.name for one in met if one.kind == "sometimes"]),
+        (
+            "none found",
+            [] if met or not any(checked.values()) else sorted(set(result.anomalies) - set(found)),
+        ),
+    ):
+        if names:
+            yield from _wrapped(paint(TICKS[True], tone=True), title, names)
+
+
+def _wrapped(mark: str, title: str, words: Sequence[str]) -> Iterator[str]:
+    lines = textwrap.wrap(f"{title}: {', '.join(words)}", width=WIDTH)
+    yield f"  {mark}  {lines[0]}"
+    yield from (f"     {line}" for line in lines[1:])
 
 
 def _covered(one: Covered, paint: _Paint) -> str:
@@ -141,6 +170,14 @@ def _figure(name: str, value: Any) -> Iterator[str]:
     label, unit = named(name)
     if isinstance(value, list) and isinstance(value[0], dict):
         yield f"{label}:"
-        yield from (f"  {plain(one)}" for one in value)
+        names = list(dict.fromkeys(name for one in value for name in one))
+        rows = [[plain(one.get(name))[:CELL] for name in names] for one in value]
+        left = {i for i, name in enumerate(names) if isinstance(value[0].get(name), str)}
+        table = _table([[_title(name) for name in names], *rows], left=left)
+        yield from (f"  {line}" for line in table)
     else:
         yield f"{label}: {plain(value)} {unit}".rstrip()
+
+
+def _title(name: str) -> str:
+    return " ".join(filter(None, named(name)))

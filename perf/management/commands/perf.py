@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from perf import arguments, housekeeping, report, runner, scenarios
 from perf.children import RigError
+from perf.management.keeping import keep
 from perf.progress import Progress
 from perf.rundir import NoRun, RunDirectory
 from perf.scenario import Result, Scenario
@@ -81,8 +82,15 @@ class Command(BaseCommand):
         else:
             result = self._run(chosen, again)
         _copy(result, chosen)
+        self._keep(result)
         self.stdout.write(report.text(result))
         return result.exit_code
+
+    def _keep(self, result: Result) -> None:
+        """Keep the run for the admin; that it could not be is a remark and no failure."""
+        for one in result.runs or [result]:
+            if one.directory and (reason := keep(RunDirectory(path=Path(one.directory)))):
+                self.stderr.write(f"note: the run is not in the admin: {reason}")
 
     def _run(self, chosen: dict[str, Any], again: list[str]) -> Result:
         progress, options = Progress(quiet=chosen["quiet"]), arguments.options(chosen)

@@ -145,6 +145,20 @@ def label_ends(on: Axes, ends: Sequence[tuple[float, str, str]], *, log: bool = 
         )  # fmt: skip
 
 
+def log_ticks(on: Axes) -> None:
+    """Ticks of the vertical axis that people can read: 1, 10, 100, and 2 and 5 between if there is room."""
+    from matplotlib.ticker import FixedLocator, NullLocator  # noqa: PLC0415
+
+    low, high = on.get_ylim()
+    decades = log10(high / low)
+    steps = (
+        (1,) if decades > 2.2 else (1, 2, 5) if decades > 0.6 else (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)
+    )
+    ticks = [step * 10.0**power for power in range(-4, 8) for step in steps]
+    on.yaxis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))
+    on.yaxis.set_minor_locator(NullLocator())
+
+
 def plain_number(value: float, _: object = None) -> str:
     """1,500 and 0.25 rather than 1.5e3: for the ticks of an axis."""
     if value and abs(value) < 1:

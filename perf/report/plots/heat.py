@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 HEIGHT_IN = 2.7
 COLUMNS = 240  # at most, however long the run
 HUE = (0.165, 0.40, 0.82)  # one hue; how many is its opacity, so it works on light and dark
-TICKS_MS = (0.1, 1, 10, 100, 1_000, 10_000)
+TICKS_MS = tuple(step * 10.0**power for power in range(-1, 5) for step in (1, 2, 5))
+MANY_ROWS = 36  # buckets: beyond, only the powers of ten are named
 
 
 def names(material: Material) -> list[str]:
@@ -86,6 +87,8 @@ def _scale(on: Axes, low: int, high: int, length: float) -> None:
         np.log([ms * 1000 for ms in TICKS_MS]), np.log(BUCKETS_US), range(len(BUCKETS_US))
     )
     shown = [(row, ms) for row, ms in zip(rows, TICKS_MS, strict=True) if low <= row <= high]
+    if high - low > MANY_ROWS:
+        shown = [(row, ms) for row, ms in shown if f"{ms:e}".startswith("1.0")]
     on.set_yticks([row for row, _ in shown], [_time(ms) for _, ms in shown])
     on.set_xlim(0, length)
     on.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f} s"))

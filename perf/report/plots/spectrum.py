@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from perf.report.plots.canvas import COLOUR, axes, label_ends, plain_number
+from perf.report.plots.canvas import COLOUR, axes, label_ends, log_ticks, plain_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,9 +36,10 @@ def draw(spectra: Mapping[str, Points], *, limit_ms: float | None = None) -> str
             dashes = (0, (3, 2)) if "uncorrected" in name else "-"
             on.plot(x, [ms for _, ms in points], color=COLOUR[colours[name]], linestyle=dashes)
         _percent_axis(on, known)
-        if limit_ms is not None:
-            _limit(on, limit_ms)
         ends = [(points[-1][1], name, COLOUR[colours[name]]) for name, points in known.items()]
+        if limit_ms is not None:
+            ends.append(_limit(on, limit_ms))
+        log_ticks(on)
         label_ends(on, ends, log=True)
     return finished[0]
 
@@ -60,17 +61,14 @@ def _percent_axis(on: Axes, spectra: Mapping[str, Points]) -> None:
     on.set_xlim(1, furthest)
     on.set_xticks([1 / (1 - percent / 100) for percent in shown], [f"{one:g} %" for one in shown])
     on.xaxis.set_minor_locator(NullLocator())
-    on.yaxis.set_minor_locator(NullLocator())
     on.yaxis.set_major_formatter(FuncFormatter(lambda ms, _: f"{plain_number(ms)} ms"))
     on.grid(visible=True, axis="x")
 
 
-def _limit(on: Axes, limit: float) -> None:
+def _limit(on: Axes, limit: float) -> tuple[float, str, str]:
+    """Draw it; return its label."""
     on.axhline(limit, color=COLOUR["limit"], linewidth=1, dashes=(5, 3))
-    on.annotate(
-        "limit", (0, limit), xycoords=("axes fraction", "data"), xytext=(4, 3), textcoords="offset points",
-        color=COLOUR["limit"], fontsize=9,
-    )  # fmt: skip
+    return limit, "limit", COLOUR["limit"]
 
 
 def against_load(
@@ -84,16 +82,17 @@ def against_load(
     )
     if len(found) < LEAST_STEPS:
         return None
-    from matplotlib.ticker import FuncFormatter, NullLocator  # noqa: PLC0415
+    from matplotlib.ticker import FuncFormatter  # noqa: PLC0415
 
     with axes("against-load", height=2.2) as (on, finished):
         on.set_yscale("log")
         on.plot(*zip(*found, strict=True), color=COLOUR["first"], marker="o", markersize=5)
         on.set_xlim(0, found[-1][0] * 1.03)
-        on.yaxis.set_minor_locator(NullLocator())
         on.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}/s"))
         on.yaxis.set_major_formatter(FuncFormatter(lambda ms, _: f"{plain_number(ms)} ms"))
+        ends = [(found[-1][1], "p99", COLOUR["first"])]
         if limit_ms is not None:
-            _limit(on, limit_ms)
-        label_ends(on, [(found[-1][1], "p99", COLOUR["first"])], log=True)
+            ends.append(_limit(on, limit_ms))
+        log_ticks(on)
+        label_ends(on, ends, log=True)
     return finished[0]

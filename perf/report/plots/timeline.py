@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from perf.report.material import Material
-from perf.report.plots.canvas import COLOUR, axes, label_ends, mark, plain_number, shade
+from perf.report.plots.canvas import COLOUR, axes, label_ends, log_ticks, mark, plain_number, shade
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 HEIGHT_IN = 1.75
 LEAST_POINTS = 2
+LEAST_S = 0.3  # the last line may follow at once: a rate of so short a time is none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,9 @@ def _finish(on: Axes, panel: Panel, material: Material) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator  # noqa: PLC0415
 
     on.set_xlim(0, material.length_s)
-    if not panel.log:
+    if panel.log:
+        log_ticks(on)
+    else:
         on.set_ylim(0, max(on.get_ylim()[1], 1e-9) * 1.05)
         on.yaxis.set_major_locator(MaxNLocator(4))
     if panel.limit is not None:
@@ -90,7 +93,10 @@ def points(curve: Curve, material: Material) -> list[tuple[float, float]]:
         if curve.name in line:
             passed = at - before if before is not None else 1.0
             value = float(line[curve.name]) * curve.scale
-            found.append((at, value / max(passed, 1e-3) if curve.rate else value))
+            if not curve.rate:
+                found.append((at, value))
+            elif passed > LEAST_S:
+                found.append((at, value / passed))
         before = at
     return found if len(found) >= LEAST_POINTS and any(value for _, value in found) else []
 

@@ -7,6 +7,7 @@ from perf import counters
 from perf.counters import table
 from perf.database import connected
 from perf.services import PostgresLook, ValkeyLook, fsync_ms, valkey_pid
+from perf.statements import ServerStatements
 
 WORK = "SELECT pg_logical_emit_message(true, 'test', repeat('x', 1000))"
 
@@ -65,3 +66,18 @@ async def test_the_cost_of_a_message_is_read_from_real_counters(
     costs = {row.what: row.each for row in table(after.since(before), messages=10, deliveries=0)}
     assert costs["Valkey commands"] == 1
     assert costs["Valkey: publish"] == 1
+
+
+async def test_the_statements_of_others_are_timed_and_the_rigs_own_are_not(
+    database_url: str,
+) -> None:
+    async with connected(database_url) as rig, connected(database_url) as worker:
+        statements = ServerStatements(rig)
+        await statements.begin()
+        for _ in range(5):
+            await worker.execute("SELECT count(*) FROM generate_series(1, 1000) AS planted")
+            await rig.execute(WORK)
+        (found,) = [one for one in await statements.top() if "planted" in str(one["statement"])]
+        assert not any("emit" in str(one["statement"]) for one in await statements.top())
+    assert found["calls"] == 5
+    assert 0 < float(found["about_p50_ms"]) <= float(found["about_p99_ms"])

@@ -1,8 +1,11 @@
 """What the series adds to the findings: nothing that the scenario has said by itself is replaced."""
 
+from pathlib import Path
+
 from perf.observed import conclude, resources, sampler_percent
+from perf.rundir import RunDirectory
 from perf.scenario import Findings
-from tests.sample_run import series
+from tests import sample_run
 
 
 def line(second: int, **figures: float) -> dict[str, float]:
@@ -30,18 +33,19 @@ def test_the_sampler_says_what_it_cost() -> None:
     assert sampler_percent(lines[:1]) is None
 
 
-def test_findings_get_the_limit_and_keep_their_own_words() -> None:
+def test_findings_get_the_limit_and_keep_their_own_words(tmp_path: Path) -> None:
+    directory = sample_run.make(tmp_path / "run")
     findings = Findings(outcomes=[], resources={"server": "its own"})
-    conclude(findings, series(60), {"cpus": 2})
+    conclude(findings, directory, {"cpus": 2})
     assert findings.resources["server"] == "its own"
     assert findings.resources["postgres"]["cpu_percent"] > 1
     assert "Next lever" in findings.limiting
     again = Findings(outcomes=[], limiting="mine")
-    conclude(again, series(60), {"cpus": 2})
+    conclude(again, directory, {"cpus": 2})
     assert again.limiting == "mine"
 
 
-def test_without_a_series_nothing_is_claimed() -> None:
+def test_without_a_series_nothing_is_claimed(tmp_path: Path) -> None:
     findings = Findings(outcomes=[])
-    conclude(findings, [], {})
+    conclude(findings, RunDirectory(path=tmp_path), {})
     assert (findings.resources, findings.limiting, findings.figures) == ({}, "", {})
