@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from time import monotonic_ns
 
 from messaging.protocol import frames
 from messaging.protocol.client import Client, Phase
@@ -16,7 +17,6 @@ from messaging.protocol.happenings import Applied, Confirmed
 from messaging.protocol.saved import Saved
 from perf import wire
 from perf.accounts import Account
-from perf.history import Log, Page
 from perf.history.recorder import digest
 from perf.history.testimony import Testimony, clock
 from perf.line import CONNECT_S, FAILURES, LOST, Line
@@ -48,7 +48,6 @@ class Device:
         self.pongs = self.sessions = 0
         self.since = 0.0  # when the session was welcomed
         self.cuts, self.away = 0, True  # how often the rig took it away, and whether it is
-        self.log = Log(account.device, starts=dict(starts))
         self._around, self._testimony, self._source = around, testimony, source
         self._requests = Requests(self, testimony, around)
         self._loop = asyncio.get_running_loop()
@@ -189,7 +188,8 @@ class Device:
 
     def on_message(self, data: bytes) -> None:
         """Take one WebSocket message."""
-        now, size = clock(), len(data)
+        t, size = monotonic_ns(), len(data)
+        now = t * 1e-9
         others: list[frames.ServerFrame] = []
         for received in wire.decode(data):
             if not isinstance(received, wire.RawEvents):
@@ -198,7 +198,7 @@ class Device:
             if others:  # in order, but as few calls as can be: most are answers in a row
                 self._take(others, now)
                 others = []
-            self._take_events(received, now, size)
+            self._take_events(received, t, now, size)
             size = 0
         if others:
             self._take(others, now)
@@ -219,13 +219,9 @@ class Device:
         self._around.observer.closed(self, code)
         self._set_timer()
 
-    def _take_events(self, frame: wire.RawEvents, now: float, size: int) -> None:
+    def _take_events(self, frame: wire.RawEvents, t: int, now: float, size: int) -> None:
         known = self._around.pages.read(frame)
-        self._testimony.delivered(known.number, now)
-        cursor = self.client.cursors.get(frame.conversation)
-        if cursor is None:
-            cursor = self.log.starts[frame.conversation] = frame.since
-        self.log.holes += frame.since > cursor
+        self._testimony.delivered(known.number, t)
         decoded = frames.Events(
             conversation=frame.conversation,
             since=frame.since,
@@ -235,15 +231,6 @@ class Device:
         )
         for happening in self.client.received((decoded,), now * 1000, size=size):
             if type(happening) is Applied:
-                page = known.page
-                if happening.messages is not known.messages:
-                    page = Page(
-                        conversation=frame.conversation,
-                        since=cursor,
-                        upto=frame.upto,
-                        entries=wire.entries(happening.messages),
-                    )
-                self.log.pages.append(page)
                 self._applied(happening, now)
             elif type(happening) is Confirmed:
                 self._requests.shown(happening, self.sessions, now)
@@ -280,8 +267,6 @@ class Device:
     def _adopt(self, frame: frames.Welcome, now: float) -> None:
         self.since, self.away = now, False
         self._testimony.opened(frame, self._hello, now)
-        for listed in frame.conversations:
-            self.log.starts.setdefault(listed.conversation, listed.since)
         if self._welcomed is not None and not self._welcomed.done():
             self._welcomed.set_result(now)
 

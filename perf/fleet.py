@@ -64,7 +64,6 @@ class Fleet:
         self._around = Surroundings(
             url=url, recorder=recorder, observer=observer, pages=Pages(recorder), reads=reads
         )
-        self.history = self._around.history
 
     def observe(self, observer: Observer) -> None:
         """Tell another observer from now on."""
@@ -119,7 +118,6 @@ class Fleet:
         known = {name: starts[name] for name in account.conversations if name in starts}
         testimony = Testimony(self.recorder, device=account.device, user=account.user)
         device = Device(account, self._around, testimony, starts=known, source=source)
-        self.history.logs[account.device] = device.log
         late = 0.0 if intended is None else max(clock() - intended, 0.0)
         return device if await self.open(device, late=late) else None
 

@@ -32,6 +32,24 @@ async def statement_buckets(url: str) -> Buckets:
         return {}
 
 
+async def counters(url: str) -> dict[str, float]:
+    """Read the page's plain counters, such as `batches`. Empty if there is no page."""
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            return plain(await _get(url, "/metrics"))[1]
+    except (OSError, TimeoutError):
+        return {}
+
+
+async def gauges(url: str) -> dict[str, float]:
+    """Read the page's gauges, such as `sessions`. Empty if there is no page."""
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            return plain(await _get(url, "/metrics"))[0]
+    except (OSError, TimeoutError):
+        return {}
+
+
 def parse(page: str) -> Buckets:
     """Return the statement histograms of a page."""
     found: Buckets = defaultdict(dict)

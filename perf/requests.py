@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from messaging.protocol import frames
 from messaging.protocol.happenings import AnyHappening, Confirmed, Declined, Request
-from perf.history import Promise
 from perf.history.testimony import WHAT, Testimony, clock
 from perf.observer import Sent
 from perf.surroundings import Surroundings
@@ -47,7 +46,6 @@ class Requests:
         )
         self.pending[sent.client_id] = sent
         self._testimony.sent(request, conversation, now, intended=sent.intended, digest=digest)
-        self._around.history.sent[sent.client_id] = self._device.account.device
         self._around.observer.sent(self._device, sent)
         return sent
 
@@ -65,10 +63,6 @@ class Requests:
         sent = self.pending.get(frame.client_id)
         if sent is None:
             return
-        if sent.what == "send":
-            self._around.history.promises.append(
-                Promise(self._device.account.device, sent.client_id, frame.message or "", frame.seq)
-            )
         sent.message, sent.version, sent.seq = frame.message, frame.version or 0, frame.seq
         self._settle(sent, now)
 

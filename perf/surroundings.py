@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from perf.history import History
 from perf.history.recorder import Recorder
 from perf.observer import Observer
 from perf.wire import Pages
@@ -19,4 +18,3 @@ class Surroundings:
     observer: Observer
     pages: Pages
     reads: bool = False
-    history: History = field(default_factory=History)

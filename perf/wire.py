@@ -14,7 +14,6 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 
 from messaging.protocol import frames
-from perf.history import Entry, Page
 from perf.history.recorder import Recorder
 
 RECENT_PAGES = 64  # per conversation: how many frames the slowest device may be behind the fastest
@@ -64,7 +63,6 @@ class Known(NamedTuple):
 
     number: int
     messages: list[frames.Message]
-    page: Page
 
 
 class Pages:
@@ -84,17 +82,6 @@ class Pages:
                 return known
         messages = _decode_messages(frame.messages)
         number = self._recorder.page(frame.conversation, frame.since, frame.upto, messages)
-        page = Page(
-            conversation=frame.conversation,
-            since=frame.since,
-            upto=frame.upto,
-            entries=entries(messages),
-        )
-        known = Known(number, messages, page)
+        known = Known(number, messages)
         recent.appendleft((frame.since, frame.upto, frame.messages.copy(), known))
         return known
-
-
-def entries(messages: Sequence[frames.Message]) -> tuple[Entry, ...]:
-    """Return the identities of these messages."""
-    return tuple(Entry(one.seq, one.id, one.client_id) for one in messages)

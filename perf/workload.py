@@ -92,6 +92,7 @@ class Saturation(Troubles):
         super().__init__()
         self.counting = False
         self.committed = self.deliveries = self.frames = 0
+        self.stored = 0  # answers from the first to the last, counted or not
         self.answer_s = array("d")
         self._length, self._meter = length, meter
         self._sending, self._sends = False, 0
@@ -114,6 +115,7 @@ class Saturation(Troubles):
 
     def acked(self, device: Device, sent: Sent, now: float) -> None:
         """Count the answer and send the next message."""
+        self.stored += 1
         if self.counting:
             self.committed += 1
             self.answer_s.append(now - sent.actual)

@@ -38,15 +38,15 @@ def digest(body: str) -> int:
 def change(message: frames.Message) -> Change:
     """What a history keeps of a message on the wire."""
     deleted = message.deleted is not None
-    return Change(
-        seq=message.seq,
-        id=message.id,
-        position=message.position,
-        version=message.version,
-        device=message.device,
-        client_id=message.client_id,
-        digest=0 if deleted else digest(message.body),
-        deleted=deleted,
+    return Change(  # by position: names would cost as much again, and there are many
+        message.seq,
+        message.id,
+        message.position,
+        message.version,
+        message.device,
+        message.client_id,
+        0 if deleted else digest(message.body),
+        deleted,
     )
 
 
@@ -80,8 +80,9 @@ class Recorder:
 
     def record(self, event: AnyEvent) -> None:
         """Take down an event; it is in the file within FLUSH_S (at once outside an event loop)."""
-        self._events.append(event)
-        if len(self._events) >= CHUNK:
+        events = self._events
+        events.append(event)
+        if len(events) >= CHUNK:
             self._encode()
         if self._timer is None:
             self._wind()
@@ -101,17 +102,8 @@ class Recorder:
         It is written as often as this is called: `wire.Pages` calls once per distinct frame.
         """
         self._pages += 1
-        changes = tuple(change(message) for message in messages)
-        self.record(
-            Page(
-                t=self.now(),
-                page=self._pages,
-                conversation=conversation,
-                since=since,
-                upto=upto,
-                changes=changes,
-            )
-        )
+        changes = tuple([change(message) for message in messages])
+        self.record(Page(self.now(), self._pages, conversation, since, upto, changes))
         return self._pages
 
     def flush(self) -> None:

@@ -81,13 +81,15 @@ async def saturate(
     *,
     outstanding: int,
     seconds: float,
+    senders: int | None = None,
     warm_up_s: float = WARM_UP_S,
 ) -> Capacity:
-    """Keep `outstanding` sends of each device unanswered, and count for `seconds` after the warm-up."""
+    """Keep `outstanding` sends of each device (or of `senders` of them) unanswered, and count for
+    `seconds` after the warm-up."""
     load, generator, url = Saturation(stage.series), Generator(stage.series), fleet.url
     resources = Resources(groups)
     fleet.observe(load)
-    load.start(fleet.devices, outstanding=outstanding)
+    load.start(fleet.devices[:senders], outstanding=outstanding)
     try:
         await asyncio.sleep(warm_up_s)
         before = await metrics.statement_buckets(url)

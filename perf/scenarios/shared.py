@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 
 from perf.accounts import Account
-from perf.checkers.identity import judge
-from perf.database import connected, last_seqs, stored
+from perf.checkers import Judgement
+from perf.database import connected, last_seqs
 from perf.environment import Environment
 from perf.fleet import Fleet
 from perf.generator import Generator
@@ -81,33 +81,28 @@ async def starts_of(environment: Environment) -> dict[str, int]:
         return await last_seqs(connection, conversations_of(environment.accounts))
 
 
-async def compare(fleet: Fleet, environment: Environment, findings: Findings) -> None:
-    """Wait until everything has arrived, end the sessions, and judge every log against the database."""
+async def settle(fleet: Fleet, findings: Findings) -> None:
+    """Wait until everything has arrived, have every device say where it is, and end the sessions."""
     begun = clock()
     if await fleet.quiesce(within_s=SETTLE_S):
         findings.figures["settled_after_s"] = round(clock() - begun, 2)
     else:
         findings.broken.append(
-            f"after {SETTLE_S:.0f} s {fleet.pending} sends are unanswered, {fleet.behind()} cursors behind"
+            f"after {SETTLE_S:.0f} s {fleet.pending} requests are unanswered, {fleet.behind()} cursors behind"
         )
     fleet.disconnect()
-    if environment.database_url is None:
-        findings.unknown.append("what is stored was not compared: give --database")
-        return
-    async with connected(environment.database_url) as connection:
-        truth = await stored(connection, _least_starts(fleet))
-    findings.judgement = judge(fleet.history, truth)
-    if not findings.judgement.exercised:
-        findings.unknown.append("nothing was sent and delivered")
 
 
-def _least_starts(fleet: Fleet) -> dict[str, int]:
-    """Where the evidence of each conversation begins: the least cursor of any device."""
-    starts: dict[str, int] = {}
-    for log in fleet.history.logs.values():
-        for conversation, since in log.starts.items():
-            starts[conversation] = min(since, starts.get(conversation, since))
-    return starts
+def agreement(judgement: Judgement) -> list[Outcome]:
+    """What the judgement says of delivery and consistency, against their targets."""
+    due, lost = judgement.expected, judgement.counts["lost"]
+    compared = due + judgement.promises
+    arrived = 100 * (1 - lost / due) if due else None
+    consistent = 100 * (1 - judgement.anomalies / compared) if judgement.exercised else None
+    return [
+        outcome("T8", arrived, source=f"{due:,} stored changes due to devices, by identity"),
+        outcome("T10", consistent, source="every promise and all that every device saw, against plain SQL"),
+    ]  # fmt: skip
 
 
 def connected_percent(*fleets: Fleet) -> float | None:
@@ -120,10 +115,14 @@ def connected_percent(*fleets: Fleet) -> float | None:
 def outcome_of(generator: Generator, key: str, measured: float | None, *, source: str) -> Outcome:
     """Hold a measurement against its target; a missed one says nothing if the generator itself was late."""
     found = outcome(key, measured, source=source)
-    if found.passed is False and generator.trouble is not None:
-        why = f"{found.measured} {found.unit} says nothing of the server: {generator.trouble}"
-        return msgspec.structs.replace(found, measured=None, passed=None, source=why)
-    return found
+    late = found.passed is False and generator.trouble is not None
+    return distrusted(found, generator) if late else found
+
+
+def distrusted(missed: Outcome, generator: Generator) -> Outcome:
+    """A missed target as one that was not measured, because the generator was late."""
+    why = f"{missed.measured} {missed.unit} says nothing of the server: {generator.trouble}"
+    return msgspec.structs.replace(missed, measured=None, passed=None, reached=None, source=why)
 
 
 def note_generator(generator: Generator, findings: Findings) -> None:

@@ -26,6 +26,7 @@ from perf.workload import OpenLoop
 
 LIMIT_MS = TABLE["T2"].limit
 ENOUGH = 0.98  # of what was asked for must be stored by the end of the step
+UNDER_WAY = 2  # messages that may be on their way at that moment, however slow the step
 WARM_UP_S = 1.0  # of a step, not counted
 DRAIN_S = 20.0  # after a step that was too much
 FIRST = 0.3  # the first step's share of the capacity
@@ -129,7 +130,7 @@ class Stairs:
             anomalies=anomalies,
         )
         return msgspec.structs.replace(
-            step, failed_by=why_failed(step, share=stored / max(flow.asked, 1))
+            step, failed_by=why_failed(step, share=(stored + UNDER_WAY) / max(flow.asked, 1))
         )
 
     def _say(self, number: int, step: Step) -> None:

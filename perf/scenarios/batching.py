@@ -1,0 +1,271 @@
+"""`perf stress batching`: the more is under way, the more each transaction carries; one message alone does not wait.
+
+The same fleet at rising numbers of unanswered sends, closed loop: what a commit, a frame and a message
+cost at each. Beforehand single messages, 20 a second, show what batching adds to the way of one: nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import msgspec
+from redis.asyncio import Redis
+
+from perf import counters, metrics
+from perf.database import Connection, connected
+from perf.environment import Crowd
+from perf.fleet import Fleet
+from perf.generator import Generator
+from perf.observer import Observer, Troubles
+from perf.scenario import Findings, Options, Scenario, Stage
+from perf.scenarios.capacity import Capacity, Watched, saturate, watched
+from perf.scenarios.shared import (
+    agreement,
+    connected_percent,
+    distrusted,
+    note_generator,
+    note_troubles,
+    settle,
+    starts_of,
+    still,
+)
+from perf.scenarios.stairs import Stairs
+from perf.targets import Outcome, outcome
+
+DEVICES = 100
+LEVEL_S, QUICK_LEVEL_S, WARM_UP_S = 4.0, 1.0, 1.0
+SINGLE_RATE, SINGLE_S, QUICK_SINGLE_S = 20.0, 8.0, 2.0
+SINGLE_LIMIT_MS, SINGLE_GOAL_MS = 5.0, 3.0
+STATEMENTS_LIMIT, STATEMENTS_GOAL = 0.5, 0.1  # per message, when everything is under way
+
+
+class Level(NamedTuple):
+    """So many devices send, each with so many sends unanswered."""
+
+    senders: int
+    outstanding: int
+
+
+WAL = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')"
+LEVELS = (Level(1, 1), Level(10, 1), Level(1, 10), Level(100, 1), Level(10, 10), Level(100, 10))
+QUICK_LEVELS = (Level(1, 1), Level(100, 10))
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One level. `achieved` and `delivered` are messages a second, p50 and p99 of the answer in ms."""
+
+    senders: int
+    outstanding: int
+    in_flight: int
+    achieved: float
+    delivered: float
+    p50: float | None
+    p99: float | None
+    messages_per_commit: float | None
+    messages_per_frame: float
+    statements_per_message: float | None
+    wal_bytes_per_message: float | None
+    bus_commands_per_message: float | None
+    generator_cpu: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Books:
+    """Where the costs are read."""
+
+    url: str
+    connection: Connection | None = None
+    valkey: Redis | None = None
+
+    async def read(self) -> counters.Reading:
+        """Everything counted so far; empty without a database."""
+        if self.connection is None:
+            return counters.Reading()
+        return await counters.read(self.connection, self.valkey)
+
+    async def wal(self) -> float | None:
+        """How many bytes of WAL were ever written; exact, while pg_stat_wal is a second behind."""
+        if self.connection is None:
+            return None
+        row = await (await self.connection.execute(WAL)).fetchone()
+        return float(row[0]) if row else None
+
+
+def crowd(options: Options) -> Crowd:
+    """10 conversations of 10 devices."""
+    return Crowd(conversations=DEVICES // 10, members=10)
+
+
+def levels(options: Options) -> tuple[Level, ...]:
+    """What is tried, in this order."""
+    return QUICK_LEVELS if options.quick else LEVELS
+
+
+def plan(options: Options) -> dict[str, Any]:
+    """What --dry-run prints."""
+    each = WARM_UP_S + _seconds(options)
+    return {
+        "single": {"rate": SINGLE_RATE, "seconds": _single_s(options)},
+        "levels": [level._asdict() for level in levels(options)],
+        "seconds": _single_s(options) + each * len(levels(options)),
+    }
+
+
+def _seconds(options: Options) -> float:
+    return options.duration_s or (QUICK_LEVEL_S if options.quick else LEVEL_S)
+
+
+def _single_s(options: Options) -> float:
+    return QUICK_SINGLE_S if options.quick else SINGLE_S
+
+
+async def run(stage: Stage) -> Findings:
+    """Send one by one, then level by level."""
+    environment = stage.environment
+    fleet = Fleet(url=environment.url, recorder=stage.recorder, observer=Observer())
+    stage.progress.say(f"connecting {len(environment.accounts)} devices")
+    await fleet.connect(environment.accounts, starts=await starts_of(environment))
+    async with watched(environment) as beside, _books(stage) as books:
+        stairs = Stairs(
+            stage=stage, fleet=fleet, groups=beside.groups, step_s=_single_s(stage.options)
+        )
+        single = await stairs.climb(SINGLE_RATE)
+        rows, troubles = await _levels(stage, fleet, beside, books)
+    findings = Findings(
+        outcomes=_outcomes(single.p50, rows, fleet), latency=stairs.flows[0].delivery.summary()
+    )
+    findings.steps = [msgspec.to_builtins(row) for row in rows]
+    findings.figures["single_message_p50_ms"] = single.p50
+    findings.figures["single_message_p99_ms"] = single.p99
+    _distrust(findings, stairs.generators[0])
+    findings.spectra = {"a single message": stairs.flows[0].delivery}
+    await settle(fleet, findings)
+    findings.concluding = agreement
+    note_troubles(fleet, findings, *troubles, *stairs.flows)
+    return findings
+
+
+def _distrust(findings: Findings, generator: Generator) -> None:
+    """A single message that took too long says nothing if the generator itself was late."""
+    single = findings.outcomes[0]
+    if single.passed is False and generator.trouble is not None:
+        findings.outcomes[0] = distrusted(single, generator)
+    note_generator(generator, findings)
+
+
+@asynccontextmanager
+async def _books(stage: Stage) -> AsyncIterator[Books]:
+    place = stage.environment
+    async with AsyncExitStack() as stack:
+        connection = valkey = None
+        if place.database_url is not None:
+            connection = await stack.enter_async_context(connected(place.database_url))
+        if place.redis_url is not None:
+            valkey = await stack.enter_async_context(Redis.from_url(place.redis_url))
+        yield Books(url=place.url, connection=connection, valkey=valkey)
+
+
+async def _levels(
+    stage: Stage, fleet: Fleet, beside: Watched, books: Books
+) -> tuple[list[Row], list[Troubles]]:
+    rows: list[Row] = []
+    troubles: list[Troubles] = []
+    for level in levels(stage.options):
+        stage.series.mark(f"{level.senders} senders, {level.outstanding} unanswered each")
+        before, wal = await books.read(), await books.wal()
+        batches = (await metrics.counters(books.url)).get("batches")
+        with still():
+            found = await saturate(
+                stage,
+                fleet,
+                beside.groups,
+                senders=level.senders,
+                outstanding=level.outstanding,
+                seconds=_seconds(stage.options),
+                warm_up_s=WARM_UP_S,
+            )
+        await fleet.quiesce(within_s=30)
+        spent = (await books.read()).since(before)
+        written = _risen(wal, await books.wal())
+        commits = _risen(batches, (await metrics.counters(books.url)).get("batches"))
+        rows.append(_row(level, found, spent, commits=commits, wal=written))
+        troubles.append(found.load)
+        stage.progress.say(_told(rows[-1]))
+    return rows, troubles
+
+
+def _risen(before: float | None, after: float | None) -> float | None:
+    return None if before is None or after is None else after - before
+
+
+def _row(
+    level: Level,
+    found: Capacity,
+    spent: counters.Reading,
+    *,
+    commits: float | None,
+    wal: float | None,
+) -> Row:
+    """The costs are of the whole level with its warm-up, and so are the messages that they are shared among."""
+    answers, sends = found.answers, max(found.load.stored, 1)
+    costs = {one.what: one.each for one in counters.table(spent, messages=sends, deliveries=0)}
+    return Row(
+        senders=level.senders,
+        outstanding=level.outstanding,
+        in_flight=level.senders * level.outstanding,
+        achieved=round(found.messages_per_s, 1),
+        delivered=round(found.deliveries_per_s, 1),
+        p50=answers.percentile(50),
+        p99=answers.percentile(99),
+        messages_per_commit=round(sends / commits, 2) if commits else None,
+        messages_per_frame=round(found.load.deliveries / max(found.load.frames, 1), 2),
+        statements_per_message=costs.get("SQL statements") if spent.statements else None,
+        wal_bytes_per_message=None if wal is None else round(wal / sends),
+        bus_commands_per_message=costs.get("Valkey commands") if spent.commands else None,
+        generator_cpu=found.generator.cpu_percent,
+    )
+
+
+def _told(row: Row) -> str:
+    return (
+        f"{row.in_flight:>5,} in flight: {row.achieved:,.0f} messages/s, "
+        f"{row.messages_per_commit or 0:.1f} to a commit, p50 {row.p50 or 0:.1f} ms"
+    )
+
+
+def _outcomes(single_ms: float | None, rows: list[Row], fleet: Fleet) -> list[Outcome]:
+    most = rows[-1]
+    return [
+        _below("a single message, send to the other device (p50)", single_ms, unit="ms", limit=SINGLE_LIMIT_MS, goal=SINGLE_GOAL_MS, source=f"{SINGLE_RATE:.0f} a second"),
+        _below(f"SQL statements per message, {most.in_flight:,} in flight", most.statements_per_message, unit="1", limit=STATEMENTS_LIMIT, goal=STATEMENTS_GOAL, source="pg_stat_statements"),
+        outcome("T7", connected_percent(fleet), source="sessions opened"),
+    ]  # fmt: skip
+
+
+def _below(
+    name: str, measured: float | None, *, unit: str, limit: float, goal: float, source: str
+) -> Outcome:
+    return Outcome(
+        name=name,
+        unit=unit,
+        limit=limit,
+        goal=goal,
+        measured=measured,
+        passed=None if measured is None else measured < limit,
+        reached=None if measured is None else measured < goal,
+        source=source,
+    )
+
+
+SCENARIO = Scenario(
+    name="batching",
+    group="stress",
+    title="what a message costs, alone and among a thousand",
+    crowd=crowd,
+    run=run,
+    plan=plan,
+    full=False,
+)
