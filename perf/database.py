@@ -10,19 +10,12 @@ from typing import Any, NamedTuple, TypeAlias
 import msgspec
 import psycopg
 
-from perf.checkers import Row, Stored
 from perf.history.events import AnyStored, Change, Stay, StoredConversation, StoredMark
 from perf.history.recorder import digest
 
 Connection: TypeAlias = psycopg.AsyncConnection[tuple[Any, ...]]
 
 LAST_SEQS = "SELECT id::text, last_seq FROM messaging_conversation WHERE id = ANY (%s::uuid[])"
-ROWS = """
-SELECT m.conversation_id::text, m.seq, m.id::text, m.device_id::text, m.client_id
-  FROM unnest(%s::uuid[], %s::bigint[]) AS s (conversation, since)
-  JOIN messaging_message m ON m.conversation_id = s.conversation AND m.seq > s.since
- ORDER BY m.conversation_id, m.seq
-"""
 # The conversations that were asked for, and whatever else these users are or were in.
 CONCERNED = """
 SELECT conversation, max(since) FROM (
@@ -88,16 +81,6 @@ async def last_seqs(connection: Connection, conversations: Iterable[str]) -> dic
     """Where each conversation stands."""
     cursor = await connection.execute(LAST_SEQS, [list(conversations)])
     return {str(name): int(seq) for name, seq in await cursor.fetchall()}
-
-
-async def stored(connection: Connection, starts: Mapping[str, int]) -> dict[str, Stored]:
-    """Everything stored of these conversations beyond their `starts`."""
-    ends = await last_seqs(connection, starts)
-    found: dict[str, list[Row]] = {conversation: [] for conversation in ends}
-    cursor = await connection.execute(ROWS, [list(starts), list(starts.values())])
-    async for conversation, seq, message, device, client_id in cursor:
-        found[conversation].append(Row(seq, message, device, client_id))
-    return {name: Stored(last_seq=end, rows=found[name]) for name, end in ends.items()}
 
 
 async def final_reads(

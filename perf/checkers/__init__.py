@@ -1,6 +1,5 @@
 """What a run's history proves or refutes. Pure: no I/O, no clock, nothing of the server."""
 
-from perf.checkers.identity import Row, Stored
 from perf.checkers.judgement import Judgement, Ledger, Liveness
 from perf.checkers.judging import judge
 from perf.checkers.names import NAMES, PROPERTIES, SECURITY, SOMETIMES, TOLERATED
@@ -14,7 +13,5 @@ __all__ = [
     "Judgement",
     "Ledger",
     "Liveness",
-    "Row",
-    "Stored",
     "judge",
 ]

@@ -40,12 +40,15 @@ def manage(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
 def test_a_quick_baseline_measures_every_target_and_finds_no_anomaly(tmp_path: Path) -> None:
     file = tmp_path / "baseline.json"
     done = perf("baseline", "--quick", "--quiet", "--seed", "1", "--json", str(file))
-    # A busy machine may miss a limit of time (1); that something was not measured (2) is a fault.
-    assert done.returncode in {0, 1}, done.stderr
+    assert done.returncode in {0, 1, 2}, done.stderr
     result = json.loads(file.read_text())
-    assert [target["name"] for target in result["targets"] if target["measured"] is None] == []
+    # A busy machine may miss a limit of time, or make the generator late, which it says then;
+    # that something else was not measured is a fault.
+    late = [one for one in result["problems"] if one.startswith("the generator was the bottleneck")]
+    missing = [target for target in result["targets"] if target["measured"] is None]
+    assert all("generator was the bottleneck" in target["source"] for target in missing)
     assert set(result["anomalies"].values()) == {0}
-    assert result["problems"] == []
+    assert result["problems"] == late
     assert result["figures"]["checked"]["deliveries"] > 1_000
     assert "once more: manage.py perf baseline" in done.stdout
 
