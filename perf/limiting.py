@@ -13,7 +13,7 @@ from perf.usage import Usage
 
 FULL = 0.85  # of what a resource can give: beyond, queues grow faster than the load
 GENERATOR_FULL = 0.9
-LATE_MS = 20.0  # a generator that is later than this at its 90th percentile measures itself
+LATE_MS = 20.0  # the worst send of an ordinary second: a generator that is later measures itself
 OTHERS_FULL = 0.25  # of a core, taken by processes that are not part of the run
 WAITING = 1.0  # backends that wait for a lock, on average
 

@@ -43,7 +43,7 @@ def usage_of(lines: Sequence[Mapping[str, Any]], *, cpus: int) -> Usage:
         valkey_percent=_lasting(busy, "valkey.cpu_percent"),
         generator_percent=_lasting(busy, "generator.cpu_percent"),
         generator_busiest_percent=_lasting(busy, "generator.busiest_percent"),
-        generator_late_ms=_lasting(busy, "generator.late_ms"),
+        generator_late_ms=_middle(busy, "generator.late_ms"),
         others_percent=_lasting(busy, "others.cpu_percent"),
         fsync_ms=_lasting(lines, "postgres.fsync_ms"),
         wal_syncs_per_s=_lasting(busy, "postgres.wal_syncs"),
@@ -67,6 +67,11 @@ def _values(lines: Iterable[Mapping[str, Any]], name: str) -> list[float]:
 def _lasting(lines: Iterable[Mapping[str, Any]], name: str) -> float | None:
     values = _values(lines, name)
     return values[min(len(values) * 9 // 10, len(values) - 1)] if values else None
+
+
+def _middle(lines: Iterable[Mapping[str, Any]], name: str) -> float | None:
+    values = _values(lines, name)
+    return values[len(values) // 2] if values else None
 
 
 def _mean(lines: Iterable[Mapping[str, Any]], name: str) -> float | None:

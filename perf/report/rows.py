@@ -77,13 +77,20 @@ def _bar(one: Mapping[str, Any]) -> dict[str, float]:
 
 
 def anomalies(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every anomaly that was looked for, the found ones first."""
+    """Every anomaly that was looked for and how often, the found ones first, those never tested last."""
     counts = result.get("anomalies") or {}
-    checked = any(((result.get("figures") or {}).get("checked") or {}).values())
-    if not checked and not any(counts.values()):
+    judged = any(((result.get("figures") or {}).get("checked") or {}).values())
+    if not judged and not any(counts.values()):
         return []
-    ordered = sorted(counts.items(), key=lambda item: -item[1])
-    return [{"name": name, "count": count, "shown": f"{count:,}"} for name, count in ordered]
+    covered = {one["name"]: int(one["checked"]) for one in result.get("coverage") or []}
+    known = bool(covered.keys() & counts.keys())
+    found = []
+    for name, count in counts.items():
+        tested = covered.get(name, 0) or not known
+        kind = "found" if count else "" if tested else "untested"
+        of = f"of {covered[name]:,}" if covered.get(name) else "" if tested else "not tested"
+        found.append({"name": name, "count": count, "kind": kind, "shown": f"{count:,}", "of": of})
+    return sorted(found, key=lambda one: (-one["count"], one["kind"] == "untested"))
 
 
 def witnesses(result: Mapping[str, Any]) -> list[dict[str, str]]:

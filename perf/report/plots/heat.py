@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 HEIGHT_IN = 2.7
 COLUMNS = 240  # at most, however long the run
+COLUMNS_PER_S = 4
+LEAST_S = 0.5  # the last line may follow at once
 HUE = (0.165, 0.40, 0.82)  # one hue; how many is its opacity, so it works on light and dark
 TICKS_MS = tuple(step * 10.0**power for power in range(-1, 5) for step in (1, 2, 5))
 MANY_ROWS = 36  # buckets: beyond, only the powers of ten are named
@@ -53,18 +55,22 @@ def draw(what: str, material: Material) -> str | None:
 
 
 def _counts(what: str, material: Material) -> Any:
-    """A matrix of counts: buckets by columns of time."""
+    """A matrix of counts per second: buckets by columns of time. A line fills its time since the one before."""
     import numpy as np  # noqa: PLC0415
 
-    columns = max(1, min(COLUMNS, round(material.length_s)))
+    columns = max(1, min(COLUMNS, round(material.length_s * COLUMNS_PER_S)))
     counts = np.zeros((len(BUCKETS_US), columns))
     places = {str(low): row for row, low in enumerate(BUCKETS_US)}
+    before = 0.0
     for line in material.lines:
-        share = material.at(int(line["t"])) / max(material.length_s, 1e-9)
-        column = min(max(int(share * columns - 0.5), 0), columns - 1)
+        at = material.at(int(line["t"]))
+        first, last = (round(moment / material.length_s * columns) for moment in (before, at))
         for low, count in (line.get(f"latency.{what}.buckets") or {}).items():
             if low in places:
-                counts[places[low], column] += count
+                counts[places[low], first : max(last, first + 1)] += count / max(
+                    at - before, LEAST_S
+                )
+        before = at
     return counts
 
 
@@ -101,7 +107,7 @@ def _time(ms: float) -> str:
 
 def _key(on: Axes, most: int) -> None:
     """What the strongest and the faintest colour mean."""
-    for share, text, alpha in ((0.95, f"{most:,} messages", 1.0), (0.84, "1", 0.15)):
+    for share, text, alpha in ((0.95, f"{most:,} per s", 1.0), (0.84, "1", 0.15)):
         on.annotate(
             "■", (1, share), xycoords="axes fraction", xytext=(8, 0), textcoords="offset points", va="center",
             color=HUE, alpha=alpha, fontsize=13,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from perf.report.material import Material
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 HEIGHT_IN = 1.75
 LEAST_POINTS = 2
+MOST_POINTS = 600
 LEAST_S = 0.3  # the last line may follow at once: a rate of so short a time is none
 
 
@@ -98,7 +100,18 @@ def points(curve: Curve, material: Material) -> list[tuple[float, float]]:
             elif passed > LEAST_S:
                 found.append((at, value / passed))
         before = at
-    return found if len(found) >= LEAST_POINTS and any(value for _, value in found) else []
+    if len(found) < LEAST_POINTS or not any(value for _, value in found):
+        return []
+    return _thinned(found)
+
+
+def _thinned(found: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """At most `MOST_POINTS`, each the mean of its neighbours: a day has too many seconds to draw."""
+    size = -(-len(found) // MOST_POINTS)
+    groups = [found[i : i + size] for i in range(0, len(found), size)] if size > 1 else []
+    return [
+        (fmean(at for at, _ in group), fmean(value for _, value in group)) for group in groups
+    ] or found
 
 
 def marks(material: Material) -> list[tuple[float, str]]:

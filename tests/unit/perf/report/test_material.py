@@ -4,6 +4,7 @@ from pathlib import Path
 
 from perf.history.events import Fault
 from perf.report import material
+from perf.report.plots import heat
 from perf.report.plots.timeline import Curve, points
 from perf.rundir import RunDirectory
 from tests import sample_run
@@ -63,3 +64,25 @@ def test_a_count_is_shown_per_second_however_late_the_line_was(tmp_path: Path) -
     )
     curve = Curve(name="load.acked", label="", colour="first", rate=True)
     assert [value for _, value in points(curve, material.load(directory))] == [100, 100, 200, 100]
+
+
+def test_a_day_is_drawn_with_few_points_and_its_mean(tmp_path: Path) -> None:
+    directory = RunDirectory(path=tmp_path)
+    lines = [{"t": at * 10**9, "server.rss_mb": 100 + at % 2} for at in range(86_400)]
+    sample_run.write_lines(directory.series, lines)
+    curve = Curve(name="server.rss_mb", label="", colour="first")
+    found = points(curve, material.load(directory))
+    assert len(found) <= 600
+    assert all(abs(value - 100.5) < 0.01 for _, value in found)
+
+
+def test_the_heat_map_has_no_holes_where_lines_came_late(tmp_path: Path) -> None:
+    directory = RunDirectory(path=tmp_path)
+    lines = [
+        {"t": int(at * 1e9), "latency.x.count": 10, "latency.x.buckets": {"1024": 10}}
+        for at in (0.0, 1.3, 2.2, 3.9, 4.0)
+    ]
+    sample_run.write_lines(directory.series, lines)
+    counts = heat._counts("x", material.load(directory))
+    assert counts.shape[1] == 16
+    assert (counts.sum(axis=0) > 0).all()

@@ -188,3 +188,12 @@ def test_the_page_is_the_same_when_it_is_made_again(tmp_path: Path) -> None:
     directory = sample_run.make(tmp_path / "run")
     first = page.write(directory).read_bytes()
     assert page.write(directory).read_bytes() == first
+
+
+def test_a_guarantee_that_was_never_tested_is_not_shown_as_held(tmp_path: Path) -> None:
+    covered = {"name": "lost", "kind": "always", "checked": 9710, "held": 9710, "witness": ""}
+    shown = rendered(tmp_path, anomalies={"lost": 0, "gap": 0}, coverage=[covered])
+    chips = re.findall(r'<li class="chip (\w*)"><span>(.*?)</span>(.*?)</li>', shown)
+    assert [(name, kind) for kind, name, _ in chips] == [("lost", ""), ("gap", "untested")]
+    assert "of 9,710" in chips[0][2]
+    assert "not tested" in chips[1][2]
