@@ -1,13 +1,11 @@
 """The scenarios, one per module, by the group and the name that the command line knows them by."""
 
 from perf.scenario import Group, Scenario
-from perf.scenarios import baseline, batching, connections, messages, mutants
+from perf.scenarios import baseline, batching, messages
 
 ALL: tuple[Scenario, ...] = (
     baseline.SCENARIO,
-    connections.SCENARIO,
     messages.SCENARIO,
-    mutants.SCENARIO,
     batching.SCENARIO,
 )
 
