@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 
 from perf.checkers import (
     arrivals,
@@ -21,7 +19,7 @@ from perf.checkers import (
 from perf.checkers.judgement import Judgement
 from perf.checkers.truth import Truth, establish
 from perf.checkers.views import Watcher
-from perf.history.reader import UNSEEN, Evidence
+from perf.history.reader import UNSEEN, Evidence, uncollected
 
 
 def judge(evidence: Evidence, *, goals: Collection[str] = ()) -> Judgement:
@@ -31,7 +29,7 @@ def judge(evidence: Evidence, *, goals: Collection[str] = ()) -> Judgement:
     never came by makes the verdict unknown.
     """
     judgement = Judgement(goals=frozenset(goals))
-    with _uncollected():
+    with uncollected():
         truth = establish(evidence)
         _judge(evidence, truth, judgement)
     _note(evidence, judgement)
@@ -67,15 +65,3 @@ def _note(evidence: Evidence, judgement: Judgement) -> None:
         judgement.problems.append(f"the history was cut off: {', '.join(evidence.cut)}")
     if evidence.unreadable:
         judgement.problems.append(f"{evidence.unreadable} lines of the history can't be used")
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """No garbage collection: nothing here is cyclic, and looking for it costs a third of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

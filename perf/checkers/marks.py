@@ -21,6 +21,8 @@ class Said:
     moments: list[int] = field(default_factory=list)
     delivered: list[int] = field(default_factory=list)
     read: list[int] = field(default_factory=list)
+    _span: tuple[int, int] = (0, 0)  # the stretch of time that was asked for last,
+    _marks: tuple[int, int] = (0, 0)  # and the answer: many devices are shown a mark at once
 
     def say(self, t: int, delivered: int, read: int) -> None:
         """Raise the marks. The server raises `delivered` to `read`."""
@@ -31,10 +33,18 @@ class Said:
 
     def until(self, t: int) -> tuple[int, int]:
         """The greatest marks that can be known by `t`."""
-        at = bisect_right(self.moments, t)
-        if not at:
-            return self.before, self.before
-        return max(self.delivered[at - 1], self.before), max(self.read[at - 1], self.before)
+        if not self._span[0] <= t < self._span[1]:
+            at = bisect_right(self.moments, t)
+            low = self.moments[at - 1] if at else 0
+            high = self.moments[at] if at < len(self.moments) else 1 << 63
+            before = self.before
+            self._span = low, high
+            self._marks = (
+                (max(self.delivered[at - 1], before), max(self.read[at - 1], before))
+                if at
+                else (before, before)
+            )
+        return self._marks
 
     def within(self, since: int, until: int) -> tuple[int, int] | None:
         """The newest marks that were said in that time; None if none were."""

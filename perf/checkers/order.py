@@ -46,7 +46,7 @@ def _known(evidence: Evidence, truth: Truth) -> dict[str, list[Known]]:
     known: dict[str, list[Known]] = {}
     for page, first in zip(evidence.pages, evidence.first_seen, strict=True):
         if first != UNSEEN and page.changes:
-            seq = max(change.seq for change in page.changes)
+            seq = page.changes[-1].seq
             known.setdefault(page.conversation, []).append(Known(first, seq, "delivered"))
     for operation in truth.operations.values():
         place = operation.place
@@ -77,20 +77,19 @@ def _judge_devices(conversation: str, requests: list[Placed], judgement: Judgeme
     for request in requests:
         sent = request.operation.sent
         before = last.get(sent.device)
-        if before is not None:
-            judgement.check("nonmonotonic send")
-            if request.place <= before.place:
-                judgement.convict(
-                    "nonmonotonic send",
-                    f"Device {sent.device} sent {before.operation.sent.client_id} before {sent.client_id} to "
-                    f"conversation {conversation}, but they are stored as changes {before.place} and "
-                    f"{request.place}.",
-                    conversation=conversation,
-                    device=sent.device,
-                    seqs=(before.place, request.place),
-                )
+        if before is not None and request.place <= before.place:
+            judgement.convict(
+                "nonmonotonic send",
+                f"Device {sent.device} sent {before.operation.sent.client_id} before {sent.client_id} to "
+                f"conversation {conversation}, but they are stored as changes {before.place} and "
+                f"{request.place}.",
+                conversation=conversation,
+                device=sent.device,
+                seqs=(before.place, request.place),
+            )
         if before is None or request.place > before.place:
             last[sent.device] = request
+    judgement.check("nonmonotonic send", times=len(requests) - len(last))
 
 
 def _judge_time(
@@ -100,13 +99,13 @@ def _judge_time(
     evidence: Evidence,
     judgement: Judgement,
 ) -> None:
+    judgement.check("realtime inversion", times=len(requests))
     at, floor = 0, Known(0, 0, "")
     for request in sorted(requests, key=lambda one: one.sent):
         while at < len(known) and known[at].t < request.sent:
             if known[at].seq > floor.seq:
                 floor = known[at]
             at += 1
-        judgement.check("realtime inversion")
         if request.place <= floor.seq:
             sent = request.operation.sent
             judgement.convict(

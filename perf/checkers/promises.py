@@ -49,8 +49,8 @@ def _judge_operation(
         judgement.check("aborted read")
     if thread is None:
         return
+    judgement.check("lost ack", "inconsistent", times=len(operation.acks))
     for ack in operation.acks:
-        judgement.check("lost ack", "inconsistent")
         known = truth.keys.get((devices[sent.device], sent.client_id))
         if sent.what != "send":
             row = thread.by_id.get(ack.message)
@@ -94,8 +94,9 @@ def _compare(
 def _judge_rows(
     thread: Thread, runs: tuple[str, ...], evidence: Evidence, truth: Truth, judgement: Judgement
 ) -> None:
+    judgement.messages += len(thread.rows)
+    judgement.check("phantom", "corrupt", "duplicated", times=len(thread.rows))
     for row in thread.rows:
-        judgement.messages += 1
         if row.device not in truth.numbers or row.client_id is None:
             continue
         if not row.client_id.startswith(runs):
@@ -121,7 +122,6 @@ def _judge_row(
     """What is wrong with a stored message of this run."""
     assert row.device is not None and row.client_id is not None  # noqa: PT018 - the caller's filter
     operation = truth.operations.get(row.client_id)
-    judgement.check("phantom", "corrupt", "duplicated")
     if truth.keys[row.device, row.client_id][1] is not row:
         yield "duplicated", f"has the key {row.client_id}, which another stored message has, too"
         return

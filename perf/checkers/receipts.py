@@ -41,48 +41,53 @@ Seen: TypeAlias = dict[tuple[int, int, int], tuple[int, int]]
 def _judge_sightings(evidence: Evidence, marks: Marks, judgement: Judgement) -> Seen:
     """Every mark shown: not behind what was shown before, not ahead of what was said."""
     seen: Seen = {}
-    it, names = evidence.sightings, evidence.names
+    it, said = evidence.sightings, _by_numbers(evidence, marks)
     columns = zip(
         it.moments, it.observers, it.conversations, it.devices, it.delivered, it.read, strict=True
     )
     for t, observer, conversation, device, delivered, read in columns:
-        key = (observer, device, conversation)
+        key = observer, device, conversation
         before = seen.get(key, (0, 0))
-        if delivered < before[0] or read < before[1]:
-            if _was_greeted(marks, observer, t):
-                judgement.tolerate("marks read again")
-            else:
-                judgement.convict(
-                    "receipt regression",
-                    f"Device {observer} was shown marks {delivered} and {read} of device {names[device]} in "
-                    f"conversation {names[conversation]}, after it had been shown {before[0]} and "
-                    f"{before[1]}.",
-                    conversation=names[conversation],
-                    device=observer,
-                )
+        wrong: list[tuple[str, str]] = []
+        if delivered >= before[0] and read >= before[1]:
+            seen[key] = delivered, read
+        elif _was_greeted(marks, observer, t):
+            judgement.tolerate("marks read again")
         else:
-            seen[key] = (delivered, read)
+            wrong.append(("receipt regression", f"after {before[0]} and {before[1]}"))
         if read > delivered:
-            judgement.convict(
-                "read before delivered",
-                f"Device {observer} was shown that device {names[device]} had read conversation "
-                f"{names[conversation]} up to {read}, but received it up to {delivered}.",
-                conversation=names[conversation],
-                device=observer,
-            )
-        said = marks.said.get((names[device], names[conversation]))
-        bound = said.until(t) if said is not None else (delivered, read)
-        if delivered > bound[0] or read > bound[1]:
-            judgement.convict(
-                "phantom receipt",
-                f"Device {observer} was shown that device {names[device]} had received conversation "
-                f"{names[conversation]} up to {delivered} and read up to {read}, but until then it had "
-                f"said {bound[0]} and {bound[1]}.",
-                conversation=names[conversation],
-                device=observer,
-            )
+            wrong.append(("read before delivered", "which can't be"))
+        bound = said.get((device, conversation))
+        most = bound.until(t) if bound is not None else (delivered, read)
+        if delivered > most[0] or read > most[1]:
+            wrong.append(("phantom receipt", f"but it had said {most[0]} and {most[1]} until then"))
+        for name, what in wrong:
+            _convict(evidence, judgement, name, key, f"{delivered} and {read}, {what}")
     judgement.check("receipt regression", "read before delivered", "phantom receipt", times=len(it))
     return seen
+
+
+def _by_numbers(evidence: Evidence, marks: Marks) -> dict[tuple[int, int], Said]:
+    """What was said by (device, conversation), as in `Evidence.names`."""
+    numbers = {name: number for number, name in enumerate(evidence.names)}
+    return {
+        (numbers[device], numbers[conversation]): said
+        for (device, conversation), said in marks.said.items()
+        if device in numbers and conversation in numbers
+    }
+
+
+def _convict(
+    evidence: Evidence, judgement: Judgement, name: str, key: tuple[int, int, int], what: str
+) -> None:
+    observer, device, conversation = key
+    judgement.convict(
+        name,
+        f"Device {observer} was shown that the delivered and read marks of device "
+        f"{evidence.names[device]} in conversation {evidence.names[conversation]} are {what}.",
+        conversation=evidence.names[conversation],
+        device=observer,
+    )
 
 
 def _was_greeted(marks: Marks, observer: int, t: int) -> bool:

@@ -28,7 +28,10 @@ class Watcher:
         self._evidence, self._truth, self._flaws = evidence, truth, flaws
         self._judgement = judgement
         pages = evidence.pages
-        self._conversations = [page.conversation for page in pages]
+        names: dict[str, str] = {}  # one object for each name: they are looked up a million times
+        self._conversations = [
+            names.setdefault(page.conversation, page.conversation) for page in pages
+        ]
         self._sinces = [page.since for page in pages]
         self._uptos = [page.upto for page in pages]
         self._sizes = [len(page.changes) for page in pages]
@@ -36,28 +39,33 @@ class Watcher:
     def watch(self, log: Log) -> Seat:
         """Replay one device's log."""
         seat = Seat(log)
-        views, flaws, frames, changes = seat.views, self._flaws, 0, 0
+        views, flaws = seat.views, self._flaws
+        conversations, sinces, uptos = self._conversations, self._sinces, self._uptos
         for moment, entry in zip(log.moments, log.entries, strict=True):
             if entry < 0:
                 self._happened(seat, self._evidence.events[~entry])
                 continue
-            frames += 1
-            changes += self._sizes[entry]
-            view = views.get(self._conversations[entry])
-            upto = self._uptos[entry]
+            view = views.get(conversations[entry])
+            upto = uptos[entry]
             if (
                 view is not None
-                and self._sinces[entry] == view.cursor
+                and sinces[entry] == view.cursor
                 and upto <= view.quick
                 and entry not in flaws
             ):
                 view.cursor = upto
             else:
                 self._look(seat, entry, moment)
+        self._count(log)
+        return seat
+
+    def _count(self, log: Log) -> None:
+        """Note how much a device was sent."""
+        sizes = [self._sizes[entry] for entry in log.entries if entry >= 0]
+        frames, changes = len(sizes), sum(sizes)
         self._judgement.deliveries += changes
         self._judgement.check("duplicated", "reordered", "gap", times=frames)
         self._judgement.check("phantom", "corrupt", "diverged order", "misrouted", times=changes)
-        return seat
 
     # Frames that need a closer look
 

@@ -7,8 +7,10 @@ that was cut off is left out, and counted. Which events mean what is the checker
 
 from __future__ import annotations
 
+import gc
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -104,7 +106,7 @@ class Gatherer:
 
     def __init__(self) -> None:
         self.evidence = Evidence()
-        self._names: dict[str, int] = {}
+        self._numbers = Numbers(self.evidence.names)
         self._pages: dict[int, int] = {}  # of this file: its number -> index
         self._worker = 0
         self._ended = False
@@ -122,17 +124,18 @@ class Gatherer:
         """Take events in the order of the file."""
         logs, first_seen, pages = self.evidence.logs, self.evidence.first_seen, self._pages
         for event in events:
-            if type(event) is Delivered:
-                page = pages.get(event.page)
-                log = logs.get(event.device)
+            kind = type(event)
+            if kind is Delivered:
+                t, device, number = event.t, event.device, event.page  # type: ignore[union-attr]
+                page, log = pages.get(number), logs.get(device)
                 if page is None or log is None:
                     self.evidence.unreadable += 1
                     continue
-                log.moments.append(event.t)
+                log.moments.append(t)
                 log.entries.append(page)
-                first_seen[page] = min(first_seen[page], event.t)
-            elif type(event) is MarkSeen:
-                self._sight(event)
+                first_seen[page] = min(first_seen[page], t)
+            elif kind is MarkSeen:
+                self._sight(event)  # type: ignore[arg-type]
             else:
                 self._take_other(event)
 
@@ -173,19 +176,25 @@ class Gatherer:
         evidence.events.append(event)
 
     def _sight(self, event: MarkSeen) -> None:
-        columns = self.evidence.sightings
+        columns, numbers = self.evidence.sightings, self._numbers
         columns.moments.append(event.t)
         columns.observers.append(event.device)
-        columns.conversations.append(self._number(event.conversation))
-        columns.devices.append(self._number(event.of))
+        columns.conversations.append(numbers[event.conversation])
+        columns.devices.append(numbers[event.of])
         columns.delivered.append(event.delivered)
         columns.read.append(event.read)
 
-    def _number(self, name: str) -> int:
-        number = self._names.get(name)
-        if number is None:
-            number = self._names[name] = len(self.evidence.names)
-            self.evidence.names.append(name)
+
+class Numbers(dict[str, int]):
+    """Numbers names in the order in which they are first asked for, and lists them in `names`."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__()
+        self._names = names
+
+    def __missing__(self, name: str) -> int:
+        number = self[name] = len(self._names)
+        self._names.append(name)
         return number
 
 
@@ -193,16 +202,29 @@ def load(directory: RunDirectory | Path) -> Evidence:
     """Read a run's directory: history/*.jsonl and stored.jsonl. Raises OSError."""
     run = directory if isinstance(directory, RunDirectory) else RunDirectory(path=directory)
     gatherer = Gatherer()
-    for path in sorted(run.history.glob("*.jsonl")):
-        gatherer.begin_file()
-        with path.open("rb") as file:
-            for lines in _chunks(file):
-                gatherer.take(_decoded(lines, gatherer.evidence))
-        gatherer.end_file(path.name)
-    if run.stored.exists():
-        with run.stored.open("rb") as file:
-            gatherer.store(_decode_stored(line) for line in file if line.endswith(b"\n"))
+    with uncollected():
+        for path in sorted(run.history.glob("*.jsonl")):
+            gatherer.begin_file()
+            with path.open("rb") as file:
+                for lines in _chunks(file):
+                    gatherer.take(_decoded(lines, gatherer.evidence))
+            gatherer.end_file(path.name)
+        if run.stored.exists():
+            with run.stored.open("rb") as file:
+                gatherer.store(_decode_stored(line) for line in file if line.endswith(b"\n"))
     return gatherer.evidence
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No garbage collection: nothing of a history is cyclic, and looking for it costs a third of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def gather(files: Sequence[Sequence[AnyEvent]], stored: Iterable[AnyStored] | None) -> Evidence:

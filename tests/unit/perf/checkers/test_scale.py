@@ -1,0 +1,166 @@
+"""Judging costs time in proportion to the history: a million deliveries are a matter of seconds.
+
+`python -m tests.unit.perf.checkers.test_scale` prints the figures for a million deliveries.
+"""
+
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from time import perf_counter
+from typing import NamedTuple
+
+import msgspec
+import pytest
+
+from perf.checkers import judge
+from perf.history.events import (
+    Acked,
+    AnyEvent,
+    AnyStored,
+    Change,
+    Cursors,
+    Delivered,
+    DeviceMade,
+    Marked,
+    MarkSeen,
+    Opened,
+    Page,
+    RunBegan,
+    RunEnded,
+    Sent,
+    Stay,
+    StoredConversation,
+    StoredMark,
+)
+from perf.history.reader import load
+from perf.rundir import RunDirectory
+
+MEMBERS = 10  # devices of a conversation: a tenth of the deliveries are distinct frames
+ROOMS = 20
+ACK_EVERY = 20  # frames
+MOST_RATIO = 2.6  # of the time for twice as much; 2 would be linear
+
+
+class Cost(NamedTuple):
+    """What one run of the judge took."""
+
+    seconds: float
+    megabytes: float
+
+
+def busy(deliveries: int) -> Iterator[AnyEvent]:
+    """A run of so many deliveries, as a recorder writes it."""
+    yield RunBegan(1, "run", "scale", 0)
+    cursors = {room: f"0198f3a0-0000-7000-8000-00000000c{room:03}" for room in range(ROOMS)}
+    for device in range(1, ROOMS * MEMBERS + 1):
+        yield DeviceMade(2, device, name_of(device), f"user-{device}")
+        conversation = cursors[(device - 1) // MEMBERS]
+        yield Opened(3, device, f"session-{device}", {conversation: 0}, {})
+    for frame in range(deliveries // MEMBERS):
+        room = frame % ROOMS
+        yield from _message(frame, room, cursors[room])
+    seqs = deliveries // MEMBERS // ROOMS
+    for device in range(1, ROOMS * MEMBERS + 1):
+        t = deliveries * 1_000 + 5_000_000_000
+        yield Cursors(t, device, {cursors[(device - 1) // MEMBERS]: seqs}, connected=True)
+    yield RunEnded(deliveries * 2_000)
+
+
+def name_of(device: int) -> str:
+    return f"0198f3a0-0000-7000-8000-{device:012}"
+
+
+def _message(frame: int, room: int, conversation: str) -> Iterator[AnyEvent]:
+    """One message: sent, promised, delivered to everyone, now and then acknowledged."""
+    seq, t = frame // ROOMS + 1, 1_000 + frame * 10_000
+    first = room * MEMBERS + 1
+    sender = first + seq % MEMBERS
+    change = row_of(seq, room)
+    key = change.client_id or ""
+    yield Sent(t, sender, t, key, conversation, change.digest)
+    yield Acked(t + 1_000, sender, key, change.id, seq, seq, 1)
+    yield Page(t + 1_000, frame, conversation, seq - 1, seq, (change,))
+    for device in range(first, first + MEMBERS):
+        yield Delivered(t + 2_000, device, frame)
+    if seq % ACK_EVERY == 0:
+        for device in range(first, first + MEMBERS):
+            yield Marked(t + 3_000, device, conversation, seq, seq)
+            for observer in range(first, first + MEMBERS):
+                yield MarkSeen(t + 4_000, observer, conversation, name_of(device), seq, seq)
+
+
+def row_of(seq: int, room: int) -> Change:
+    sender = room * MEMBERS + 1 + seq % MEMBERS
+    message = f"0198f3a0-0000-7000-{room:04}-{seq:012}"
+    return Change(seq, message, seq, 1, name_of(sender), f"run.{sender}.{room}.{seq}", seq)
+
+
+def stored(deliveries: int) -> Iterator[AnyStored]:
+    """What the database has after it."""
+    seqs = deliveries // MEMBERS // ROOMS
+    for room in range(ROOMS):
+        name = f"0198f3a0-0000-7000-8000-00000000c{room:03}"
+        rows = tuple(row_of(seq, room) for seq in range(1, seqs + 1))
+        yield StoredConversation(name, 0, seqs, "all", rows)
+        for device in range(room * MEMBERS + 1, (room + 1) * MEMBERS + 1):
+            yield Stay(name, f"user-{device}", 0, None)
+            mark = seqs - seqs % ACK_EVERY
+            yield StoredMark(name, name_of(device), mark, mark)
+
+
+def write(run: RunDirectory, deliveries: int) -> None:
+    run.history.mkdir()
+    encode = msgspec.json.Encoder().encode
+    with run.history_of(0).open("wb") as file:
+        file.writelines(encode(event) + b"\n" for event in busy(deliveries))
+    with run.stored.open("wb") as file:
+        file.writelines(encode(line) + b"\n" for line in stored(deliveries))
+
+
+def cost(run: Path) -> Cost:
+    """Load and judge a run in a process of its own, so that its memory can be told."""
+    command = [sys.executable, "-m", "tests.unit.perf.checkers.test_scale", str(run)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return Cost(*map(float, done.stdout.split()[-2:]))
+
+
+def measure(path: Path) -> None:
+    """Load and judge; print the seconds, and the megabytes that the process took at most."""
+    begun = perf_counter()
+    evidence = load(path)
+    loaded = perf_counter()
+    judgement = judge(evidence)
+    ended = perf_counter()
+    assert not judgement.anomalies, judgement.witnesses
+    assert judgement.ledger.balanced
+    print(
+        f"{judgement.deliveries} deliveries, {evidence.deliveries} frames, {len(evidence.sightings)} marks"
+    )
+    print(f"loaded in {loaded - begun:.2f} s, judged in {ended - loaded:.2f} s")
+    print(ended - begun, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+@pytest.mark.slow
+def test_twice_the_deliveries_take_about_twice_the_time(tmp_path: Path) -> None:
+    costs = []
+    for name, deliveries in (("one", 200_000), ("two", 400_000)):
+        (tmp_path / name).mkdir()
+        write(RunDirectory(path=tmp_path / name), deliveries)
+        costs.append(min(cost(tmp_path / name) for _ in range(2)))  # the less disturbed of two
+    one, two = costs
+    print(
+        f"{one.seconds:.2f} s and {one.megabytes:.0f} MB, {two.seconds:.2f} s and {two.megabytes:.0f} MB"
+    )
+    assert two.seconds / one.seconds < MOST_RATIO
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        measure(Path(sys.argv[1]))
+    else:
+        with tempfile.TemporaryDirectory() as directory:
+            write(RunDirectory(path=Path(directory)), 1_000_000)
+            measure(Path(directory))
