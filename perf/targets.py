@@ -57,11 +57,19 @@ TABLE = {
         Target(key="T8", name="message delivery success rate", unit="%", limit=99.9, goal=100, better="above"),
         Target(key="T9", name="server uptime during the run", unit="%", limit=100, goal=100, better="at_least"),
         Target(key="T10", name="data consistency", unit="%", limit=99.9, goal=100, better="above"),
+        Target(key="T12.few", name="concurrent connections, in a short run", unit="", limit=100, goal=200, better="at_least"),
+        Target(key="T12", name="concurrent connections", unit="", limit=1_000, goal=10_000, better="at_least"),
         Target(key="T13.durable", name="durable messages", unit="1/s", limit=1_000, goal=28_000, better="at_least"),
         Target(key="T13.delivered", name="deliveries", unit="1/s", limit=5_000, goal=280_000, better="at_least"),
         Target(key="T14", name="server memory at 100 connections", unit="MB", limit=512, goal=150),
         Target(key="T15", name="server memory under load", unit="MB", limit=2_048, goal=300),
         Target(key="T16", name="server CPU under normal load", unit="% of a core", limit=50, goal=10),
+        Target(key="T17", name="signals of the server that leak", unit="", limit=0, goal=0, better="at_most"),
+        Target(key="T18", name="recovery from overload", unit="s", limit=30, goal=2),
+        Target(key="V1", name="planted bad histories convicted by their name", unit="%", limit=100, goal=100, better="at_least"),
+        Target(key="V2", name="good histories acquitted", unit="%", limit=100, goal=100, better="at_least"),
+        Target(key="V3", name="sabotaged servers convicted by their name", unit="%", limit=100, goal=100, better="at_least"),
+        Target(key="V4", name="whole server acquitted", unit="%", limit=100, goal=100, better="at_least"),
     )
 }  # fmt: skip
 
