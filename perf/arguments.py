@@ -32,6 +32,11 @@ def declare(parser: ArgumentParser) -> None:
     stress = _verb(verbs, "stress", "how much it takes, and what happens beyond")
     stress.add_argument("scenario", choices=[*scenarios.of("stress"), "all"])
     _add_flags(stress)
+    e2e = _verb(
+        verbs, "e2e", "whether what it promises is true, and whether the judge would notice"
+    )
+    e2e.add_argument("scenario", choices=[*scenarios.of("e2e"), "all"])
+    _add_flags(e2e)
 
 
 def seeded(chosen: dict[str, Any], arguments: list[str]) -> list[str]:

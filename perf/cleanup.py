@@ -25,6 +25,7 @@ from perf.children import MARK, ROOT
 
 PREFIX = "lockstep-perf-"
 CLAIM = "rig.json"
+ADDRESSES = "addresses.json"
 UNCLAIMED_S = 60.0  # a directory so young may be about to be claimed
 END_S = 10.0
 
@@ -76,6 +77,19 @@ def claim(directory: Path) -> None:
     (directory / CLAIM).write_bytes(msgspec.json.encode(rig))
 
 
+def note_addresses(directory: Path, addresses: bytes) -> None:
+    """Say which database and bus were made for this directory."""
+    (directory / ADDRESSES).write_bytes(addresses)
+
+
+def addresses_of(directory: Path) -> dict[str, str]:
+    """The database and the bus that were made for this directory, by their variables; empty if none."""
+    try:
+        return msgspec.json.decode((directory / ADDRESSES).read_bytes(), type=dict[str, str])
+    except (OSError, msgspec.DecodeError):
+        return {}
+
+
 def places() -> list[Path]:
     """The directories of all runs of this machine, whether their rigs live or not."""
     return list(Path(tempfile.gettempdir()).glob(f"{PREFIX}*"))
@@ -90,7 +104,7 @@ def leftovers() -> list[Leftover]:
     return [
         Leftover(directory=place, processes=tuple(marked.get(place, ())))
         for place in sorted({*places(), *marked})
-        if not _in_use(place)
+        if not in_use(place)
     ]
 
 
@@ -125,7 +139,8 @@ def _mark(process: psutil.Process) -> str:
         return ""
 
 
-def _in_use(place: Path) -> bool:
+def in_use(place: Path) -> bool:
+    """Whether the rig that claimed this directory lives; a very young one may be claimed yet."""
     try:
         return msgspec.json.decode((place / CLAIM).read_bytes(), type=Rig).lives
     except (OSError, msgspec.DecodeError):

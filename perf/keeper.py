@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from perf import children
+from perf import children, cleanup
 from perf.children import MARK, RigError
 
 READY_S = 60.0  # a first start of PostgreSQL on a slow disk
@@ -61,6 +61,7 @@ async def services(directory: Path, *, logs: Path) -> AsyncIterator[dict[str, st
             line = await child.stdout.readline()
         if not line:
             raise RigError(children.last_words(log))
+        cleanup.note_addresses(directory, line)
         yield msgspec.json.decode(line, type=dict[str, str])
     except TimeoutError:
         raise RigError(f"PostgreSQL and Valkey did not start within {READY_S:.0f} s") from None

@@ -49,6 +49,13 @@ class RunDirectory:
             f"there is no run {name or LATEST} in {runs}: name a directory with a plan.json, or --runs"
         )
 
+    def within(self, name: str) -> Self:
+        """A directory for a smaller run within this one. Raises OSError."""
+        inner = type(self)(path=self.path / name)
+        for path in (inner.history, inner.logs):
+            path.mkdir(parents=True)
+        return inner
+
     @property
     def plan(self) -> Path:
         """What was going to be done: the scenario's plan, its seed and the command."""

@@ -57,6 +57,7 @@ TABLE = {
         Target(key="T8", name="message delivery success rate", unit="%", limit=99.9, goal=100, better="above"),
         Target(key="T9", name="server uptime during the run", unit="%", limit=100, goal=100, better="at_least"),
         Target(key="T10", name="data consistency", unit="%", limit=99.9, goal=100, better="above"),
+        Target(key="T11", name="recovery after any failure", unit="s", limit=30, goal=2),
         Target(key="T12.few", name="concurrent connections, in a short run", unit="", limit=100, goal=200, better="at_least"),
         Target(key="T12", name="concurrent connections", unit="", limit=1_000, goal=10_000, better="at_least"),
         Target(key="T13.durable", name="durable messages", unit="1/s", limit=1_000, goal=28_000, better="at_least"),

@@ -1,0 +1,28 @@
+"""Fences that stop nobody."""
+
+from __future__ import annotations
+
+from messaging.hub import people
+from messaging.hub.topic import Link
+from messaging.protocol.batch import Batch
+from messaging.protocol.feeds import Feed
+from presence import roster
+
+
+def leave() -> None:
+    """Go on sending to those who have left."""
+
+    def permitted(self: Feed, batch: Batch, user: str) -> Batch:
+        return batch.visible_from(self.visible_from) if self.visible_from else batch
+
+    Feed.permitted = permitted  # type: ignore[method-assign]
+
+
+def revocation() -> None:
+    """Answer a revocation at once, and leave the sessions of the device open."""
+
+    def close_revoked(link: Link) -> None:
+        """Nothing."""
+
+    people._close_revoked = close_revoked
+    roster.HELD = "SELECT 1 WHERE %s::text IS NULL"
