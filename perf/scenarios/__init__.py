@@ -1,11 +1,19 @@
 """The scenarios, one per module, by the group and the name that the command line knows them by."""
 
 from perf.scenario import Group, Scenario
-from perf.scenarios import baseline, batching, messages
+from perf.scenarios import (
+    baseline,
+    batching,
+    connections,
+    messages,
+    mutants,
+)
 
 ALL: tuple[Scenario, ...] = (
     baseline.SCENARIO,
+    connections.SCENARIO,
     messages.SCENARIO,
+    mutants.SCENARIO,
     batching.SCENARIO,
 )
 
