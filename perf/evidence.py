@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from time import perf_counter
 
 from perf.checkers import judge
 from perf.database import connected, last_seqs, write_final_reads
@@ -37,7 +38,12 @@ async def read_finally(
 
 def conclude(findings: Findings, directory: RunDirectory, *, goals: Collection[str]) -> None:
     """Judge the history of a run and add what follows from it to the findings. Raises OSError."""
-    judgement = judge(load(directory), goals=goals)
+    begun = perf_counter()
+    history = load(directory)
+    loaded = perf_counter()
+    judgement = judge(history, goals=goals)
+    findings.figures["loading_s"] = round(loaded - begun, 2)
+    findings.figures["judging_s"] = round(perf_counter() - loaded, 2)
     findings.judgement = judgement
     findings.coverage += judgement.coverage
     findings.unknown += judgement.problems
