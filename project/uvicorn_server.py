@@ -1,7 +1,7 @@
-"""uvicorn as we run it: no signals of its own, drained before it stops, no stalled reader kept.
+"""uvicorn as we run it: no signals of its own, drained before it stops, no stalled client kept.
 
 uvicorn closes every socket before it tells the application that it stops, so the drain has to
-come first. It also waits for ever for a client that doesn't read; ours is cut.
+come first. It also waits for ever for a client that doesn't read, or says no whole request; ours are cut.
 """
 
 import asyncio
@@ -9,13 +9,47 @@ import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 
+import h11
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from project.limits import BACKLOG, GRACE_S, MAX_FRAME_BYTES, PING_S, PING_TIMEOUT_S
+from project.limits import BACKLOG, GRACE_S, HEAD_S, MAX_FRAME_BYTES, PING_S, PING_TIMEOUT_S
 from project.websocket import PlainFrames
 
 PING_CUT_S = 1.0  # for the close frame to leave, after a ping without an answer
 END_CUT_S = 12.0  # uvicorn itself gives the closing handshake 10 s
+
+
+class HttpProtocol(H11Protocol):
+    """Closes a connection whose client has not sent the head of its request in time."""
+
+    _head: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """The first request is to come."""
+        super().connection_made(transport)
+        self._expect_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; what they begin is to be completed in time."""
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE:
+            self._forget_head()
+        elif self._head is None:
+            self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing more will come."""
+        self._forget_head()
+        super().connection_lost(exc)
+
+    def _expect_head(self) -> None:
+        self._head = self.loop.call_later(HEAD_S, self.transport.close)
+
+    def _forget_head(self) -> None:
+        if self._head is not None:
+            self._head.cancel()
+            self._head = None
 
 
 class WebSocketProtocol(PlainFrames):
@@ -75,6 +109,7 @@ def config() -> uvicorn.Config:
     return uvicorn.Config(
         "project.asgi:application",
         loop="uvloop",
+        http=HttpProtocol,
         ws=WebSocketProtocol,
         ws_max_size=MAX_FRAME_BYTES,
         ws_ping_interval=PING_S,

@@ -73,6 +73,55 @@ async def test_a_client_that_stops_reading_is_cut_after_a_ping_without_an_answer
         await asyncio.wait_for(serving, PATIENCE_S)
 
 
+async def answer(
+    scope: Message,
+    receive: Callable[[], Awaitable[Message]],
+    send: Callable[[Message], Awaitable[None]],
+) -> None:
+    """Say OK to every request."""
+    await send(
+        {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]}
+    )
+    await send({"type": "http.response.body"})
+
+
+@pytest.mark.parametrize(
+    "said",
+    [[], [b"GET / HTT"], [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"GET / HTTP/1.1\r\nHos"]],
+    ids=["nothing", "half a request", "a request and a half"],
+)
+async def test_a_client_that_says_no_whole_request_is_not_kept(
+    said: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uvicorn_server, "HEAD_S", 0.2)
+    config = uvicorn.Config(
+        answer,
+        http=uvicorn_server.HttpProtocol,
+        timeout_keep_alive=PATIENCE_S,
+        lifespan="off",
+        log_config=None,
+    )
+    ready = asyncio.Event()
+
+    async def drain() -> None:
+        """There is nothing to drain."""
+
+    server = uvicorn_server.Server(config, drain=drain, ready=ready.set)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        await asyncio.wait_for(ready.wait(), PATIENCE_S)
+        reader, writer = await asyncio.open_connection(*listener.getsockname())
+        for part in said:
+            writer.write(part)
+            if part.endswith(b"\r\n\r\n"):
+                heard = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE_S / 2)
+                assert b" 200 " in heard
+        assert await asyncio.wait_for(reader.read(), PATIENCE_S / 2) == b""
+        writer.close()
+        server.begin_end()
+        await asyncio.wait_for(serving, PATIENCE_S)
+
+
 class Revoked(Flood):
     """Writes until the client has taken nothing for a moment, then closes as for a revoked device."""
 
