@@ -169,9 +169,9 @@ class DatabaseProbe:
 class Pulse:
     """Pings the server through one device after another; what comes back late or never is downtime."""
 
-    def __init__(self, devices: list[Device]) -> None:
+    def __init__(self, devices: list[Device], *, late_s: float = PULSE_LATE_S) -> None:
         self.asked = self.answered = 0
-        self._devices = devices
+        self._devices, self._late_s = devices, late_s
         self._waiting: list[tuple[Device, int, int, float]] = []
 
     @property
@@ -187,7 +187,7 @@ class Pulse:
                 self._waiting.append(asked)
                 device.ping()
             await asyncio.sleep(PULSE_S)
-            self.settle(lambda at: perf_counter() - at >= PULSE_LATE_S)
+            self.settle(lambda at: perf_counter() - at >= self._late_s)
 
     def settle(self, is_late: Callable[[float], bool]) -> None:
         """Count the pings that were answered, and those that are late.

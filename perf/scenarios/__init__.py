@@ -4,17 +4,21 @@ from perf.scenario import Group, Scenario
 from perf.scenarios import (
     baseline,
     batching,
+    connection_flood,
     connections,
     messages,
     mutants,
+    queues,
 )
 
 ALL: tuple[Scenario, ...] = (
     baseline.SCENARIO,
     connections.SCENARIO,
+    queues.SCENARIO,
     messages.SCENARIO,
     mutants.SCENARIO,
     batching.SCENARIO,
+    connection_flood.SCENARIO,
 )
 
 
