@@ -1,6 +1,6 @@
 """Runs scenarios, whatever happens: environment, load, final reads, judgement, result, reports.
 
-Everything that a run leaves is in its directory, from which `rebuilt` makes the report again.
+Everything that a run leaves is in its directory, from which `report.rebuild` makes the report again.
 """
 
 from __future__ import annotations
@@ -53,6 +53,25 @@ def run(
 ) -> Result:
     """Run a scenario. Raises RigError when it could not run at all; `arguments` repeat it."""
     return execute(measure(scenario, options, progress=progress, command=command(arguments)))
+
+
+def run_or_explain(
+    scenario: Scenario, options: Options, *, progress: Progress, arguments: Sequence[str]
+) -> Result:
+    """Run a scenario among others; one that could not run is unknown, with the reason."""
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    try:
+        return run(scenario, options, progress=progress, arguments=arguments)
+    except RigError as error:
+        return concluded(
+            scenario.name,
+            Findings(outcomes=[], unknown=[f"it could not run: {error}"]),
+            seed=options.seed,
+            started=started,
+            duration_s=0.0,
+            environment={},
+            command=command(arguments),
+        )
 
 
 def merge(

@@ -101,7 +101,9 @@ class Command(BaseCommand):
         for scenario in _wanted(chosen):
             progress.say(scenario.name)
             single = [scenario.name if part == "all" else part for part in again]
-            found.append(runner.run(scenario, options, progress=progress, arguments=single))
+            found.append(
+                runner.run_or_explain(scenario, options, progress=progress, arguments=single)
+            )
             self.stdout.write(report.text(found[-1]))
         return runner.merge(chosen["verb"], found, options, arguments=again)
 
