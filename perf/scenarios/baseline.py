@@ -31,11 +31,11 @@ from perf.scenarios import baseline_table
 from perf.scenarios.returns import Returns
 from perf.scenarios.shared import (
     agreement,
+    connect,
     conversations_of,
     note_generator,
     note_troubles,
     settle,
-    starts_of,
     still,
 )
 from perf.workload import OpenLoop
@@ -132,8 +132,7 @@ async def _prepared(stage: Stage) -> AsyncIterator[Baseline]:
     fleet = Fleet(url=environment.url, recorder=recorder, observer=flow, reads=True)
     visitors = Fleet(url=environment.url, recorder=recorder, observer=Observer())
     talkers, guests = _split(environment.accounts)
-    stage.progress.say(f"connecting {len(talkers)} devices")
-    await fleet.connect(talkers, starts=await starts_of(environment))
+    await connect(stage, fleet, talkers)
     groups: dict[str, probe.Group] = {
         "server": environment.server_processes,
         "generator": probe.generator,

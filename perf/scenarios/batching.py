@@ -24,12 +24,12 @@ from perf.scenario import Findings, Options, Scenario, Stage
 from perf.scenarios.capacity import Capacity, Watched, saturate, watched
 from perf.scenarios.shared import (
     agreement,
+    connect,
     connected_percent,
     distrusted,
     note_generator,
     note_troubles,
     settle,
-    starts_of,
     still,
 )
 from perf.scenarios.stairs import Stairs
@@ -126,8 +126,7 @@ async def run(stage: Stage) -> Findings:
     """Send one by one, then level by level."""
     environment = stage.environment
     fleet = Fleet(url=environment.url, recorder=stage.recorder, observer=Observer())
-    stage.progress.say(f"connecting {len(environment.accounts)} devices")
-    await fleet.connect(environment.accounts, starts=await starts_of(environment))
+    await connect(stage, fleet, environment.accounts)
     async with watched(environment) as beside, _books(stage) as books:
         stairs = Stairs(
             stage=stage, fleet=fleet, groups=beside.groups, step_s=_single_s(stage.options)

@@ -19,12 +19,12 @@ from perf.scenario import Findings, Options, Scenario, Stage
 from perf.scenarios.capacity import WARM_UP_S, Capacity, saturate, watched
 from perf.scenarios.shared import (
     agreement,
+    connect,
     connected_percent,
     note_generator,
     note_troubles,
     outcome_of,
     settle,
-    starts_of,
     still,
     usage_of,
 )
@@ -73,8 +73,7 @@ async def run(stage: Stage) -> Findings:
     """Saturate the server, then climb the stairs."""
     environment, options, say = stage.environment, stage.options, stage.progress.say
     fleet = Fleet(url=environment.url, recorder=stage.recorder, observer=Observer())
-    say(f"connecting {len(environment.accounts)} devices")
-    await fleet.connect(environment.accounts, starts=await starts_of(environment))
+    await connect(stage, fleet, environment.accounts)
     async with watched(environment) as beside:
         say(f"closed loop: {outstanding(options)} unanswered messages per device")
         with still():

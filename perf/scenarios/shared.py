@@ -6,7 +6,7 @@ import gc
 import secrets
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from perf.history.recorder import Recorder
 from perf.history.testimony import clock
 from perf.observer import Troubles
 from perf.probe import Resources
-from perf.scenario import Findings
+from perf.scenario import Findings, Stage
 from perf.targets import Outcome, outcome
 
 SETTLE_S = 30.0  # T11's limit: who has not recovered by then has failed
@@ -79,6 +79,13 @@ async def starts_of(environment: Environment) -> dict[str, int]:
         return {}
     async with connected(environment.database_url) as connection:
         return await last_seqs(connection, conversations_of(environment.accounts))
+
+
+async def connect(stage: Stage, fleet: Fleet, accounts: Sequence[Account]) -> None:
+    """Connect a device for each account, ten at a time, where the conversations stand now. Raises FleetError."""
+    starts = await starts_of(stage.environment)
+    with stage.progress.bar(f"connecting {len(accounts):,} devices", len(accounts)) as bar:
+        await fleet.connect(accounts, starts=starts, done=bar.advance)
 
 
 async def settle(fleet: Fleet, findings: Findings) -> None:
