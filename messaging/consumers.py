@@ -136,12 +136,13 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
         while True:
             await self._wakeup.wait()
             self._wakeup.clear()
-            while await self._may_send() and (data := session.outgoing()) is not None:
+            while (data := session.outgoing(mute=self._mute)) is not None:
                 await self._send(
                     {"type": "websocket.send", "bytes" if isinstance(data, bytes) else "text": data}
                 )
                 self._store(session.written())
-            self._drained.set()
+            if not session.congested:  # mute, it may be for long: then no more is read
+                self._drained.set()
             if session.closing is not None:
                 reason = session.closing.reason
                 await self._send(
@@ -149,14 +150,13 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
                 )
                 return
 
-    async def _may_send(self) -> bool:
-        """Wait for the lease: each send may have taken long, and revocation counts on it."""
-        if self._engine is not None and not self._engine.roster.alive:
-            await self._engine.roster.lease_holds()
-        return True
+    @property
+    def _mute(self) -> bool:
+        """Whether the lease is away: a revoked device, which waits for it, is told of nobody then."""
+        return self._engine is not None and not self._engine.roster.alive
 
     def _abandon(self) -> None:
-        """What is left can't leave, for the client does not read or the lease is gone: go without it."""
+        """What is left can't leave, for the client does not read: go without it."""
         if self._writer is not None:
             self._abandoned = True
             self._writer.cancel()

@@ -63,7 +63,7 @@ async def running() -> Engine:
 async def _start() -> Engine:
     roster = Roster()
     hub = Hub(roster)
-    roster.on_renewed = hub.lease_renewed
+    roster.on_renewed, roster.on_alive = hub.lease_renewed, hub.tick
     await roster.start()
     engine = Engine(
         roster=roster, journal=Journal(), receipts=Receipts(), hub=hub, reconciler=Reconciler(hub)

@@ -92,14 +92,17 @@ Hello: TypeAlias = tuple[bytes, asyncio.Future[Arrival | None]]  # the token's h
 
 
 class Roster:
-    """This process's node and its sessions. `on_renewed` is called when the lease holds again after it lapsed."""
+    """This process's node and its sessions.
+
+    When the lease is renewed after it lapsed, `on_renewed` finds out what was missed; then it counts
+    as held, and `on_alive` is called.
+    """
 
     def __init__(self) -> None:
         self.node: str | None = None
         self.sessions: dict[str, str] = {}  # session -> device
         self._lease_until = 0.0
         self._lapsed = False
-        self._holds = asyncio.Event()
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._lock = asyncio.Lock()
         self._changed = asyncio.Event()
@@ -110,18 +113,13 @@ class Roster:
         self._sweep_until = 0.0
         self._stopped = False
         self.on_renewed: Callable[[], Awaitable[None]] | None = None
+        self.on_alive: Callable[[], None] | None = None
         self._reap_after = float("inf")
 
     @property
     def alive(self) -> bool:
         """Whether this process's lease certainly lasts, and what it missed while it did not is known."""
         return monotonic() < self._lease_until and not self._lapsed
-
-    async def lease_holds(self) -> None:
-        """Wait until this process may send again."""
-        while not self.alive:
-            self._holds.clear()
-            await self._holds.wait()
 
     async def start(self) -> None:
         """Register this process and begin to renew its lease. Raises psycopg.Error without a database."""
@@ -211,18 +209,21 @@ class Roster:
             self._lapsed = not self.alive
             try:
                 await self._renew()
-                if self._lapsed and self.on_renewed is not None:
-                    await self.on_renewed()
+                if self._lapsed:
+                    await self._revive()
             except psycopg.Error as error:
                 self._sweep_later()
                 self._reap_after = float("inf")
                 logger.warning("the lease could not be renewed: %s", error)
-                continue
             except Exception:  # without beats the process would be mute for ever
                 logger.exception("the lease was not renewed")
-                continue
-            self._lapsed = False
-            self._holds.set()
+
+    async def _revive(self) -> None:
+        if self.on_renewed is not None:
+            await self.on_renewed()
+        self._lapsed = False
+        if self.on_alive is not None:
+            self.on_alive()
 
     async def _renew(self) -> None:
         asked = monotonic()

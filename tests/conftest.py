@@ -1,10 +1,19 @@
 """What every test may use. Fixtures of one app are in that app's conftest."""
 
 import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from django.conf import settings
+
+from project import services
+from tests.plugin import PREFIX, remove
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def pytest_configure() -> None:
@@ -27,3 +36,18 @@ def redis_url(services_directory: Path) -> str:
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(services_directory: Path) -> None:
     """Have the servers run before pytest-django makes its test database."""
+
+
+@pytest.fixture
+def private() -> Iterator[services.Services]:
+    """A migrated PostgreSQL, and Valkey, of one test's own."""
+    directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir="/tmp"))
+    made = services.start(directory)
+    subprocess.run(
+        [sys.executable, "manage.py", "migrate", "-v0"],
+        cwd=ROOT,
+        env=os.environ | {"DATABASE_URL": made.database_url, "REDIS_URL": made.redis_url},
+        check=True,
+    )
+    yield made
+    remove(directory)

@@ -306,7 +306,7 @@ class Hub:
     # Time and trouble
 
     def tick(self) -> None:
-        """Once a second: sessions without credit for too long are told goodbye."""
+        """Once a second, and when the lease holds again: say what is due, after 60 s without credit goodbye."""
         now = monotonic()
         for link in self.people.links:
             link.session.tick(now)
@@ -314,6 +314,8 @@ class Hub:
                 link.wake()
             elif link.session.feeds.behind:
                 self.pump(link)  # its credit, the lease or the database may have come back
+            elif link.session.ready:
+                link.wake()
 
     async def lease_renewed(self) -> None:
         """The lease had lapsed: look for revoked devices, then for everything else. Raises psycopg.Error."""

@@ -63,6 +63,11 @@ class Refusal(enum.Enum):
         """Whether the request certainly had no effect."""
         return self.name not in INDEFINITE
 
+    @property
+    def judged(self) -> bool:
+        """Whether what is stored decides it, so that it may tell of others."""
+        return self.name in JUDGED
+
     def text(self, detail: object = "") -> str:
         """The sentence for people."""
         return self.value.format(detail=detail)
@@ -77,6 +82,19 @@ RETRY_AFTER_MS = {
     "SHUTTING_DOWN": 500,
 }
 INDEFINITE = frozenset({"DATABASE_UNAVAILABLE"})
+JUDGED = frozenset(
+    {
+        "UNAUTHORIZED",
+        "REVOKED",
+        "NO_SUCH_CONVERSATION",
+        "NO_SUCH_MESSAGE",
+        "FORBIDDEN",
+        "CLIENT_ID_REUSED",
+        "CONFLICT",
+        "CURSOR_AHEAD",
+        "STORAGE_REFUSED",
+    }
+)
 
 
 class CloseCode(enum.IntEnum):

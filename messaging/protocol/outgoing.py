@@ -1,8 +1,12 @@
-"""What waits for one socket: encoded frames in order, and marks held back newest-only."""
+"""What waits for one socket: encoded frames in order, and marks held back newest-only.
+
+*Bare* frames tell of nobody but their receiver and of nothing that is stored: they may leave when
+nothing else may, and then overtake it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from messaging.protocol.frames import DeviceMark, Frame, Receipts
@@ -17,11 +21,12 @@ MESSAGE_BYTES = 65_536  # one WebSocket message stays below, unless a single fra
 class Outgoing:
     """The frames on their way to one client."""
 
-    __slots__ = ("_codec", "_encoded", "_held", "_summaries", "_unheard")
+    __slots__ = ("_bare", "_codec", "_encoded", "_held", "_summaries", "_unheard")
 
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
         self._encoded: list[bytes] = []
+        self._bare: list[int] = []  # their places in `_encoded`
         self._held: dict[str, dict[str, DeviceMark]] = {}
         self._summaries: dict[str, bytes] = {}
         self._unheard = 0
@@ -43,10 +48,12 @@ class Outgoing:
         """The client said something."""
         self._unheard = 0
 
-    def push(self, frame: Frame) -> None:
+    def push(self, frame: Frame, *, bare: bool = False) -> None:
         """Add a frame."""
         encoded = self._codec.part(frame)
         self._unheard += len(encoded)
+        if bare:
+            self._bare.append(len(self._encoded))
         self._encoded.append(encoded)
 
     def push_events(self, encoded: bytes) -> None:
@@ -87,16 +94,33 @@ class Outgoing:
     def discard(self) -> None:
         """Drop everything."""
         self._encoded.clear()
+        self._bare.clear()
         self._held.clear()
         self._summaries.clear()
 
     def take(self) -> str | bytes | None:
         """The next WebSocket message, or None. What is due leaves together."""
-        encoded, size = self._encoded, 0
-        for index, part in enumerate(encoded):
-            size += len(part)
-            if index and size > MESSAGE_BYTES:
-                self._encoded = encoded[index:]
-                return self._codec.join(encoded[:index])
-        self._encoded = []
-        return self._codec.join(encoded) if encoded else None
+        encoded = self._encoded
+        most = _fitting(encoded)
+        self._encoded = encoded[most:]
+        self._bare = [place - most for place in self._bare if place >= most]
+        return self._codec.join(encoded[:most]) if most else None
+
+    def take_bare(self) -> str | bytes | None:
+        """The same of the bare frames alone."""
+        encoded = self._encoded
+        most = _fitting([encoded[place] for place in self._bare])
+        taken = set(self._bare[:most])
+        self._encoded = [part for place, part in enumerate(encoded) if place not in taken]
+        self._bare = [place - most for place in self._bare[most:]]
+        return self._codec.join([encoded[place] for place in sorted(taken)]) if taken else None
+
+
+def _fitting(parts: Sequence[bytes]) -> int:
+    """How many of the parts, from the first on, make one WebSocket message."""
+    size = 0
+    for index, part in enumerate(parts):
+        size += len(part)
+        if index and size > MESSAGE_BYTES:
+            return index
+    return len(parts)

@@ -138,7 +138,7 @@ class Session:
             actions.append(Read(frame, min(frame.since, feed.cursor)))
 
     def _on_ping(self, frame: frames.Ping, _: list[Action]) -> None:
-        self._out.push(frames.Pong(ref=frame.ref))
+        self._out.push(frames.Pong(ref=frame.ref), bare=True)
 
     _HANDLERS: ClassVar[dict[type[frames.Frame], Callable[..., None]]] = {
         frames.Hello: _on_hello,
@@ -308,15 +308,17 @@ class Session:
         """Whether so many frames wait untaken that further requests are not read."""
         return len(self._out) > MAX_REQUESTS
 
-    def outgoing(self) -> str | bytes | None:
-        """The next WebSocket message, or None."""
+    def outgoing(self, *, mute: bool = False) -> str | bytes | None:
+        """The next WebSocket message, or None. While `mute` it tells of nobody else; the rest waits."""
+        if mute:
+            return self._out.take_bare()
         if self._out.holding and self._keeps_up:
             self._out.release_marks(self.feeds.is_live)
         return self._out.take()
 
     def written(self) -> list[frames.Mark]:
-        """Everything outgoing so far was written. For auto_ack sessions: the marks to store."""
-        if not self._hello.auto_ack:
+        """What `outgoing` gave was written. For auto_ack sessions: the marks to store, once nothing waits."""
+        if not self._hello.auto_ack or len(self._out):
             return []
         marks = []
         for conversation, upto in self.window.written().items():
@@ -349,7 +351,7 @@ class Session:
         self.closing = code
         self.state = advance(self.state, "goodbye", role="server")
         self.feeds.stop_reading()
-        self._out.push(answers.goodbye(code, reconnect_after=reconnect_after))
+        self._out.push(answers.goodbye(code, reconnect_after=reconnect_after), bare=True)
 
     # Refusals
 
@@ -362,9 +364,8 @@ class Session:
         client_id: str | None = None,
         current: frames.Message | None = None,
     ) -> None:
-        self._out.push(
-            answers.refused(refusal, detail, ref=ref, client_id=client_id, current=current)
-        )
+        answer = answers.refused(refusal, detail, ref=ref, client_id=client_id, current=current)
+        self._out.push(answer, bare=not refusal.judged)
 
     def _misbehaved(self, code: CloseCode) -> None:
         if self._admission.misbehaved(code) is not None:

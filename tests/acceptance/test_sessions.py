@@ -7,100 +7,21 @@ holds here, a stranger's client holds. The same promises are kept by uvicorn and
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Protocol
 
-import psutil
 import pytest
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
 
 from tests import scene
-from tests.device import Closed, Device, Frame
+from tests import server as servers
+from tests.device import Device, Frame
 from tests.integration.conftest import shared_database, sql  # noqa: F401  (fixtures)
-from tests.peer import ROOT
 from tests.scene import Psql, Room, Seat
+from tests.server import START_S, Server
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]
-
-START_S = 60.0
-
-
-class Server:
-    """`manage.py serve` with one process, from the outside."""
-
-    def __init__(self, kind: str, environment: dict[str, str]) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
-        command = ["serve", "--no-migrate", "--processes", "1", "--server", kind]
-        self.process = subprocess.Popen(
-            [sys.executable, "manage.py", *command, "--port", str(self.port)],
-            cwd=ROOT,
-            env=os.environ | environment | {"DEBUG": "0"},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        self.wait()
-
-    def wait(self) -> None:
-        """Readiness: until it answers."""
-        deadline = time.monotonic() + START_S
-        while time.monotonic() < deadline and self.process.poll() is None:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/docs", timeout=5):
-                    return
-            except OSError:
-                time.sleep(0.05)
-        raise RuntimeError("the server did not start")
-
-    @property
-    def worker(self) -> psutil.Process:
-        """The process that holds the sockets."""
-        (worker,) = psutil.Process(self.process.pid).children()
-        return worker
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(timeout=30)
-
-
-class Network:
-    """A WebSocket over TCP."""
-
-    def __init__(self, connection: ClientConnection) -> None:
-        self._connection = connection
-
-    async def send(self, data: str) -> None:
-        """Send one message. Raises Closed."""
-        try:
-            await self._connection.send(data)
-        except ConnectionClosed as closed:
-            raise _closed(closed) from closed
-
-    async def receive(self) -> str:
-        """The next message. Raises Closed."""
-        try:
-            return str(await self._connection.recv())
-        except ConnectionClosed as closed:
-            raise _closed(closed) from closed
-
-    async def cut(self) -> None:
-        """Reset the TCP connection."""
-        self._connection.transport.abort()
-        await self._connection.wait_closed()
-
-
-def _closed(closed: ConnectionClosed) -> Closed:
-    return Closed(closed.rcvd.code if closed.rcvd is not None else None)
 
 
 @pytest.fixture(scope="module")
@@ -150,12 +71,8 @@ async def dial() -> AsyncIterator[Dial]:
     ) -> Device:
         device = who if isinstance(who, Device) else Device(who.token)
         devices.append(device)
-        connection = await connect(
-            f"ws://127.0.0.1:{server.port}/ws/",
-            subprotocols=["lockstep.v1.json"],  # type: ignore[list-item]
-            additional_headers={"Authorization": f"Bearer {device.token}"} if header else None,
-        )
-        return await device.connect(Network(connection), **hello)
+        network = await servers.dial(server.port, token=device.token if header else None)
+        return await device.connect(network, **hello)
 
     yield dial
     for device in devices:

@@ -25,10 +25,10 @@ from project import postgres, services, valkey
 from project.home import Home
 from tests import scene
 from tests.acceptance.site import serving
-from tests.acceptance.test_sessions import Network
 from tests.device import Device
 from tests.plugin import PREFIX, remove
 from tests.scene import Psql, Room
+from tests.server import Network
 
 pytestmark = pytest.mark.slow
 

@@ -1,12 +1,6 @@
 """A frozen database: nothing hangs for ever, nothing is lost or doubled when it wakes up."""
 
 import asyncio
-import os
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -24,8 +18,7 @@ from presence import database
 from project import postgres, services
 from tests import scene
 from tests.frozen import backends, cluster, frozen
-from tests.peer import ROOT, Peer
-from tests.plugin import PREFIX, remove
+from tests.peer import Peer
 from tests.scene import Psql, Room
 
 pytestmark = pytest.mark.django_db
@@ -93,25 +86,6 @@ async def test_a_frozen_read_stops_the_others_in_bounded_time_only(
     assert page.upto == 2
     assert monotonic() - began < 2.0
     await feed.close()
-
-
-@pytest.fixture
-def private() -> Iterator[services.Services]:
-    """A migrated PostgreSQL, and Valkey, of one test's own."""
-    directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir="/tmp"))
-    made = services.start(directory)
-    subprocess.run(
-        [sys.executable, "manage.py", "migrate", "-v0"],
-        cwd=ROOT,
-        env=_environment(made),
-        check=True,
-    )
-    yield made
-    remove(directory)
-
-
-def _environment(private: services.Services) -> dict[str, str]:
-    return os.environ | {"DATABASE_URL": private.database_url, "REDIS_URL": private.redis_url}
 
 
 @pytest.mark.long

@@ -285,7 +285,7 @@ async def test_a_session_of_a_process_without_a_lease_gets_nothing_until_it_hold
         stored = await engine.journal.submit(room.first.device, frame(room, "m1"))
         await asyncio.sleep(0.05)  # time in which it must not arrive
         assert bob.bodies(room.id) == []
-    engine.roster._holds.set()
     await engine.hub.lease_renewed()
+    engine.hub.tick()
     await bob.reaches(room.id, stored.seq)
     assert bob.bodies(room.id) == ["m1"]

@@ -235,14 +235,14 @@ async def test_without_a_lease_a_process_is_not_alive_and_is_told_when_it_is_aga
 ) -> None:
     monkeypatch.setattr(rosters, "BEAT_S", 0.1)
     monkeypatch.setattr(rosters, "LEASE_S", 0.3)
-    renewed = asyncio.Event()
+    renewed, alive = asyncio.Event(), asyncio.Event()
     made = Roster()
 
     async def on_renewed() -> None:
         assert not made.alive  # nothing is sent until it is known what was missed
         renewed.set()
 
-    made.on_renewed = on_renewed
+    made.on_renewed, made.on_alive = on_renewed, alive.set
     await made.start()
     try:
         with scene.connect() as foreign:
@@ -251,7 +251,8 @@ async def test_without_a_lease_a_process_is_not_alive_and_is_told_when_it_is_aga
             foreign.execute("ROLLBACK")
         await renewed.wait()
         async with asyncio.timeout(5):
-            await made.lease_holds()
+            await alive.wait()
+        assert made.alive
     finally:
         await made.stop()
 

@@ -4,6 +4,7 @@ import pytest
 
 from messaging.protocol.errors import (
     INDEFINITE,
+    JUDGED,
     RETRY_AFTER_MS,
     CloseCode,
     FrameError,
@@ -28,9 +29,16 @@ def test_exceptions_of_the_tables_name_refusals_that_exist() -> None:
     """A misspelt name would silently change a client's next move."""
     names = {refusal.name for refusal in Refusal}
     assert set(RETRY_AFTER_MS) <= names
-    assert names >= INDEFINITE
+    assert names >= INDEFINITE | JUDGED
     assert not Refusal.DATABASE_UNAVAILABLE.definite
     assert Refusal.CONFLICT.definite
+
+
+def test_what_may_be_repeated_was_not_judged_by_what_is_stored() -> None:
+    """So it may be told while the lease is away, and then it must be told: G5."""
+    assert JUDGED.isdisjoint(RETRY_AFTER_MS)
+    assert Refusal.CONFLICT.judged
+    assert not Refusal.DATABASE_UNAVAILABLE.judged
 
 
 def test_what_may_have_happened_may_be_repeated() -> None:

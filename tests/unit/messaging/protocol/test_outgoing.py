@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from messaging.protocol.codec import JSON, MSGPACK, Codec
@@ -118,3 +120,53 @@ def test_everything_can_be_dropped() -> None:
     out.hold_marks("d", [], b"summary")
     out.discard()
     assert (len(out), out.holding, out.take()) == (0, False, None)
+
+
+def test_bare_frames_may_overtake_and_the_others_keep_their_order() -> None:
+    out = Outgoing(JSON)
+    for ref in range(6):
+        out.push(Pong(ref=ref), bare=ref % 2 == 1)
+    data = out.take_bare()
+    assert data is not None
+    assert [frame.ref for frame in JSON.decode_server(data)] == [1, 3, 5]  # type: ignore[union-attr]
+    assert out.take_bare() is None
+    out.push(Pong(ref=6), bare=True)
+    assert taken(out) == [Pong(ref=ref) for ref in (0, 2, 4, 6)]
+    assert (out.take(), out.take_bare()) == (None, None)
+
+
+def names(data: str | bytes | None) -> str:
+    """The first letters of what the frames refer to; no client may use such long ones."""
+    assert isinstance(data, str)
+    assert len(data) <= MESSAGE_BYTES
+    frames = json.loads(data)
+    return "".join(f["ref"][0] for f in (frames if isinstance(frames, list) else [frames]))
+
+
+def long_frames(*, bare: str) -> Outgoing:
+    """Eight frames, two of which make a WebSocket message."""
+    out = Outgoing(JSON)
+    for name in "abcdefgh":
+        out.push(Pong(ref=name * (MESSAGE_BYTES // 3)), bare=name in bare)
+    return out
+
+
+def test_bare_frames_that_make_several_messages_leave_in_order() -> None:
+    out = long_frames(bare="abcdfgh")
+    assert [names(out.take_bare()) for _ in range(4)] == ["ab", "cd", "fg", "h"]
+    assert names(out.take()) == "e"
+
+
+def test_what_left_in_a_part_is_not_taken_again_as_bare() -> None:
+    out = long_frames(bare="bd")
+    assert names(out.take()) == "ab"
+    assert names(out.take_bare()) == "d"
+    assert [names(out.take()) for _ in range(3)] == ["ce", "fg", "h"]
+
+
+def test_nothing_bare_is_left_of_what_was_dropped() -> None:
+    out = Outgoing(JSON)
+    out.push(Pong(), bare=True)
+    out.discard()
+    out.push(Pong(ref="not bare"))
+    assert out.take_bare() is None

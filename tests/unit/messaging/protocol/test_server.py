@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from messaging.protocol.actions import Identity, Read, Standing
+from messaging.protocol.actions import Identity, Read, Standing, Stored
 from messaging.protocol.admission import MAX_REQUESTS
 from messaging.protocol.batch import Batch, Fence
 from messaging.protocol.codec import JSON
+from messaging.protocol.errors import CloseCode, Refusal, Refused
 from messaging.protocol.frames import (
     DeviceMark,
     Error,
     Events,
     Frame,
+    Goodbye,
     Hello,
     Left,
     Mark,
     Message,
+    Ok,
+    Ping,
+    Pong,
     Receipt,
     Receipts,
+    Send,
     ServerFrame,
     Sync,
 )
@@ -27,10 +33,10 @@ HERE = "10000000-0000-4000-8000-000000000000"
 ME = "me"
 
 
-def opened(*, cursor: int = 0, window: Window | None = None) -> Session:
+def opened(*, cursor: int = 0, window: Window | None = None, auto_ack: bool = False) -> Session:
     """A session in one conversation that has 10 changes, behind at `cursor`."""
     session = Session(JSON, window=window)
-    say(session, Hello(token="t", cursors={HERE: cursor}))
+    say(session, Hello(token="t", cursors={HERE: cursor}, auto_ack=auto_ack))
     standing = Standing(conversation=HERE, kind="group", title="", last_seq=10, joined_seq=1)
     session.open(Identity(device="d", user=ME, session="s"), [standing], epoch="e")
     heard(session)
@@ -41,9 +47,9 @@ def say(session: Session, *frames: Frame) -> list[object]:
     return list(session.receive(JSON.encode(frames)))
 
 
-def heard(session: Session) -> list[ServerFrame]:
+def heard(session: Session, *, mute: bool = False) -> list[ServerFrame]:
     frames: list[ServerFrame] = []
-    while (data := session.outgoing()) is not None:
+    while (data := session.outgoing(mute=mute)) is not None:
         frames += JSON.decode_server(data)
     return frames
 
@@ -135,3 +141,47 @@ def test_unconfirmed_receipts_are_limited_like_every_request() -> None:
     heard(session)
     say(session, Receipt(marks=marks, ref="again"))
     assert heard(session) == []
+
+
+def written(session: Session, key: str, outcome: Stored | Refused) -> None:
+    """A send of the client, answered."""
+    frame = Send(conversation=HERE, client_id=key, body=key)
+    say(session, frame)
+    session.settle(frame, outcome)
+
+
+def test_a_mute_session_is_told_what_tells_of_nobody_else_and_the_rest_later() -> None:
+    session = opened()
+    bring_up(session)
+    show_mark(session, 10)
+    written(session, "m1", Stored(message="m", seq=11, position=11, version=1, created=0))
+    written(session, "m2", Refused(Refusal.CONFLICT, current=Message(id="x", seq=9, position=9)))
+    written(session, "m3", Refused(Refusal.NO_SUCH_CONVERSATION))
+    written(session, "m4", Refused(Refusal.DATABASE_UNAVAILABLE))
+    say(session, Ping())
+    session.receive("no frame")
+    refusal, pong, complaint = heard(session, mute=True)
+    assert isinstance(refusal, Error)
+    assert isinstance(complaint, Error)
+    assert isinstance(pong, Pong)
+    assert (refusal.client_id, refusal.retry_after) == ("m4", 1_000)
+    assert complaint.code == "bad_frame"
+    assert heard(session, mute=True) == []
+    assert [type(frame) for frame in heard(session)] == [Events, Receipts, Ok, Error, Error]
+
+
+def test_a_mute_session_says_goodbye() -> None:
+    session = opened()
+    bring_up(session)
+    session.close(CloseCode.RESTART, reconnect_after=1)
+    assert [type(frame) for frame in heard(session, mute=True)] == [Goodbye]
+
+
+def test_a_client_that_does_not_ack_is_marked_only_when_everything_was_written() -> None:
+    """What waits while the session is mute, or behind a long message, has not reached anybody."""
+    session = opened(auto_ack=True)
+    bring_up(session)
+    assert session.outgoing(mute=True) is None
+    assert session.written() == []
+    heard(session)
+    assert session.written() == [Mark(conversation=HERE, delivered=10)]
