@@ -10,7 +10,9 @@ from messaging import consumers
 from messaging.consumers import DeviceConsumer
 from messaging.engine import Engine
 from messaging.protocol.actions import Read
+from messaging.protocol.admission import MAX_REQUESTS
 from messaging.protocol.errors import CloseCode
+from messaging.protocol.frames import Send
 from presence import roster
 from tests import scene
 from tests.device import Device, InProcess
@@ -65,6 +67,30 @@ async def test_a_socket_that_does_not_say_hello_is_closed(
     device = await Device("").connect(InProcess(DeviceConsumer()), hello=False)
     assert await device.ended() == CloseCode.HELLO_TIMEOUT
     assert device.heard[-1]["reconnect_after"] > 0
+
+
+async def test_a_hello_that_came_in_time_is_answered_however_long_that_takes(
+    engine: Engine, room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand devices that come back at once wait for each other; cut off, they would come again."""
+    timed_out, arrived = asyncio.Event(), engine.roster.arrive
+
+    async def slowly(token: str) -> Any:
+        await timed_out.wait()
+        return await arrived(token)
+
+    class Watched(DeviceConsumer):
+        def _expect_hello(self) -> None:
+            super()._expect_hello()
+            timed_out.set()
+
+    monkeypatch.setattr(consumers, "HELLO_S", 0.05)
+    engine.roster.arrive = slowly  # type: ignore[method-assign]
+    device = await greeted(InProcess(Watched()), room.first.token)
+    assert timed_out.is_set()
+    assert device.welcome is not None
+    assert device.closed is None
+    await device.cut()
 
 
 async def test_both_subprotocols_are_spoken_and_others_refused(engine: Engine, room: Room) -> None:
@@ -325,6 +351,52 @@ async def test_a_revoked_device_is_cut_and_revoke_answers_only_then(
     assert len(ann.heard) == heard
     again = await attach(room.first)
     assert await again.ended() == CloseCode.UNAUTHORIZED
+
+
+async def test_a_revoked_device_is_told_of_nobody_while_the_lease_is_away(
+    attach: Any, engine: Engine, room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its revocation waits for nobody then. What it did itself it is told only when it is known."""
+    ann = await attach(room.first)
+    await ann.reaches(room.id, 2)
+    with monkeypatch.context() as lapsed:
+        lapsed.setattr(type(engine.roster), "alive", property(lambda _: False))
+        await engine.journal.submit(
+            room.second.device, Send(conversation=room.id, client_id="m", body="m")
+        )
+        place = len(ann.heard)
+        await ann.say({"type": "send", "conversation": room.id, "client_id": "k", "body": "k"})
+        assert (await ann.ask(type="ping"))["type"] == "pong"
+        await roster.revoke(room.first.device)
+        assert await ann.ended() == CloseCode.REVOKED
+    assert {frame["type"] for frame in ann.heard[place:]} == {"pong", "goodbye"}
+
+
+async def test_a_mute_session_reads_no_more_than_it_can_hold_answers_for(
+    attach: Any, engine: Engine, room: Room, sql: Psql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G10: its answers wait for the lease, so further requests wait in the socket."""
+    ann = await attach(room.first)
+    names = [f"m{n}" for n in range(MAX_REQUESTS + 200)]
+    (link,) = engine.hub.people.links
+    with monkeypatch.context() as lapsed:
+        lapsed.setattr(type(engine.roster), "alive", property(lambda _: False))
+        for n, name in enumerate(names):
+            frame = {"type": "send", "conversation": room.id, "client_id": name, "body": name}
+            await ann.say(frame)
+            await scene.eventually(
+                lambda n=n: link.session.congested or scene.last_seq(sql, room.id) == n + 3  # type: ignore[misc]
+            )
+        for n in range(20):  # time in which more could be read
+            other = Send(conversation=room.id, client_id=f"other{n}", body="other")
+            await engine.journal.submit(room.second.device, other)
+        assert (
+            len([body for body in scene.bodies(sql, room.id) if body in names]) < len(names) - 150
+        )
+        assert ann.count("ok") == 0
+    engine.hub.tick()
+    await ann.hear(lambda f: f["type"] == "ok" and f["client_id"] == names[-1])
+    assert [f["client_id"] for f in ann.heard if f["type"] == "ok"] == names
 
 
 async def test_requests_of_a_revoked_device_are_refused_from_the_commit_on(
