@@ -7,7 +7,7 @@ from messaging.models import Conversation, Membership, Message, Receipt
 from presence import tokens
 from presence.models import User
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.usefixtures("transactional_db")
 
 
 def test_a_new_device_starts_at_the_last_change_as_of_its_registration() -> None:

@@ -14,7 +14,7 @@ from django.test import Client
 from messaging.models import Conversation, Membership
 from presence.models import Device, User
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.usefixtures("transactional_db")
 
 
 def provision(**options: Any) -> list[dict[str, Any]]:

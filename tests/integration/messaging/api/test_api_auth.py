@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PASSWORD = "correct horse"
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.usefixtures("transactional_db")
 
 
 def post(path: str, body: Any, *, authorization: str = "") -> Any:

@@ -14,7 +14,7 @@ from messaging.models import Conversation, Membership, Message, Receipt
 if TYPE_CHECKING:
     from tests.integration.messaging.api.conftest import Person
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.usefixtures("transactional_db")
 
 
 def test_a_new_user_has_the_self_conversation(ann: Person) -> None:

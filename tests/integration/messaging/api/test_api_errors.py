@@ -20,7 +20,7 @@ from messaging.protocol.errors import Refusal
 if TYPE_CHECKING:
     from tests.integration.messaging.api.conftest import Person
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.usefixtures("transactional_db")
 
 
 def test_every_refusal_of_the_wire_has_a_status_and_no_problem_takes_its_code() -> None:

@@ -14,7 +14,7 @@ from messaging.models import Membership, Message
 if TYPE_CHECKING:
     from tests.integration.messaging.api.conftest import Person
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.usefixtures("transactional_db")
 
 
 def last_event(group: str) -> tuple[str, str]:

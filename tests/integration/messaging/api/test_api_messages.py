@@ -19,7 +19,7 @@ from messaging.protocol import frames
 if TYPE_CHECKING:
     from tests.integration.messaging.api.conftest import Answer, Person
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("running")]
+pytestmark = [pytest.mark.usefixtures("transactional_db"), pytest.mark.usefixtures("running")]
 
 
 # Sessions that wait for the lock of the one that asks.

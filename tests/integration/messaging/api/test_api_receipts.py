@@ -14,7 +14,7 @@ from presence.models import Device
 if TYPE_CHECKING:
     from tests.integration.messaging.api.conftest import Person
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.usefixtures("transactional_db")
 
 
 def said(person: Person, group: str, body: str = "hello") -> Message:
