@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import msgspec
 
+from perf.checkers.judgement import Judgement, Liveness
 from perf.latency import Latency, Summary
 from perf.rundir import RunDirectory
 from perf.scenario import Findings, Result, Verdict
@@ -40,13 +42,13 @@ def concluded(
         passed=findings.verdict == "valid",
         targets=findings.outcomes,
         anomalies=judged.counts,
-        figures={**findings.figures, "checked": _checked(findings)},
+        figures={**findings.figures, "checked": _checked(findings), **_balance(judged)},
         latency_ms={field: getattr(summary, field) for field in LATENCY},
         resources=msgspec.to_builtins(findings.resources),
         problems=findings.problems,
         witnesses=judged.witnesses,
         coverage=findings.coverage,
-        liveness=findings.liveness,
+        liveness=findings.liveness or _liveness(judged.liveness),
         limiting=findings.limiting,
         spectra={name: spectrum(latency) for name, latency in findings.spectra.items()},
         steps=findings.steps,
@@ -61,6 +63,29 @@ def _checked(findings: Findings) -> dict[str, int]:
         "messages": judged.messages,
         "deliveries": judged.deliveries,
         "promises": judged.promises,
+    }
+
+
+def _balance(judged: Judgement) -> dict[str, Any]:
+    """The ledger, and what looked like an anomaly and was none; nothing if nothing was judged."""
+    if not judged.exercised:
+        return {}
+    ledger = {**asdict(judged.ledger), "balanced": judged.ledger.balanced}
+    tolerated = {name: count for name, count in judged.tolerated.items() if count}
+    return {"ledger": ledger, **({"tolerated": tolerated} if tolerated else {})}
+
+
+def _liveness(liveness: Liveness) -> dict[str, Any]:
+    """How long after the last fault was healed everything was well again; nothing without a fault."""
+    if liveness.healed is None:
+        return {}
+    converged = sorted(liveness.converged_ms)
+    return {
+        "first_ok_ms": liveness.first_ok_ms,
+        "converged_p50_ms": converged[len(converged) // 2] if converged else None,
+        "converged_max_ms": converged[-1] if converged else None,
+        "devices_converged": len(converged),
+        "devices_behind": liveness.behind,
     }
 
 

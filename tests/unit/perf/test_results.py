@@ -72,3 +72,23 @@ def test_a_spectrum_goes_as_far_as_its_samples_can_tell() -> None:
 
 def test_nobody_has_no_spectrum() -> None:
     assert spectrum(Latency()) == []
+
+
+def test_the_ledger_of_what_was_judged_is_in_the_result_and_none_of_what_was_not() -> None:
+    judged = Judgement(messages=2, deliveries=2, promises=2)
+    judged.ledger.invoked = judged.ledger.ok = 2
+    found = a_result("x", Findings(outcomes=[], judgement=judged)).figures["ledger"]
+    assert (found["invoked"], found["ok"], found["balanced"]) == (2, 2, True)
+    judged.ledger.failed = 1
+    assert not a_result("x", Findings(outcomes=[], judgement=judged)).figures["ledger"]["balanced"]
+    assert "ledger" not in a_result("x", Findings(outcomes=[])).figures
+
+
+def test_recovery_is_in_the_result_if_there_was_a_fault() -> None:
+    judged = Judgement()
+    assert a_result("x", Findings(outcomes=[], judgement=judged)).liveness == {}
+    judged.liveness.healed = 1
+    judged.liveness.converged_ms = [5.0, 900.0, 20.0]
+    found = a_result("x", Findings(outcomes=[], judgement=judged)).liveness
+    assert (found["converged_p50_ms"], found["converged_max_ms"]) == (20, 900)
+    assert found["devices_behind"] == 0
