@@ -80,6 +80,10 @@ class RunDirectory:
         """What the database had when all was over."""
         return self.path / "stored.jsonl"
 
+    def smallest_of(self, anomaly: str) -> RunDirectory:
+        """A run of its own: the smallest history that was found to have this anomaly."""
+        return RunDirectory(path=self.path / "smallest" / anomaly.replace(" ", "-"))
+
     @property
     def series(self) -> Path:
         """One line a second."""

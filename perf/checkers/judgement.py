@@ -72,6 +72,9 @@ class Judgement:
     checked: dict[str, int] = field(default_factory=lambda: dict.fromkeys(NAMES, 0))
     happened: dict[str, str] = field(default_factory=dict)  # what of SOMETIMES, and its witness
     found: dict[str, list[Witness]] = field(default_factory=dict)
+    excerpts: dict[str, list[str]] = field(
+        default_factory=dict
+    )  # lines that show the first witness
     goals: frozenset[str] = frozenset()
     problems: list[str] = field(default_factory=list)  # why the evidence itself is not whole
 

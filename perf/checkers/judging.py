@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from perf.checkers import (
     arrivals,
+    excerpts,
     fences,
     numbering,
     order,
@@ -33,6 +34,7 @@ def judge(evidence: Evidence, *, goals: Collection[str] = ()) -> Judgement:
         truth = establish(evidence)
         _judge(evidence, truth, judgement)
     _note(evidence, judgement)
+    excerpts.add(evidence, judgement)
     return judgement
 
 

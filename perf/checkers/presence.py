@@ -90,7 +90,7 @@ def _ghosts(
     shown: list[PresenceSeen], ended: int, here: list[Span], judgement: Judgement
 ) -> Iterator[tuple[Name, Span]]:
     """What was wrong for too long of what one device was shown of one user in one session."""
-    ends = [event.t for event in shown[1:]] + [ended]
+    ends = [*(event.t for event in shown[1:]), ended][: len(shown)]
     for since, until, online in _joined(shown, ends):
         name: Name = "ghost online" if online else "ghost offline"
         judgement.check(name)

@@ -154,11 +154,24 @@ class Watcher:
         assert view.hole is not None
         _, beyond = view.hole
         if page.upto <= beyond:
-            self._convict("reordered", seat, page, f"after changes beyond {beyond} had arrived")
+            early = next(one for one in view.beyond if self._sinces[one] == beyond)
+            what = f"after changes ({beyond}, {self._uptos[early]}]"
+            what += self._order(page, self._evidence.pages[early])
+            self._convict("reordered", seat, page, what, also=(beyond,))
         else:
             what = f"only after it had been sent changes beyond {beyond} first and had to ask"
             self._convict("gap", seat, page, what, also=(beyond,))
         view.hole = None
+
+    def _order(self, first: Page, second: Page) -> str:
+        """In which order two frames' changes had been promised to their senders, if they had."""
+        ends = first.changes[-1:] + second.changes[:1]
+        made = [self._truth.made.get((change.id, change.version)) for change in ends]
+        if len(made) < 2 or made[0] is None or made[1] is None:
+            return ""
+        times = [prose.moment(one.answered, self._evidence) for one in made if one is not None]
+        order = f"in the order {ends[0].seq}, {ends[1].seq}"
+        return f"; both had been acknowledged {order}, {times[0]} and {times[1]}"
 
     def _note_resume(self, seat: Seat, page: Page, cursor: int) -> None:
         who = prose.device(seat.log)

@@ -134,7 +134,7 @@ class Gatherer:
                 log.moments.append(t)
                 log.entries.append(page)
                 first_seen[page] = min(first_seen[page], t)
-            elif kind is MarkSeen:
+            elif kind is MarkSeen and event.device in logs:  # type: ignore[union-attr]
                 self._sight(event)  # type: ignore[arg-type]
             else:
                 self._take_other(event)
@@ -169,8 +169,12 @@ class Gatherer:
             case RunEnded():
                 self._ended = True
                 return
-        log = evidence.logs.get(getattr(event, "device", 0))
-        if log is not None:
+        device = getattr(event, "device", None)
+        if device is not None:
+            log = evidence.logs.get(device)
+            if log is None:  # the line that says who it is was lost
+                evidence.unreadable += 1
+                return
             log.moments.append(event.t)
             log.entries.append(~len(evidence.events))
         evidence.events.append(event)
@@ -205,14 +209,27 @@ def load(directory: RunDirectory | Path) -> Evidence:
     with uncollected():
         for path in sorted(run.history.glob("*.jsonl")):
             gatherer.begin_file()
-            with path.open("rb") as file:
-                for lines in _chunks(file):
-                    gatherer.take(_decoded(lines, gatherer.evidence))
+            for events in read_events(path, gatherer.evidence):
+                gatherer.take(events)
             gatherer.end_file(path.name)
         if run.stored.exists():
-            with run.stored.open("rb") as file:
-                gatherer.store(_decode_stored(line) for line in file if line.endswith(b"\n"))
+            gatherer.store(read_stored(run.stored))
     return gatherer.evidence
+
+
+def read_events(path: Path, evidence: Evidence | None = None) -> Iterator[list[AnyEvent]]:
+    """The events of a file, many at once; what can't be read is counted in the evidence. Raises OSError."""
+    with path.open("rb") as file:
+        for lines in _chunks(file):
+            yield _decoded(lines, evidence if evidence is not None else Evidence())
+
+
+def read_stored(path: Path) -> Iterator[AnyStored]:
+    """What the database had, as it was written down. Raises OSError."""
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield _decode_stored(line)
 
 
 @contextmanager

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import msgspec
 
-from perf.checkers.planted.history import History
 from perf.checkers.planted.mutant import (
     Arrival,
     Mutant,
@@ -23,6 +22,7 @@ from perf.checkers.planted.mutant import (
     substitute,
 )
 from perf.history.events import Acked, Change, Delivered, Page, Sent
+from perf.history.memory import History
 
 
 def _lose_last(history: History, chance: random.Random) -> bool:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import msgspec
 
-from perf.checkers.planted.history import History
 from perf.checkers.planted.mutant import Mutant, shuffled
 from perf.history.events import (
     Closed,
@@ -21,6 +20,7 @@ from perf.history.events import (
     StoredConversation,
     StoredMark,
 )
+from perf.history.memory import History
 
 LONG_NS = 20_000_000_000  # longer than presence may be wrong
 

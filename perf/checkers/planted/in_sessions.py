@@ -6,7 +6,6 @@ import random
 
 import msgspec
 
-from perf.checkers.planted.history import History
 from perf.checkers.planted.mutant import (
     Arrival,
     Mutant,
@@ -27,6 +26,7 @@ from perf.history.events import (
     Stay,
     StoredConversation,
 )
+from perf.history.memory import History
 
 
 def stays_of(history: History, device: int, conversation: str) -> list[Stay]:

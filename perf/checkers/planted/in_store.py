@@ -6,7 +6,6 @@ import random
 
 import msgspec
 
-from perf.checkers.planted.history import History
 from perf.checkers.planted.model import SYSTEM_DIGEST
 from perf.checkers.planted.mutant import (
     Mutant,
@@ -26,6 +25,7 @@ from perf.history.events import (
     Sent,
     StoredConversation,
 )
+from perf.history.memory import History
 
 
 def _promised(history: History, chance: random.Random) -> list[tuple[Sent, Acked, Change]]:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable
 from typing import Literal, TypeAlias
 
 from perf.checkers.planted.cast import OLD, Machine, Request, Room
-from perf.checkers.planted.history import History
 from perf.checkers.planted.scribe import RUN, Scribe
 from perf.history.events import (
     Acked,
@@ -33,6 +32,7 @@ from perf.history.events import (
     Sent,
     Stay,
 )
+from perf.history.memory import History
 
 Step: TypeAlias = tuple[int, int, int]
 """What to do, and two choices."""

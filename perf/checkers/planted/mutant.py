@@ -9,7 +9,6 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from perf.checkers.planted.history import History
 from perf.history.events import (
     Added,
     AnyEvent,
@@ -22,6 +21,7 @@ from perf.history.events import (
     Removed,
     StoredConversation,
 )
+from perf.history.memory import History
 
 T = TypeVar("T")
 FIRST_OWN_PAGE = 1_000_000  # numbers of the pages that mutants write

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from perf.checkers.judgement import Judgement
 from perf.checkers.judging import judge
 from perf.checkers.planted.faults import MUTANTS
-from perf.checkers.planted.history import History
 from perf.checkers.planted.model import story
 from perf.checkers.planted.mutant import Mutant
+from perf.history.memory import History
 from perf.history.reader import Evidence
 
 STEPS = 250  # of each history: long enough for most mutants to find an opportunity
