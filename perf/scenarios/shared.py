@@ -16,7 +16,7 @@ from perf.accounts import Account
 from perf.checkers import Judgement
 from perf.database import connected, last_seqs
 from perf.environment import Environment
-from perf.fleet import Fleet
+from perf.fleet import RESERVE, Fleet, FleetError, raise_file_limit
 from perf.generator import Generator
 from perf.history.recorder import Recorder
 from perf.history.testimony import clock
@@ -83,6 +83,9 @@ async def starts_of(environment: Environment) -> dict[str, int]:
 
 async def connect(stage: Stage, fleet: Fleet, accounts: Sequence[Account]) -> None:
     """Connect a device for each account, ten at a time, where the conversations stand now. Raises FleetError."""
+    room = raise_file_limit() - RESERVE
+    if len(accounts) > room:
+        raise FleetError(f"{len(accounts):,} devices are more than the {room:,} that one process may open: fewer --devices, or a higher `ulimit -Hn`")  # fmt: skip
     starts = await starts_of(stage.environment)
     with stage.progress.bar(f"connecting {len(accounts):,} devices", len(accounts)) as bar:
         await fleet.connect(accounts, starts=starts, done=bar.advance)
