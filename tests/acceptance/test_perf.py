@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psycopg
 import pytest
 
+from perf.rundir import RunDirectory
 from project import services
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,18 +41,73 @@ def manage(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
 @pytest.mark.slow
 def test_a_quick_baseline_measures_every_target_and_finds_no_anomaly(tmp_path: Path) -> None:
     file = tmp_path / "baseline.json"
-    done = perf("baseline", "--quick", "--quiet", "--seed", "1", "--json", str(file))
-    assert done.returncode in {0, 1, 2}, done.stderr
+    place = ("--runs", str(tmp_path), "--json", str(file))
+    done = perf("baseline", "--quick", "--quiet", "--seed", "1", *place)
+    assert file.exists(), done.stderr
     result = json.loads(file.read_text())
-    # A busy machine may miss a limit of time, or make the generator late, which it says then;
-    # that something else was not measured is a fault.
-    late = [one for one in result["problems"] if one.startswith("the generator was the bottleneck")]
-    missing = [target for target in result["targets"] if target["measured"] is None]
-    assert all("generator was the bottleneck" in target["source"] for target in missing)
+    # A busy machine may miss a limit of time (1). That something was not measured (2) is a fault,
+    # unless the generator itself was starved, which the report has to say then.
+    starved = "banner" in result["figures"]
+    assert done.returncode in {0, 1, 2} if starved else {0, 1}, done.stdout
+    unmeasured = [target["name"] for target in result["targets"] if target["measured"] is None]
+    assert unmeasured == [] or starved
     assert set(result["anomalies"].values()) == {0}
-    assert result["problems"] == late
+    assert result["problems"] == [result["figures"]["banner"]] * starved or not result["problems"]
     assert result["figures"]["checked"]["deliveries"] > 1_000
     assert "once more: manage.py perf baseline" in done.stdout
+    kept = {path.name for path in (tmp_path / "latest").iterdir()}
+    assert {"plan.json", "history", "stored.jsonl", "result.json", "report.html", "logs"} <= kept
+
+
+@pytest.mark.slow
+def test_the_judge_convicts_what_is_broken_and_acquits_what_is_not(tmp_path: Path) -> None:
+    done = perf("e2e", "mutants", "--quick", "--quiet", "--seed", "1", "--runs", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "mutants: VALID" in done.stdout
+
+
+def test_a_dry_run_prints_the_plan_and_starts_nothing(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    done = perf("stress", "messages", "--dry-run", "--seed", "7", "--runs", str(runs))
+    assert done.returncode == 0, done.stderr
+    plan = json.loads(done.stdout)
+    assert (plan["scenario"], plan["seed"]) == ("messages", 7)
+    assert plan["devices"] > 0
+    assert not runs.exists()
+
+
+def test_the_report_of_an_aborted_run_can_be_made_all_the_same(tmp_path: Path) -> None:
+    run = RunDirectory.make(tmp_path, scenario="messages", seed=1)
+    run.plan.write_text('{"scenario": "messages", "seed": 1, "command": "manage.py perf"}')
+    done = perf("report", "--runs", str(tmp_path))
+    assert done.returncode == 2, done.stderr
+    assert "the run was aborted" in done.stdout
+    assert run.report.exists()
+
+
+def test_a_run_that_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
+    done = perf("report", "yesterday", "--runs", str(tmp_path))
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("error: there is no run yesterday in")
+
+
+@pytest.mark.slow
+def test_reset_removes_the_accounts_of_measurements_and_nobody_else(tmp_path: Path) -> None:
+    place = {"LOCKSTEP_DATA": str(tmp_path)}
+    crowd = ("--users", "2", "--devices", "2", "--conversations", "1")
+    try:
+        with services.use(tmp_path) as running:
+            assert manage("migrate", "-v0", **place).returncode == 0
+            assert manage("provision", *crowd, **place).returncode == 0
+            assert manage("provision", *crowd, "--prefix", "people", **place).returncode == 0
+            done = perf("reset", **place)
+            assert "removed 2 accounts named perf- or load-" in done.stdout, done.stderr
+            with psycopg.connect(running.database_url) as connection:
+                left = connection.execute("SELECT username FROM presence_user ORDER BY 1")
+                assert [name for (name,) in left] == ["people-0", "people-1"]
+    finally:
+        services.stop(tmp_path, delete=True)
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from perf.database import connected, final_reads, write_final_reads
+from perf.database import Named, connected, erase, final_reads, named, write_final_reads
 from perf.history.events import AnyStored, Stay, StoredConversation, StoredMark
 from perf.history.recorder import digest
 from tests import scene
@@ -69,6 +69,21 @@ async def test_a_conversation_without_a_change_beyond_its_start_is_there_all_the
     room = scene.new_room(sql)
     (conversation, *_) = await read({room.id: 2}, [])
     assert conversation == StoredConversation(room.id, 2, 2, "all", ())
+
+
+async def test_accounts_are_found_by_their_name_and_those_that_talk_with_others_are_marked(
+    sql: scene.Psql,
+) -> None:
+    room = scene.new_room(sql)
+    ours, theirs = (seat.user for seat in room.seats)
+    alone = scene.new_user(sql)
+    for user, name in ((ours, "perf-x-1"), (alone, "perf-x-2"), (theirs, "perfx-3")):
+        sql.execute("UPDATE presence_user SET username = %s WHERE id = %s", [name, user])
+    async with connected(scene.database_url()) as connection:
+        found = await named(connection, ["perf-x"])
+        assert found == [Named(ours, "perf-x-1", True), Named(alone, "perf-x-2", False)]
+        await erase(connection, users=[alone])
+        assert [one.name for one in await named(connection, ["perf-x"])] == ["perf-x-1"]
 
 
 @pytest.mark.slow

@@ -1,0 +1,56 @@
+"""The command line: what it takes, what it refuses, and that it says what its exit codes mean."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+import pytest
+
+from perf import arguments
+from perf.presets import PRESETS
+
+
+def parsed(*given: str) -> dict[str, Any]:
+    parser = ArgumentParser()
+    arguments.declare(parser)
+    return vars(parser.parse_args(given))
+
+
+@pytest.mark.parametrize("verb", [[], ["baseline"], ["stress"], ["e2e"], ["setup"], ["report"]])
+def test_the_help_says_what_the_exit_codes_mean(
+    verb: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parsed(*verb, "--help")
+    said = capsys.readouterr().out
+    assert all(
+        f"  {code}  {word}" in said for code, word in enumerate(("valid", "invalid", "unknown"))
+    )
+
+
+def test_a_rate_and_a_duration_may_carry_their_units() -> None:
+    chosen = parsed("baseline", "--rate", "200/s", "--duration", "30s", "--seed", "1")
+    options = arguments.options(chosen)
+    assert (options.rate, options.duration_s) == (200, 30)
+
+
+@pytest.mark.parametrize("flag", ["--rate", "--duration"])
+@pytest.mark.parametrize("value", ["0", "-1", "many"])
+def test_no_rate_and_no_duration_is_refused(flag: str, value: str) -> None:
+    with pytest.raises(SystemExit):
+        parsed("baseline", f"{flag}={value}")
+
+
+def test_a_run_without_a_seed_gets_one_that_repeats_it() -> None:
+    chosen = parsed("stress", "messages")
+    again = arguments.seeded(chosen, ["stress", "messages"])
+    assert again == ["stress", "messages", "--seed", str(chosen["seed"])]
+    assert arguments.seeded(chosen, again) == again
+
+
+def test_every_group_can_be_run_as_a_whole() -> None:
+    for group in ("stress", "e2e"):
+        assert parsed(group, "all")["scenario"] == "all"
+
+
+def test_the_presets_are_those_that_there_are() -> None:
+    assert set(arguments.PRESETS) == set(PRESETS)
