@@ -309,8 +309,11 @@ class Session:
         return len(self._out) > MAX_REQUESTS
 
     def outgoing(self, *, mute: bool = False) -> str | bytes | None:
-        """The next WebSocket message, or None. While `mute` it tells of nobody else; the rest waits."""
-        if mute:
+        """The next WebSocket message, or None. While `mute` it tells of nobody else; the rest waits.
+
+        A revoked device is told of nobody any more: answers may still be on their way to it.
+        """
+        if mute or self.closing is CloseCode.REVOKED:
             return self._out.take_bare()
         if self._out.holding and self._keeps_up:
             self._out.release_marks(self.feeds.is_live)
@@ -320,6 +323,7 @@ class Session:
         """What `outgoing` gave was written. For auto_ack sessions: the marks to store, once nothing waits."""
         if not self._hello.auto_ack or len(self._out):
             return []
+        self._out.heard()  # or marks would be held for ever from a client that only listens
         marks = []
         for conversation, upto in self.window.written().items():
             feed = self.feeds.get(conversation)

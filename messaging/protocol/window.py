@@ -33,11 +33,6 @@ class Window:
         """Whether at least half of the window is free: the moment to read on from the database."""
         return self._messages * 2 <= self.max_messages and self._bytes * 2 <= self.max_bytes
 
-    @property
-    def in_flight(self) -> int:
-        """Bytes sent and not yet acknowledged."""
-        return self._bytes
-
     def sent(self, conversation: str, *, upto: int, messages: int, size: int) -> None:
         """Count a frame that is on its way."""
         self._messages += messages
@@ -66,8 +61,10 @@ class Window:
             self.acknowledged(conversation, 2**63)
 
     def written(self) -> dict[str, int]:
-        """For clients that never acknowledge: everything in flight, by conversation, as if acknowledged now."""
-        marks = {conversation: flight[-1][0] for conversation, flight in self._flight.items()}
-        for conversation, upto in marks.items():
-            self.acknowledged(conversation, upto)
-        return marks
+        """For clients that never acknowledge: everything in flight, by conversation, as if acknowledged now.
+
+        The last frame is not always the newest: a page that the client asked for may follow it.
+        """
+        flying, self._flight = self._flight, {}
+        self._messages = self._bytes = 0
+        return {place: max(upto for upto, _, _ in flight) for place, flight in flying.items()}

@@ -26,6 +26,7 @@ from messaging.protocol.frames import (
     ServerFrame,
     Sync,
 )
+from messaging.protocol.outgoing import UNHEARD_BYTES
 from messaging.protocol.server import Session
 from messaging.protocol.window import Window
 
@@ -185,3 +186,38 @@ def test_a_client_that_does_not_ack_is_marked_only_when_everything_was_written()
     assert session.written() == []
     heard(session)
     assert session.written() == [Mark(conversation=HERE, delivered=10)]
+
+
+def test_a_client_that_only_listens_goes_on_being_shown_marks() -> None:
+    session = opened(auto_ack=True)
+    bring_up(session)
+    shown = 0
+    for n in range(4 * UNHEARD_BYTES // 100):
+        show_mark(session, n)
+        shown += len(heard(session))
+        session.written()
+    assert shown == 4 * UNHEARD_BYTES // 100 + 1  # and the first page
+
+
+def test_a_client_that_asks_for_old_pages_and_never_acks_keeps_its_credit() -> None:
+    session = opened(auto_ack=True, window=Window(messages=15))
+    bring_up(session)
+    sync = Sync(conversation=HERE, since=0)
+    say(session, sync)
+    session.answer_sync(sync, changes(0, 8))
+    heard(session)
+    assert session.written() == [Mark(conversation=HERE, delivered=10)]
+    session.offer(changes(10, 11))
+    assert [type(frame) for frame in heard(session)] == [Events]
+
+
+def test_a_revoked_device_gets_no_answer_that_was_on_its_way() -> None:
+    """When the lease is back its revocation has returned long ago."""
+    session = opened()
+    bring_up(session)
+    sync = Sync(conversation=HERE, since=0)
+    say(session, sync)
+    session.close(CloseCode.REVOKED, discard=True)
+    session.answer_sync(sync, changes(0, 8))
+    written(session, "m1", Stored(message="m", seq=11, position=11, version=1, created=0))
+    assert [type(frame) for frame in heard(session)] == [Goodbye]
