@@ -21,19 +21,20 @@ from perf.wire import Pages
 AT_ONCE = 10  # connections under way at a time: a crowd, no flood
 RESERVE = 500  # of a process's open files: what is no device
 LOOK_S = 0.005  # how often a wait looks
+LOOK_DEVICE_S = 20e-6  # and for each device that it looks at: some percent of a core
 
 
 class FleetError(Exception):
     """The fleet can't do what was asked; the text says why."""
 
 
-async def until(done: Callable[[], bool], *, within_s: float) -> bool:
+async def until(done: Callable[[], bool], *, within_s: float, look_s: float = LOOK_S) -> bool:
     """Wait for something that nobody announces. Returns whether it came."""
     deadline = clock() + within_s
     while not done():
         if clock() > deadline:
             return False
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(look_s)
     return True
 
 
@@ -150,15 +151,22 @@ class Fleet:
 
     def behind(self) -> int:
         """How many cursors are not where the furthest device of their conversation is."""
-        count = 0
-        for conversation, devices in self.members().items():
-            cursors = [device.client.cursors.get(conversation, 0) for device in devices]
-            count += sum(cursor != max(cursors) for cursor in cursors)
-        return count
+        cursors = [
+            (conversation, device.client.cursors.get(conversation, 0))
+            for device in self.devices
+            for conversation in device.account.conversations
+        ]
+        furthest: dict[str, int] = {}
+        for conversation, cursor in cursors:
+            furthest[conversation] = max(cursor, furthest.get(conversation, 0))
+        return sum(cursor != furthest[conversation] for conversation, cursor in cursors)
 
     async def quiesce(self, *, within_s: float) -> bool:
         """Wait until every send is answered and every device is level. Returns whether that came."""
-        return await until(lambda: not self.pending and not self.behind(), within_s=within_s)
+        look_s = max(LOOK_S, LOOK_DEVICE_S * len(self.devices))
+        return await until(
+            lambda: not self.pending and not self.behind(), within_s=within_s, look_s=look_s
+        )
 
     def disconnect(self) -> None:
         """Have every device say where it is, and close every socket."""
