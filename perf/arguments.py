@@ -10,6 +10,7 @@ from typing import Any
 
 from perf import scenarios
 from perf.housekeeping import PREFIXES
+from perf.presets import PRESETS
 from perf.rundir import RUNS
 from perf.scenario import Options
 
@@ -19,7 +20,6 @@ EXIT_CODES = """exit code:
   1  invalid: a target or a guarantee failed
   2  unknown: not everything could be measured, or nothing could run; the reason is on one line
 """
-PRESETS = ("smoke", "average", "stress", "soak", "spike", "breakpoint")
 
 
 def declare(parser: ArgumentParser) -> None:
@@ -108,7 +108,7 @@ def _add_load(parser: ArgumentParser) -> None:
     load.add_argument("--devices", type=int, metavar="N", help="how many, ten to a conversation")
     load.add_argument("--rate", type=_rate, metavar="R", help="messages a second (200, or 200/s)")
     load.add_argument("--outstanding", type=int, metavar="N", help="unanswered sends per device")
-    load.add_argument("--profile", choices=PRESETS, help="the shape of the load, by name")
+    load.add_argument("--profile", choices=list(PRESETS), help="the shape of the load, by name")
 
 
 def _add_place(parser: ArgumentParser) -> None:

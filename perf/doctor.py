@@ -14,7 +14,6 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -23,12 +22,12 @@ import psutil
 
 from perf import cleanup, keeper, machine
 from perf.children import RigError
+from perf.limits import file_limit
 from perf.server import free_port
 
 Grade: TypeAlias = Literal["fine", "warning", "wrong"]
 
 FILES_NEEDED, FILES_WANTED = 2_048, 19_500  # devices of one process, and the servers' own sockets
-FILES_MOST = 1 << 20
 PORTS_WANTED = 25_000  # connections from one address to one server
 MEMORY_MB, DISK_MB = 1_024, 2_048  # the servers and 10,000 devices; a history of 10,000,000 lines
 BUSY_PERCENT = 25.0  # of a core
@@ -101,9 +100,8 @@ def _libraries() -> Check:
 
 
 def _files() -> Check:
-    """The soft limit is raised to the hard one here, as every run of `perf` does."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    hard = FILES_MOST if hard == resource.RLIM_INFINITY else hard
+    """Every run raises the soft limit to the hard one, so only that one counts."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)[0], file_limit()
     mend = "ulimit -n 65536 (lasting: `* - nofile 65536` in /etc/security/limits.conf)"
     return _check(
         "open files",
@@ -111,16 +109,6 @@ def _files() -> Check:
         wrong=mend if hard < FILES_NEEDED else "",
         warning=mend if hard < FILES_WANTED else "",
     )
-
-
-def raise_file_limit() -> int:
-    """Allow this process and its children as many open files as they may have; return how many."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = FILES_MOST if hard == resource.RLIM_INFINITY else min(hard, FILES_MOST)
-    if soft < wanted:
-        with suppress(ValueError, OSError):  # a system may have a limit beside its limits
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def _ports() -> Check:

@@ -7,13 +7,13 @@ on a part of one core. What goes beyond its limit of open files is a `Crew`.
 from __future__ import annotations
 
 import asyncio
-import resource
 from collections.abc import Callable, Mapping, Sequence
 
 from perf.accounts import Account
 from perf.device import ConnectFailed, Device
 from perf.history.recorder import Recorder
 from perf.history.testimony import Testimony, clock
+from perf.limits import file_limit
 from perf.observer import Observer
 from perf.surroundings import Surroundings
 from perf.wire import Pages
@@ -38,17 +38,9 @@ async def until(done: Callable[[], bool], *, within_s: float, look_s: float = LO
     return True
 
 
-def raise_file_limit() -> int:
-    """Allow this process as many open files as the system permits it; return how many that are."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard
-
-
 def workers_for(devices: int) -> int:
     """How many processes so many devices need, by the limit of open files of each."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    room = max(hard - RESERVE, 1)
+    room = max(file_limit() - RESERVE, 1)
     return -(-devices // room)
 
 

@@ -18,12 +18,13 @@ import msgspec
 import psycopg
 import uvloop
 
-from perf import children, doctor, evidence, observed, probe, report
+from perf import children, evidence, observed, probe, report
 from perf import environment as environments
 from perf.children import RigError
 from perf.environment import Environment
 from perf.fleet import FleetError
 from perf.history.recorder import Recorder
+from perf.limits import raise_file_limit
 from perf.progress import Progress
 from perf.results import concluded, merged
 from perf.rundir import RunDirectory
@@ -108,7 +109,7 @@ async def measure(
 ) -> Result:
     """Run a scenario. Raises RigError when it could not run at all."""
     started, begun = datetime.now(UTC), perf_counter()
-    doctor.raise_file_limit()
+    raise_file_limit()
     directory = RunDirectory.make(options.runs, scenario=scenario.name, seed=options.seed)
     _write(directory.plan, plan_of(scenario, options, command=command))
     async with _environment(scenario, options, directory, progress) as place:

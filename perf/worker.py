@@ -16,11 +16,12 @@ import msgspec
 import psutil
 import uvloop
 
-from perf.fleet import Fleet, FleetError, raise_file_limit
+from perf.fleet import Fleet, FleetError
 from perf.flow import Flow
 from perf.generator import Generator
 from perf.history.recorder import Recorder
 from perf.latency import Latency
+from perf.limits import raise_file_limit
 from perf.observer import Troubles
 from perf.orders import (
     AnyOrder,

@@ -16,9 +16,10 @@ import msgspec
 
 from perf.coverage import Covered
 from perf.environment import Crowd
-from perf.fleet import RESERVE, Fleet, raise_file_limit
+from perf.fleet import RESERVE, Fleet
 from perf.generator import Generator
 from perf.latency import Latency
+from perf.limits import raise_file_limit
 from perf.observer import Observer
 from perf.probe import Pulse
 from perf.scenario import Findings, Options, Scenario, Stage

@@ -16,10 +16,11 @@ from perf.accounts import Account
 from perf.checkers import Judgement
 from perf.database import connected, last_seqs
 from perf.environment import Environment
-from perf.fleet import RESERVE, Fleet, FleetError, raise_file_limit
+from perf.fleet import RESERVE, Fleet, FleetError
 from perf.generator import Generator
 from perf.history.recorder import Recorder
 from perf.history.testimony import clock
+from perf.limits import raise_file_limit
 from perf.observer import Troubles
 from perf.probe import Resources
 from perf.scenario import Findings, Stage

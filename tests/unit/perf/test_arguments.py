@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from perf import arguments
-from perf.presets import PRESETS
 
 
 def parsed(*given: str) -> dict[str, Any]:
@@ -50,7 +49,3 @@ def test_a_run_without_a_seed_gets_one_that_repeats_it() -> None:
 def test_every_group_can_be_run_as_a_whole() -> None:
     for group in ("stress", "e2e"):
         assert parsed(group, "all")["scenario"] == "all"
-
-
-def test_the_presets_are_those_that_there_are() -> None:
-    assert set(arguments.PRESETS) == set(PRESETS)

@@ -7,6 +7,7 @@ import pytest
 
 from perf import doctor
 from perf.doctor import Check
+from perf.limits import raise_file_limit
 
 
 def of(name: str) -> Check:
@@ -55,6 +56,6 @@ def test_the_limit_of_open_files_is_raised_as_far_as_it_may_be() -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, before[1]), before[1]))
     try:
-        assert doctor.raise_file_limit() == min(before[1], 1 << 20)
+        assert raise_file_limit() == min(before[1], 1 << 20)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
