@@ -46,6 +46,7 @@ class Device:
         self.account, self.number = account, testimony.number
         self.client = Client(token=account.token, saved=Saved(cursors=dict(starts)))
         self.pongs = self.sessions = 0
+        self.bytes_received = 0  # of WebSocket messages, without their few bytes of header
         self.since = 0.0  # when the session was welcomed
         self.cuts, self.away = 0, True  # how often the rig took it away, and whether it is
         self._around, self._testimony, self._source = around, testimony, source
@@ -131,7 +132,10 @@ class Device:
             return clock()
         future: asyncio.Future[float] = self._loop.create_future()
         self._reaching = (conversation, seq, future)
-        return await future
+        try:
+            return await future
+        finally:
+            self._reaching = None  # also if nobody waits any more
 
     @property
     def pending(self) -> dict[str, Sent]:
@@ -189,6 +193,7 @@ class Device:
     def on_message(self, data: bytes) -> None:
         """Take one WebSocket message."""
         t, size = monotonic_ns(), len(data)
+        self.bytes_received += size
         now = t * 1e-9
         others: list[frames.ServerFrame] = []
         for received in wire.decode(data):

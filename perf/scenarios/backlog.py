@@ -16,6 +16,7 @@ from perf.observer import Sent, Troubles
 from perf.workload import body
 
 LENGTH = 100  # characters of a message
+AT_ONCE = 20  # devices that are connecting at a time
 FIRST_WAIT_S, LONGEST_WAIT_S = (
     0.5,
     4.0,
@@ -61,8 +62,9 @@ class Filling(Troubles):
 class Homecoming:
     """The way back of devices that missed something: for each the time until it is level.
 
-    `goals` says which change of its conversation each device has to reach. All come at once, or
-    `rate` a second; one that can't connect tries again as a client does.
+    `goals` says which change of its conversation each device has to reach. All come as soon as they
+    are let in, with AT_ONCE connecting at a time (more would give up and begin again, which is the
+    business of `stress connection-flood`); or `rate` a second, timed from the intended moment.
     """
 
     fleet: Fleet
@@ -83,31 +85,47 @@ class Homecoming:
 
     async def run(self, devices: Sequence[Device]) -> int:
         """Bring them back. Returns how many are not level in time."""
-        dice = Random(self.seed)
+        dice, slots = Random(self.seed), asyncio.Semaphore(AT_ONCE)
         self.began = self.ended = clock()
-        gap = 1 / self.rate if self.rate else 0.0
+        moments = [
+            self.began + number / self.rate if self.rate else None for number in range(len(devices))
+        ]
         late = await asyncio.gather(
             *(
-                self._return(device, self.began + number * gap, dice)
-                for number, device in enumerate(devices)
+                self._return(device, moment, slots, dice)
+                for device, moment in zip(devices, moments, strict=True)
             )
         )
         return sum(late)
 
-    async def _return(self, device: Device, intended: float, dice: Random) -> bool:
+    async def _return(
+        self, device: Device, intended: float | None, slots: asyncio.Semaphore, dice: Random
+    ) -> bool:
         """Bring one back; return whether it is late."""
         conversation = device.account.conversations[0]
-        await asyncio.sleep(max(intended - clock(), 0))
         try:
             async with asyncio.timeout(self.within_s):
-                await self._connect(device, dice)
-                self.welcome.record(max(device.since - intended, 0.0))
+                begun = await self._let_in(device, intended, slots, dice)
+                self.welcome.record(max(device.since - begun, 0.0))
                 reached = await device.reach(conversation, self.goals[conversation])
         except TimeoutError:
             return True
-        self.level.record(max(reached - intended, 0.0))
+        self.level.record(max(reached - begun, 0.0))
         self.ended = max(self.ended, reached)
         return False
+
+    async def _let_in(
+        self, device: Device, intended: float | None, slots: asyncio.Semaphore, dice: Random
+    ) -> float:
+        """Connect at the intended moment, or when it is the device's turn; return when that was."""
+        if intended is not None:
+            await asyncio.sleep(max(intended - clock(), 0))
+            await self._connect(device, dice)
+            return intended
+        async with slots:
+            begun = clock()
+            await self._connect(device, dice)
+            return begun
 
     async def _connect(self, device: Device, dice: Random) -> None:
         wait = FIRST_WAIT_S

@@ -1,4 +1,4 @@
-"""`perf stress queues`: a thousand devices come back to a thousand missed messages each, all at once.
+"""`perf stress queues`: a thousand devices come back to a thousand missed messages each.
 
 100 conversations of 12: ten members are away, two go on. These two fill the conversation through the
 journal at its capacity, and keep talking while the ten come back. Afterwards every one of the
@@ -25,7 +25,7 @@ from perf.observer import Observer, Troubles
 from perf.plan import Phase, make
 from perf.probe import Pulse, Resources
 from perf.scenario import Findings, Options, Scenario, Stage
-from perf.scenarios.backlog import Filling, Homecoming
+from perf.scenarios.backlog import AT_ONCE, Filling, Homecoming
 from perf.scenarios.capacity import Watched, watched
 from perf.scenarios.shared import (
     agreement,
@@ -44,7 +44,7 @@ AWAY, LIVE = 10, 2  # members of each conversation
 DEVICES, QUICK_DEVICES = 1_000, 50  # that are away
 MISSED, QUICK_MISSED = 1_000, 200  # messages of each conversation
 IN_FLIGHT = 1_000  # unanswered sends of all writers together: they keep the journal's batches full
-LIVE_RATE = 100.0  # messages/s of the live devices meanwhile
+LIVE_RATE = 50.0  # messages/s of the live devices meanwhile
 FILL_S, RETURN_S = 300.0, 120.0  # after that it has failed, and no figure
 STORED_PER_S, CAUGHT_UP_PER_S = (
     5_000,
@@ -94,7 +94,9 @@ def plan(options: Options) -> dict[str, Any]:
         "missed_each": missed,
         "messages": conversations * missed,
         "deliveries": deliveries,
-        "return": f"{options.rate:,.0f} a second" if options.rate else "all at once",
+        "return": f"{options.rate:,.0f} a second"
+        if options.rate
+        else f"as soon as they are let in, {AT_ONCE} connecting at a time",
         "live_messages_per_s": LIVE_RATE,
         "seconds": round(
             conversations * (AWAY + LIVE) / 150

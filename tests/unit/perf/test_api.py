@@ -1,0 +1,113 @@
+"""`perf stress api`: its client, its steps, its judgement of repeats, and what schemathesis tells."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from perf import fuzz
+from perf.rest import Answer, NoAnswer, Rest
+from perf.scenarios.api import LIMIT_MS, Step, differing, misplaced, why_failed
+from perf.scenarios.calls import Repeat
+
+FIRST = {"message": "m1", "position": 7, "seq": 7}
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def a_step(**facts: object) -> Step:
+    given: dict[str, object] = {
+        "asked": 20.0,
+        "achieved": 20.0,
+        "p50": 5.0,
+        "p99": 20.0,
+        "errors": 0,
+        "refused": 0,
+        "server_cpu": 10.0,
+        "postgres_cpu": 5.0,
+        "late_p99": 1.0,
+    }
+    return Step(**{**given, **facts})  # type: ignore[arg-type]
+
+
+def test_a_step_is_held_without_errors_and_in_time() -> None:
+    assert why_failed(a_step(), share=1.0) == ""
+    assert "2 server errors" in why_failed(a_step(errors=2), share=1.0)
+    assert "refused for the moment" in why_failed(a_step(refused=1), share=1.0)
+    assert "p99" in why_failed(a_step(p99=LIMIT_MS), share=1.0)
+    assert "only 50 %" in why_failed(a_step(), share=0.5)
+
+
+def test_a_repeat_that_gets_another_result_is_found() -> None:
+    good = Repeat("k", FIRST, FIRST, (201, 200))
+    assert differing([good, Repeat("k", FIRST, FIRST, (200, 201))]) == []
+    assert len(differing([Repeat("k", FIRST, {**FIRST, "message": "m2"}, (201, 200))])) == 1
+    assert len(differing([Repeat("k", FIRST, FIRST, (201, 201))])) == 1
+
+
+def test_a_repeat_that_is_stored_twice_or_elsewhere_is_found() -> None:
+    one = Repeat("k", FIRST, FIRST, (201, 200))
+    assert misplaced([one], {"k": (1, "m1", 7)}) == []
+    assert len(misplaced([one], {"k": (2, "m1", 7)})) == 1
+    assert len(misplaced([one], {"k": (1, "m1", 8)})) == 1
+    assert len(misplaced([one], {})) == 1
+
+
+def test_what_schemathesis_found_is_read_from_its_report() -> None:
+    report = {
+        "operations": {"total": 19, "selected": 19, "tested": 18},
+        "test_cases": {"generated": 710, "with_failures": 1},
+        "failures": [
+            {"code": "ST1", "title": "Server error", "count": 2, "operations": ["GET /x"]}
+        ],
+        "errors": [],
+    }
+    found = fuzz.read(json.dumps(report).encode())
+    assert (found.document, found.tested, found.requests) == (19, 18, 710)
+    assert found.failures == [fuzz.Failure("Server error", 2, ["GET /x"], "ST1")]
+
+
+def answering(*answers: bytes) -> Handler:
+    """A server that gives these answers, one a request, and closes after them."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for answer in answers:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(answer)
+        writer.close()
+
+    return handle
+
+
+async def asked(handler: Handler, times: int) -> tuple[list[Answer], int]:
+    """The answers to so many requests, and how many connections they took."""
+    server = await asyncio.start_server(handler, "127.0.0.1", 0)
+    async with server:
+        rest = Rest(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        try:
+            return [await rest.ask("GET", "/") for _ in range(times)], rest.opened
+        finally:
+            await rest.close()
+
+
+def test_answers_with_a_length_and_in_chunks_are_read_on_one_connection() -> None:
+    plain = b'HTTP/1.1 201 Created\r\ncontent-length: 7\r\n\r\n{"a":1}'
+    chunks = (
+        b'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\n{"a\r\n4\r\n":2}\r\n0\r\n\r\n'
+    )
+    (first, second), opened = asyncio.run(asked(answering(plain, chunks), 2))
+    assert (first.status, first.json()) == (201, {"a": 1})
+    assert (second.status, second.json()) == (200, {"a": 2})
+    assert opened == 1
+
+
+def test_a_kept_connection_that_was_closed_meanwhile_is_replaced_once() -> None:
+    empty = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+    answers, opened = asyncio.run(asked(answering(empty), 3))
+    assert [answer.status for answer in answers] == [200, 200, 200]
+    assert opened == 3
+
+
+def test_a_fresh_connection_that_is_closed_before_the_answer_is_an_error() -> None:
+    with pytest.raises(NoAnswer, match="closed before the answer"):
+        asyncio.run(asked(answering(), 1))
