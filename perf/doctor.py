@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import re
 import resource
 import shutil
 import sys
@@ -67,7 +68,8 @@ async def prepare() -> list[Check]:
 
 def _versions(found: dict[str, str]) -> Iterator[Check]:
     version = found.get("postgres", "")
-    old = not version or int(version.partition(".")[0]) < POSTGRES
+    number = re.match(r"\d+", version)
+    old = number is None or int(number[0]) < POSTGRES
     yield _check(
         "PostgreSQL",
         version or "it did not answer",
