@@ -19,9 +19,10 @@ from perf.database import Connection
 STATEMENTS = """
 SELECT left(regexp_replace(query, '\\s+', ' ', 'g'), 70), sum(calls)::bigint
   FROM pg_stat_statements WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
-   AND query !~ 'pg_stat_|pg_database|lockstep perf' GROUP BY 1
+   AND query !~ 'pg_stat|pg_wal|pg_database|pg_settings|lockstep perf' GROUP BY 1
 """
-WAL = "SELECT wal_bytes::bigint, wal_records FROM pg_stat_wal"
+# The position and not pg_stat_wal: that is up to a second old.
+WAL = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint"
 OURS = {"info", "client", "hello", "ping"}  # commands of whoever looks
 
 
@@ -30,9 +31,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
     statements: Mapping[str, float] = {}
     wal_bytes: float = 0
-    wal_records: float = 0
     commands: Mapping[str, float] = {}
-    bytes_received: float | None = None  # by the devices, WebSocket frames with their headers
+    bytes_received: float | None = None  # by the devices: what WebSocket frames carry
 
     def since(self, before: Reading) -> Reading:
         """What came after `before`."""
@@ -40,7 +40,6 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
         return Reading(
             statements=_rise(before.statements, self.statements),
             wal_bytes=self.wal_bytes - before.wal_bytes,
-            wal_records=self.wal_records - before.wal_records,
             commands=_rise(before.commands, self.commands),
             bytes_received=(self.bytes_received or 0) - (before.bytes_received or 0)
             if known
@@ -61,14 +60,13 @@ async def read(
     connection: Connection, valkey: Redis | None = None, *, bytes_received: int | None = None
 ) -> Reading:
     """Read every counter that can be reached. Raises psycopg.Error, redis.RedisError."""
-    row = await (await connection.execute(WAL)).fetchone() or (0, 0)
+    row = await (await connection.execute(WAL)).fetchone() or (0,)
     calls = await (await connection.execute(STATEMENTS)).fetchall()
     facts: dict[str, Any] = await valkey.info("commandstats") if valkey is not None else {}
     commands = {name.removeprefix("cmdstat_"): float(one["calls"]) for name, one in facts.items()}
     return Reading(
         statements={str(text): float(count) for text, count in calls},
         wal_bytes=float(row[0]),
-        wal_records=float(row[1]),
         commands={name: n for name, n in commands.items() if name.split("|")[0] not in OURS},
         bytes_received=bytes_received,
     )
@@ -85,7 +83,6 @@ def table(
     commands = _less(spent.commands, quiet.commands)
     rows = [
         _cost("SQL statements", sum(statements.values()), messages),
-        _cost("WAL records", max(spent.wal_records - quiet.wal_records, 0), messages),
         _cost("WAL bytes", max(spent.wal_bytes - quiet.wal_bytes, 0), messages),
         _cost("Valkey commands", sum(commands.values()), messages),
     ]

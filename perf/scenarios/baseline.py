@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from itertools import cycle
 from typing import Any
 
-from perf import metrics, probe
+import msgspec
+
+from perf import costs, metrics, probe
 from perf.accounts import Account
 from perf.database import Connection, connected
 from perf.environment import Crowd, Environment
@@ -49,7 +51,10 @@ ROUNDS, QUICK_ROUNDS = 10, 3  # returns of devices that were away
 # Mostly messages; a hundredth of the requests cuts a device off, which comes back by itself.
 MIX = Mix(send=0.94, edit=0.03, delete=0.02, resume=0.01)
 GOALS = frozenset(
-    {"lost", "lost ack", "reordered", "lost receipt", "resume", "catch-up", "deletion seen"}
+    {
+        *("lost", "lost ack", "reordered", "lost receipt"),
+        *("resume", "catch-up", "compaction", "edit while offline", "deletion seen"),
+    }
 )
 
 
@@ -119,6 +124,9 @@ async def run(stage: Stage) -> Findings:
         rounds = QUICK_ROUNDS if stage.options.quick else ROUNDS
         await it.returns.measure(it.fleet, rounds=rounds)
         findings = Findings(outcomes=[], latency=it.flow.delivery.summary())
+        say("counting what a message costs")
+        table = await costs.measure(stage.environment, it.fleet, quick=stage.options.quick)
+        findings.figures["costs"] = msgspec.to_builtins(table)
         await settle(it.fleet, findings)
         it.visitors.disconnect()
         await _conclude(it, findings)
