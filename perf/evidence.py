@@ -11,6 +11,7 @@ from perf.environment import Environment
 from perf.history.reader import load
 from perf.rundir import RunDirectory
 from perf.scenario import Findings
+from perf.smallest import write_smallest
 
 
 async def starts_of(place: Environment) -> dict[str, int]:
@@ -45,6 +46,10 @@ def conclude(findings: Findings, directory: RunDirectory, *, goals: Collection[s
     findings.figures["loading_s"] = round(loaded - begun, 2)
     findings.figures["judging_s"] = round(perf_counter() - loaded, 2)
     findings.judgement = judgement
+    if judgement.anomalies:
+        findings.figures["smallest_histories"] = {
+            anomaly: str(path) for anomaly, path in write_smallest(directory, judgement).items()
+        }
     findings.coverage += judgement.coverage
     findings.unknown += judgement.problems
     if not judgement.exercised:

@@ -1,70 +1,120 @@
 """What had to arrive and did not: each device's view at the end against what is stored for it.
 
 A device that was away when the run ended, or in a run that was cut off, may get the rest later:
-that is pending, not lost. A change that arrived beyond a hole was not lost either.
+that is pending, not lost, and so is what became known when a device was about to leave while the
+others went on. A change that arrived beyond a hole was not lost either.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from perf.checkers.judgement import Judgement
 from perf.checkers.seats import Seat, View, lose
-from perf.checkers.truth import Truth
-from perf.history.events import Page, StoredMark
-from perf.history.reader import Evidence
+from perf.checkers.truth import Thread, Truth
+from perf.history.events import StoredMark
+from perf.history.reader import UNSEEN, Evidence
+
+LATE_NS = 10_000_000_000
+"""Who stayed so long after a change was known should have it: twice what a lost hint may take (G6)."""
 
 
 def settle(evidence: Evidence, truth: Truth, seats: Iterable[Seat], judgement: Judgement) -> None:
     """Account for every stored change and every device that it is for."""
-    marks = {(mark.conversation, mark.device): mark for mark in evidence.marks}
+    untold, dates = Untold(evidence, truth), Dates(evidence, truth)
     for seat in seats:
-        _open_unseen(seat, truth, marks)
+        untold.open(seat)
         for view in seat.views.values():
             if view.thread is not None and view.limit >= 0:
-                _account(seat, view, evidence, judgement)
+                _account(seat, view, evidence, dates, judgement)
     judgement.expected = judgement.ledger.obligations
 
 
-def _open_unseen(seat: Seat, truth: Truth, marks: Mapping[tuple[str, str], StoredMark]) -> None:
-    """A member's device that was never told of a conversation has seen nothing beyond its mark."""
-    device, user = seat.log.device.id, seat.log.device.user
-    if not seat.sessions:
-        return
-    for thread in truth.threads.values():
-        stays = thread.stays.get(user)
-        if not stays or thread.name in seat.views:
-            continue
-        mark = marks.get((thread.name, device))
-        start = mark.delivered if mark is not None else max(stay.joined for stay in stays) - 1
-        start = max(start, thread.since)
-        seat.views[thread.name] = View(thread, thread.end(user), start, start)
+class Untold:
+    """Opens the views of conversations that a member's device was never told of: it had nothing
+    beyond its stored mark."""
+
+    def __init__(self, evidence: Evidence, truth: Truth) -> None:
+        self._marks: dict[tuple[str, str], StoredMark] = {
+            (mark.conversation, mark.device): mark for mark in evidence.marks
+        }
+        self._threads: dict[str, list[Thread]] = {}  # by user
+        for thread in truth.threads.values():
+            for user in thread.stays:
+                self._threads.setdefault(user, []).append(thread)
+
+    def open(self, seat: Seat) -> None:
+        """Open them for one device, if it ever had a session."""
+        device, user = seat.log.device.id, seat.log.device.user
+        for thread in self._threads.get(user, ()) if seat.sessions else ():
+            if thread.name not in seat.views:
+                mark = self._marks.get((thread.name, device))
+                joined = max(stay.joined for stay in thread.stays[user])
+                start = mark.delivered if mark is not None else joined - 1
+                start = max(start, thread.since)
+                seat.views[thread.name] = View(thread, thread.end(user), start, start)
 
 
-def _account(seat: Seat, view: View, evidence: Evidence, judgement: Judgement) -> None:
-    thread, user, ledger = view.thread, seat.log.device.user, judgement.ledger
+class Dates:
+    """When each change was first known to anybody; found out only when something is missing."""
+
+    def __init__(self, evidence: Evidence, truth: Truth) -> None:
+        self._evidence, self._truth = evidence, truth
+        self._known: dict[str, dict[int, int]] | None = None
+
+    def of(self, conversation: str) -> dict[int, int]:
+        """The moments (ns) by the change's number."""
+        if self._known is None:
+            self._known = {}
+            for page, first in zip(self._evidence.pages, self._evidence.first_seen, strict=True):
+                for change in page.changes if first != UNSEEN else ():
+                    self._note(page.conversation, change.seq, first)
+            for operation in self._truth.operations.values():
+                if operation.place is not None:
+                    self._note(operation.sent.conversation, operation.place, operation.answered)
+        return self._known.get(conversation, {})
+
+    def _note(self, conversation: str, seq: int, t: int) -> None:
+        assert self._known is not None
+        known = self._known.setdefault(conversation, {})
+        known[seq] = min(t, known.get(seq, t))
+
+
+def _account(
+    seat: Seat, view: View, evidence: Evidence, dates: Dates, judgement: Judgement
+) -> None:
+    thread, ledger = view.thread, judgement.ledger
     assert thread is not None
-    end = min(thread.last, view.limit)
-    if thread.since_joined:
-        owed = [row.seq for row in thread.between(view.start, end) if thread.owes(user, row.seq)]
-    else:
-        low, high = bisect_right(thread.seqs, view.start), bisect_right(thread.seqs, end)
-        owed = thread.seqs[low:high]
+    owed = _owed(seat, view, thread)
     missing = owed[bisect_right(owed, view.cursor) :]
     ledger.obligations += len(owed)
-    ledger.delivered += len(owed) - len(missing) - len(view.lost.intersection(owed))
+    ledger.delivered += len(owed) - len(missing)
+    if view.lost:
+        ledger.delivered -= len(view.lost.intersection(owed))
     judgement.check("lost", times=len(owed))
-    if not seat.connected:
+    if not missing or not seat.connected or thread.moved:
         ledger.pending += len(missing)
         return
+    arrived = {change.seq for entry in view.beyond for change in evidence.pages[entry].changes}
+    known = dates.of(thread.name)
+    went_on = max(known.values(), default=0) > seat.ended
     for seq in missing:
-        if any(_covers(evidence.pages[entry], seq) for entry in view.beyond):
+        if seq in arrived:
             ledger.delivered += 1  # it is there, though the client could not apply it
+        elif went_on and known.get(seq, UNSEEN) > seat.ended - LATE_NS:
+            ledger.pending += 1
         else:
             reason = f"it ended at cursor {view.cursor}, though it was connected"
             lose(judgement, seat, view, seq, reason)
 
 
-def _covers(page: Page, seq: int) -> bool:
-    return page.since < seq <= page.upto and any(change.seq == seq for change in page.changes)
+def _owed(seat: Seat, view: View, thread: Thread) -> list[int]:
+    """The stored changes that are for this device."""
+    end, user = min(thread.last, view.limit), seat.log.device.user
+    if view.fence is not None:
+        end = min(end, view.fence)
+    if thread.since_joined:
+        return [row.seq for row in thread.between(view.start, end) if thread.owes(user, row.seq)]
+    low, high = bisect_right(thread.seqs, view.start), bisect_right(thread.seqs, end)
+    return thread.seqs[low:high]

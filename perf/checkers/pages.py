@@ -83,7 +83,7 @@ def _note_replaced(evidence: Evidence, truth: Truth, doubtful: list[int]) -> Non
                 seq, version = (ack.position, 1) if is_send else (ack.seq, ack.version)
                 thread.note(seq, ack.message, version)
     for thread in truth.threads.values():
-        thread.replaced = sorted(_asked(thread, truth))
+        thread.replaced = [] if thread.inferred else sorted(_asked(thread, truth))
 
 
 def _asked(thread: Thread, truth: Truth) -> Iterator[tuple[int, int]]:
@@ -121,7 +121,7 @@ def _diagnose(page: Page, thread: Thread, truth: Truth) -> Flaw | None:
     named = {change.id for change in page.changes if change.seq not in thread.owners}
     missing = tuple(
         row.seq
-        for row in thread.between(page.since, page.upto)
+        for row in (() if thread.inferred else thread.between(page.since, page.upto))
         if row.seq not in shown and row.id not in named
     )
     return Flaw(missing, tuple(wrong)) if missing or wrong else None

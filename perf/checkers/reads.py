@@ -65,7 +65,8 @@ def _judge(event: Fetched, shelf: Shelf, user: str, truth: Truth, judgement: Jud
         if change.seq > thread.since
         for wrong in judge_change(change, thread, truth)
     ]
-    found.extend(_outdated(event, shelf, user))
+    if not thread.inferred:  # else nobody knows what is hidden from whom
+        found.extend(_outdated(event, shelf, user))
     for name, what, seq in found:
         judgement.convict(
             name,

@@ -68,7 +68,9 @@ def _judge_sightings(evidence: Evidence, marks: Marks, judgement: Judgement) -> 
 
 
 def _by_numbers(evidence: Evidence, marks: Marks) -> dict[tuple[int, int], Said]:
-    """What was said by (device, conversation), as in `Evidence.names`."""
+    """What was said by (device, conversation), as in `Evidence.names`; empty if some of it was cut off."""
+    if not evidence.whole:
+        return {}
     numbers = {name: number for number, name in enumerate(evidence.names)}
     return {
         (numbers[device], numbers[conversation]): said
@@ -111,7 +113,11 @@ def _judge_stored(evidence: Evidence, truth: Truth, marks: Marks, judgement: Jud
                 "read before delivered", f"{whose}{what}.", conversation=mark.conversation
             )
         said = marks.said.get((mark.device, mark.conversation))
-        bound = said.until(1 << 63) if said is not None else (mark.delivered, mark.read)
+        bound = (
+            said.until(1 << 63)
+            if said is not None and evidence.whole
+            else (mark.delivered, mark.read)
+        )
         last = thread.last if thread is not None else mark.delivered
         if mark.delivered > last:
             sentence = f"{whose}{what}, but its last change is {last}."
@@ -157,7 +163,8 @@ def _judge_shown(
     shown = {conversation for _, _, conversation in seen}
     for conversation, devices in marks.by_conversation().items():
         number, thread = numbers.get(conversation, -1), truth.threads.get(conversation)
-        if number not in shown or thread is None or len(devices) > MOST_DEVICES:
+        few = len(devices) <= MOST_DEVICES
+        if number not in shown or thread is None or thread.moved or not few:
             continue
         staying = {
             device: truth.numbers[device]

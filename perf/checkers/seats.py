@@ -46,7 +46,7 @@ class Seat:
     views: dict[str, View] = field(default_factory=dict)
     sessions: int = 0
     connected: bool | None = None  # at the end; None: it did not say
-    gone: bool = False
+    ended: int = 0  # the moment (ns) when it said so
 
 
 def lose(judgement: Judgement, seat: Seat, view: View, seq: int, reason: str) -> None:

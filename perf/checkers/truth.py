@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from perf.checkers.operations import Operation, fold
-from perf.history.events import Change, Page, Stay
+from perf.history.events import Added, Change, Page, Removed, Stay
 from perf.history.reader import Evidence
 
 FOREVER = 1 << 62
@@ -25,6 +25,8 @@ class Thread:
     last: int
     since_joined: bool
     rows: tuple[Change, ...]
+    inferred: bool = False  # from what devices saw: what is hidden from whom is not known,
+    moved: bool = False  # and, if somebody came or left, not even who is in it
     seqs: list[int] = field(init=False)
     by_id: dict[str, Change] = field(init=False)
     owners: dict[int, tuple[str, int]] = field(default_factory=dict)
@@ -99,6 +101,9 @@ def establish(evidence: Evidence) -> Truth:
     }
     if not evidence.compared:
         threads = {thread.name: thread for thread in _inferred(evidence.pages)}
+        for event in evidence.events:
+            if isinstance(event, (Added, Removed)) and event.conversation in threads:
+                threads[event.conversation].moved = True
     for stay in evidence.stays:
         if stay.conversation in threads:
             threads[stay.conversation].stays.setdefault(stay.user, []).append(stay)
@@ -165,4 +170,4 @@ def _inferred(pages: Sequence[Page]) -> Iterable[Thread]:
                 seen[change.id] = change
     for name, (since, last) in ranges.items():
         rows = tuple(sorted(newest[name].values(), key=lambda row: row.seq))
-        yield Thread(name, since, last, since_joined=False, rows=rows)
+        yield Thread(name, since, last, since_joined=False, rows=rows, inferred=True)

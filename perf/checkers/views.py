@@ -221,7 +221,7 @@ class Watcher:
                     view.start = view.cursor = 0
                     self._refresh(view)
             case Cursors():
-                seat.connected = event.connected
+                seat.connected, seat.ended = event.connected, event.t
                 self._compare(seat, event)
 
     def _opened(self, seat: Seat, event: Opened) -> None:

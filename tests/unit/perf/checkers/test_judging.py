@@ -1,0 +1,191 @@
+"""What the judge says besides guilty: what it tolerates, what it can't know, and how sure it is."""
+
+import random
+
+import msgspec
+import pytest
+
+from perf.checkers import NAMES, SOMETIMES, TOLERATED, judge
+from perf.checkers.planted import Model, story
+from perf.checkers.planted.trials import named
+from perf.history.events import (
+    AnyEvent,
+    Change,
+    Cursors,
+    Delivered,
+    DeviceMade,
+    Fault,
+    MarkSeen,
+    Opened,
+    Page,
+    RunBegan,
+    RunEnded,
+    Sent,
+    Stay,
+    StoredConversation,
+)
+from perf.history.reader import Evidence, gather
+
+ROOM = "room"
+SECOND = 1_000_000_000
+
+
+def row(seq: int) -> Change:
+    return Change(seq, f"m{seq}", seq, 1, None, None, seq)
+
+
+def page(number: int, since: int, upto: int) -> Page:
+    changes = tuple(row(seq) for seq in range(since + 1, upto + 1))
+    return Page(2, number, ROOM, since, upto, changes)
+
+
+def evidence(*events: AnyEvent, last: int) -> Evidence:
+    """One device of a member, which has a session from the beginning."""
+    begin: list[AnyEvent] = [
+        RunBegan(0, "run", "test", 0),
+        DeviceMade(0, 1, "d1", "u"),
+        DeviceMade(0, 2, "d2", "u"),
+        Opened(1, 1, "s1", {ROOM: 0}, {}),
+        Opened(1, 2, "s2", {ROOM: 0}, {}),
+    ]
+    rows = tuple(row(seq) for seq in range(1, last + 1))
+    stored = [StoredConversation(ROOM, 0, last, "all", rows), Stay(ROOM, "u", 0, None)]
+    return gather([[*begin, *events, RunEnded(99 * SECOND)]], stored)  # type: ignore[arg-type]
+
+
+def test_all_names_are_always_there() -> None:
+    judgement = judge(Evidence())
+    assert set(judgement.counts) == set(NAMES)
+    assert set(judgement.tolerated) == set(TOLERATED)
+    assert not judgement.exercised
+
+
+def test_what_was_never_tested_is_unknown_if_it_was_a_goal_and_else_only_named() -> None:
+    judgement = judge(Evidence(), goals=["lost", "resume"])
+    assert {one.name: one.met for one in judgement.coverage} == {"lost": None, "resume": None}
+    assert set(judgement.untested) == {*NAMES, *SOMETIMES} - {"lost", "resume"}
+
+
+def test_a_goal_that_the_run_came_by_is_met() -> None:
+    covered = {one.name: one for one in judge(story(1).evidence(), goals=["resume"]).coverage}
+    assert covered["resume"].met
+    assert covered["lost"].met
+
+
+def test_what_a_device_lacks_that_was_away_at_the_end_is_pending() -> None:
+    away = Cursors(9, 2, {ROOM: 0}, connected=False)
+    here = Cursors(9, 1, {ROOM: 2}, connected=True)
+    judgement = judge(evidence(page(1, 0, 2), Delivered(3, 1, 1), here, away, last=2))
+    assert judgement.witnesses == {}
+    assert (judgement.ledger.delivered, judgement.ledger.pending) == (2, 2)
+    assert judgement.ledger.balanced
+
+
+@pytest.mark.parametrize(("stayed", "lost"), [(1, 0), (30, 2)])
+def test_who_leaves_while_others_go_on_lacks_only_what_was_known_long_before(
+    stayed: int, lost: int
+) -> None:
+    leaves = Cursors((3 + stayed) * SECOND, 2, {ROOM: 0}, connected=True)
+    judgement = judge(
+        evidence(
+            page(1, 0, 2),
+            Delivered(3 * SECOND, 1, 1),
+            leaves,
+            page(2, 2, 3),
+            Delivered(50 * SECOND, 1, 2),
+            Cursors(60 * SECOND, 1, {ROOM: 3}, connected=True),
+            last=3,
+        )
+    )
+    assert judgement.counts["lost"] == lost
+
+
+def test_the_answer_to_a_question_may_overlap_with_what_came_meanwhile() -> None:
+    """A frame is skipped; while the device asks, the missing one comes after all."""
+    end = [Cursors(9, device, {ROOM: 3}, connected=device == 1) for device in (1, 2)]
+    skipped = [page(1, 0, 1), page(2, 1, 2), page(3, 2, 3), page(4, 1, 3)]
+    got = [Delivered(3, 1, number) for number in (1, 3, 2, 4)]
+    judgement = judge(evidence(*skipped, *got, *end[:1], last=3))
+    assert named(judgement) == {"reordered"}
+    assert judgement.tolerated["repeated after a question"] == 1
+
+
+def test_a_request_without_an_answer_may_be_stored_or_not() -> None:
+    sent = [Sent(3, 1, 3, f"run.1.{number}", ROOM, 5) for number in (1, 2)]
+    stored = Change(1, "m1", 1, 1, "d1", "run.1.1", 5)
+    found = evidence(*sent, last=0)
+    found.conversations[ROOM] = StoredConversation(ROOM, 0, 1, "all", (stored,))
+    judgement = judge(found)
+    assert judgement.witnesses == {}
+    assert judgement.ledger.indeterminate == 2
+    assert judgement.ledger.recovered == judgement.tolerated["recovered"] == 1
+
+
+def test_marks_may_be_older_just_after_a_welcome_but_not_later() -> None:
+    marks = [MarkSeen(t, 1, ROOM, "x", delivered, 0) for t, delivered in ((5, 9), (6, 7))]
+    assert judge(evidence(*marks, last=0)).tolerated["marks read again"] == 1
+    late = [msgspec.structs.replace(mark, t=mark.t + 5 * SECOND) for mark in marks]
+    assert judge(evidence(*late, last=0)).counts["receipt regression"] == 1
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_history_that_was_cut_off_is_judged_as_far_as_it_goes(seed: int) -> None:
+    history = story(seed)
+    for events in history.files:
+        del events[len(events) * 2 // 3 :]
+    judgement = judge(history.evidence())
+    assert judgement.witnesses == {}
+    assert any("cut off" in problem for problem in judgement.problems)
+
+
+MOVE = 13  # the model's act by which a user leaves or is added
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_without_the_database_what_others_saw_stands_in_for_the_truth(seed: int) -> None:
+    chance = random.Random(seed)
+    model = Model(users=3, devices=2)
+    steps = [tuple(chance.randrange(60) for _ in range(3)) for _ in range(150)]
+    model.play((act, one, other) for act, one, other in steps if act % 20 != MOVE)
+    history = model.finish()
+    history.stored = None
+    judgement = judge(history.evidence())
+    assert judgement.witnesses == {}
+    assert judgement.problems == ["what is stored was not compared"]
+
+
+def test_without_the_database_a_device_that_lacks_what_another_saw_is_found() -> None:
+    last = [Cursors(9, device, {ROOM: 3 - device}, connected=True) for device in (1, 2)]
+    found = evidence(
+        page(1, 0, 2), page(2, 0, 1), Delivered(3, 1, 1), Delivered(3, 2, 2), *last, last=2
+    )
+    found.compared, found.conversations, found.stays = False, {}, []
+    assert named(judge(found)) == {"lost"}
+
+
+def test_recovery_is_timed_from_the_last_healed_fault() -> None:
+    heal = Fault(4, "cut", "end", "redis")
+    end = [Cursors(9, 1, {ROOM: 2}, connected=True)]
+    judgement = judge(
+        evidence(page(1, 0, 2), Delivered(3, 2, 1), heal, Delivered(1_000_004, 1, 1), *end, last=2)
+    )
+    assert judgement.liveness.healed == 4
+    assert judgement.liveness.converged_ms == [1.0]
+    assert judgement.liveness.behind == 0
+
+
+def test_an_anomaly_comes_with_a_sentence_and_the_lines_that_show_it() -> None:
+    got = [Delivered(3, 1, 1), Delivered(4, 1, 1)]
+    end = Cursors(9, 1, {ROOM: 2}, connected=True)
+    judgement = judge(evidence(page(1, 0, 2), *got, end, last=2))
+    assert judgement.witnesses["duplicated"] == [
+        "Device 1 of user u received changes (0, 2] of conversation room though it had everything "
+        "up to 2 on the same connection."
+    ]
+    assert [line.split(",")[0] for line in judgement.excerpts["duplicated"]] == [
+        '["open"',
+        '["page"',
+        '["got"',
+        '["got"',
+        '["cursors"',
+    ]
