@@ -6,6 +6,8 @@ Everything that a run leaves is in its directory, from which `report.rebuild` ma
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 import secrets
 import shlex
 from collections.abc import AsyncIterator, Coroutine, Sequence
@@ -34,6 +36,8 @@ from perf.series import Series
 from perf.watch import watching
 
 T = TypeVar("T")
+
+PASSWORD = re.compile(r"(://[^/@:]*:)[^/@]*@")
 
 
 def execute(work: Coroutine[Any, Any, T]) -> T:
@@ -203,7 +207,10 @@ async def _environment(
     if options.accounts is None:
         raise RigError("--url needs --accounts: make some with `manage.py provision > FILE`")
     async with environments.running(
-        url=options.url, accounts_file=options.accounts, database_url=options.database_url
+        url=options.url,
+        accounts_file=options.accounts,
+        database_url=options.database_url,
+        redis_url=os.environ.get("REDIS_URL"),
     ) as place:
         yield place
 
@@ -213,5 +220,5 @@ def _write(path: Any, value: object) -> None:
 
 
 def command(arguments: Sequence[str]) -> str:
-    """The command line that repeats a run."""
-    return shlex.join(["manage.py", "perf", *arguments])
+    """The command line that repeats a run; it is kept and shown, so without passwords."""
+    return shlex.join(["manage.py", "perf", *(PASSWORD.sub(r"\1***@", one) for one in arguments)])

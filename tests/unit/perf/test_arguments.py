@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from perf import arguments
+from perf import arguments, runner
 
 
 def parsed(*given: str) -> dict[str, Any]:
@@ -49,3 +49,10 @@ def test_a_run_without_a_seed_gets_one_that_repeats_it() -> None:
 def test_every_group_can_be_run_as_a_whole() -> None:
     for group in ("stress", "e2e"):
         assert parsed(group, "all")["scenario"] == "all"
+
+
+def test_the_command_that_repeats_a_run_shows_no_password() -> None:
+    shown = runner.command(["baseline", "--database", "postgres://me:secret@host/name?x=1"])
+    assert shown == "manage.py perf baseline --database 'postgres://me:***@host/name?x=1'"
+    local = "postgres://lockstep@/lockstep?host=/run&port=5432"
+    assert local in runner.command(["baseline", "--database", local])
