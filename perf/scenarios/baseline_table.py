@@ -28,6 +28,7 @@ def coverage(it: Baseline) -> list[Covered]:
     returned = max(sum(device.sessions - 1 for device in it.fleet.devices) - cut, 0)
     happened = {
         "a device came back by itself after its connection was lost": returned,
+        "a message was edited while a device that has it was away": it.returns.latency.count,
         "a message was edited": it.flow.stored["edit"],
         "a message was deleted": it.flow.stored["delete"],
         "a read receipt came back": it.flow.receipt.count,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from perf.device import Device
@@ -26,9 +26,8 @@ class Returns:
     async def measure(self, fleet: Fleet, *, rounds: int) -> None:
         """Cut second devices off, one after another, let their users' first devices send, and time the way back."""
         for number, (sender, away) in enumerate(_pairs(fleet.devices)[:rounds], 1):
-            away.leave()
             try:
-                goal = await _send_meanwhile(sender)
+                goal = await _go_on_without(away, sender)
                 begun = clock()
                 if not await fleet.open(away):
                     raise TimeoutError
@@ -42,13 +41,33 @@ class Returns:
                 self.latency.record(max(reached - begun, 0.0))
 
 
-async def _send_meanwhile(sender: Device) -> int:
-    """Send what the other device will have missed; return the last change. Raises TimeoutError."""
-    sends = [sender.send(sender.account.conversations[0], body(100, n)) for n in range(MISSED)]
+async def _go_on_without(away: Device, sender: Device) -> int:
+    """Take a device away and do what it will have missed; return the last change. Raises TimeoutError.
+
+    Besides new messages it misses an edit of one that it has, and an edit and a deletion among the
+    new ones, of which it will get only the newest state.
+    """
+    conversation = sender.account.conversations[0]
+    known = sender.send(conversation, body(100))
     sender.flush()
-    if not await until(lambda: all(sent.seq for sent in sends), within_s=CATCH_UP_S):
+    await _wait(lambda: 0 < known.seq <= away.client.cursors.get(conversation, 0))
+    away.leave()
+    sends = [sender.send(conversation, body(100, number)) for number in range(1, MISSED + 1)]
+    sender.flush()
+    await _wait(lambda: all(sent.seq for sent in sends))
+    changes = [
+        sender.edit(known, "edited while a device was away"),
+        sender.edit(sends[0], "edited before a device came back"),
+        sender.delete(sends[1]),
+    ]
+    sender.flush()
+    await _wait(lambda: all(change.seq for change in changes))
+    return max(change.seq for change in changes)
+
+
+async def _wait(done: Callable[[], bool]) -> None:
+    if not await until(done, within_s=CATCH_UP_S):
         raise TimeoutError
-    return max(sent.seq for sent in sends)
 
 
 def _pairs(devices: Sequence[Device]) -> list[tuple[Device, Device]]:
