@@ -278,6 +278,11 @@ async def test_strangers_and_the_revoked_write_nothing(
     lost = Send(conversation=nowhere, client_id="m2", body="x")
     assert await code(journal, room.first.device, lost) == "no_such_conversation"
     assert await code(journal, nowhere, send(room, "m1")) == "revoked"
+    active = "UPDATE presence_user SET is_active = %s WHERE id = %s"
+    sql.execute(active, [False, room.first.user])  # the sessions may live for a moment longer
+    assert await code(journal, room.first.device, send(room, "m2")) == "revoked"
+    assert await code(journal, room.first.device, edit) == "revoked"
+    sql.execute(active, [True, room.first.user])
     scene.revoke(sql, room.first.device)
     assert await code(journal, room.first.device, send(room, "m1")) == "revoked"
     assert await code(journal, room.first.device, edit) == "revoked"
