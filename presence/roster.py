@@ -24,6 +24,7 @@ from presence import database
 
 logger = logging.getLogger(__name__)
 
+APPLICATION = "lockstep roster"
 LEASE_S = 6.0  # G7: with one missed beat everyone else knows within 10 s that a process is gone
 BEAT_S = 2.0
 LOCK_TIMEOUT_MS = 500  # a device whose row is locked for longer is told to come back: the lease must not wait for it
@@ -67,6 +68,11 @@ UPDATE presence_device SET last_seen = now() WHERE id IN (SELECT id FROM free)
 """
 # What a broken statement may have left behind: this node lives on, so no lease would ever clear it.
 SWEEP = "DELETE FROM presence_connection WHERE node_id = %s::uuid AND NOT id = ANY (%s::uuid[])"
+# The server's end of a connection that we gave up: frozen, it would begin sessions when it wakes up.
+DISOWN = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+ WHERE pid = %s AND application_name = %s AND usename = current_user
+"""
 EMPTY = "DELETE FROM presence_connection WHERE node_id = %s::uuid"
 REVOKE = "UPDATE presence_device SET revoked = now() WHERE id = %s AND revoked IS NULL"
 REVOKED = """
@@ -104,6 +110,7 @@ class Roster:
         self._lease_until = 0.0
         self._lapsed = False
         self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._backend: int | None = None  # the server's process behind it
         self._lock = asyncio.Lock()
         self._changed = asyncio.Event()
         self._hellos: list[Hello] = []
@@ -302,14 +309,26 @@ class Roster:
         if self._stopped:
             raise psycopg.OperationalError("this process's roster is stopped")
         if self._connection is None or self._connection.closed:
-            self._connection = await database.connect(
-                "lockstep roster",
-                lockstep__writer="journal",
-                lock_timeout=LOCK_TIMEOUT_MS,
-                statement_timeout=STATEMENT_TIMEOUT_MS,
-            )
+            self._connection = await self._connect()
         with database.deadline(self._connection, STATEMENT_TIMEOUT_MS):
             return await _run(self._connection, statement, parameters)
+
+    async def _connect(self) -> psycopg.AsyncConnection[Any]:
+        made = await database.connect(
+            APPLICATION,
+            lockstep__writer="journal",
+            lock_timeout=LOCK_TIMEOUT_MS,
+            statement_timeout=STATEMENT_TIMEOUT_MS,
+        )
+        try:
+            if self._backend is not None:
+                with database.deadline(made, STATEMENT_TIMEOUT_MS):
+                    await _run(made, DISOWN, (self._backend, APPLICATION))
+        except BaseException:
+            await made.close()
+            raise
+        self._backend = made.info.backend_pid
+        return made
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)

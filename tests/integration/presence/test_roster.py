@@ -344,6 +344,30 @@ async def test_a_frozen_connection_costs_its_hello_and_not_the_lease(
         await made.stop()
 
 
+async def test_a_frozen_connection_that_was_given_up_begins_no_session_however_late_it_wakes_up(
+    shared_database: None, sql: Psql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No sweep looks for it then, and a revocation of the device would wait for ever."""
+    monkeypatch.setattr(rosters, "STATEMENT_TIMEOUT_MS", 1_000)
+    monkeypatch.setattr(database, "ANSWER_S", -0.9)
+    monkeypatch.setattr(Roster, "_sweep_later", lambda _: None)
+    seat, other = scene.new_seat(sql), scene.new_seat(sql)
+    made = Roster()
+    await made.start()
+    try:
+        assert await made.arrive(other.token)  # prepared: the next one is sent as a whole
+        (woken,) = backends(sql, "lockstep roster")
+        with frozen(woken):
+            with pytest.raises(psycopg.OperationalError, match="no answer"):
+                await made.arrive(seat.token)
+            assert await made.arrive(other.token)
+        await scene.eventually(lambda: woken not in backends(sql, "lockstep roster"))
+        assert sessions(sql, seat.device) == 0
+        assert sessions(sql, other.device) == 2
+    finally:
+        await made.stop()
+
+
 async def test_a_revocation_asked_of_a_frozen_database_is_refused_in_bounded_time(
     shared_database: None, sql: Psql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
