@@ -89,10 +89,17 @@ class Sufferings(Troubles):
     def __init__(self) -> None:
         super().__init__()
         self.codeless = 0
+        self.last = 0.0  # the moment of the last refusal or closure
+
+    def refused(self, device: Device, code: str, *, final: bool) -> None:
+        """Count it."""
+        super().refused(device, code, final=final)
+        self.last = clock()
 
     def closed(self, device: Device, code: int) -> None:
         """Count it; an attempt that the device itself gave up was no session yet."""
         super().closed(device, code)
+        self.last = clock()
         self.codeless += code in (NO_CODE, LOST) and not device.away
 
 
@@ -179,6 +186,9 @@ class Flood:
             await asyncio.sleep(LOOK_S)
             self.recovered_s = self.calm.recovered(self.until, bound_s=self.bound_s)
             if self.recovered_s is not None:
+                # Errors of the flood's own devices count, too.
+                last = max((one.last for one in self.troubles), default=0.0)
+                self.recovered_s = round(max(self.recovered_s, last - self.until), 3)
                 return
 
     # What it comes to

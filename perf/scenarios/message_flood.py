@@ -1,0 +1,205 @@
+"""`perf stress message-flood`: more messages than can be stored, from honest devices and from abusive ones.
+
+First the capacity is measured (closed loop); then devices that keep all rules are asked for a multiple
+of it, while two devices flood alone beyond their session's limits and one sends what is too large.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import cycle
+from typing import Any
+
+from messaging.protocol.errors import CloseCode
+from perf import abuse
+from perf.abuse import Flooder, Heavy
+from perf.coverage import Covered
+from perf.database import connected
+from perf.environment import Crowd
+from perf.fleet import Fleet, until
+from perf.history.testimony import clock
+from perf.scenario import Findings, Options, Scenario, Stage
+from perf.scenarios.capacity import Capacity, saturate
+from perf.scenarios.flood import (
+    MEMBERS,
+    Flood,
+    calm_conversations,
+    flooded,
+    phases,
+    silence,
+    split,
+)
+from perf.scenarios.shared import starts_of
+from perf.workload import body
+
+DEVICES, QUICK_DEVICES = 500, 100  # of the flood
+FACTOR = 2.5  # of the capacity
+FLOOD_S, QUICK_FLOOD_S = 6.0, 1.5
+CAPACITY_S, QUICK_CAPACITY_S = 4.0, 1.0
+CAPACITY_WARM_UP_S = 1.0
+IN_FLIGHT = 1_000  # of all devices, while the capacity is measured
+TICK_S = 0.02
+BURST = 4  # messages of one device at a time
+LENGTH = 100
+WELCOME_S = 10.0  # for the abusive devices to get in
+PAST = 1.2  # times the capacity must have been asked for, or it was no flood
+
+
+def crowd(options: Options) -> Crowd:
+    """The calm devices, and those of the flood."""
+    devices = options.devices or (QUICK_DEVICES if options.quick else DEVICES)
+    return Crowd(
+        conversations=calm_conversations(options) + max(1, devices // MEMBERS), members=MEMBERS
+    )
+
+
+def plan(options: Options) -> dict[str, Any]:
+    """What --dry-run prints."""
+    found = phases(
+        options,
+        flood_s=_flood_s(options),
+        rate=options.rate or f"{FACTOR:g} times the capacity",
+        abusive_devices=3,
+    )
+    capacity_s = _capacity_s(options) + CAPACITY_WARM_UP_S
+    return {"capacity": {"seconds": capacity_s}, **found, "seconds": found["seconds"] + capacity_s}
+
+
+def _flood_s(options: Options) -> float:
+    return options.duration_s or (QUICK_FLOOD_S if options.quick else FLOOD_S)
+
+
+def _capacity_s(options: Options) -> float:
+    return QUICK_CAPACITY_S if options.quick else CAPACITY_S
+
+
+async def run(stage: Stage) -> Findings:
+    """Capacity, calm, flood, recovery."""
+    options, environment = stage.options, stage.environment
+    _, accounts = split(environment.accounts, options)
+    *honest, first, second, third = accounts
+    prefix = f"abuse-{stage.recorder.run}"
+    floods = [
+        Flooder(environment.url, first, prefix=f"{prefix}-a"),
+        Flooder(environment.url, second, prefix=f"{prefix}-b", edits=True),
+    ]
+    heavy = Heavy(environment.url, third, prefix=f"{prefix}-h")
+    tolds = [heavy.told, *(one.told for one in floods)]
+    async with flooded(stage) as flood:
+        fleet = flood.crew()
+        stage.progress.say(f"connecting {len(honest)} devices of the flood")
+        await fleet.connect(honest, starts=await starts_of(environment))
+        capacity = await _capacity(flood, fleet)
+        rate = options.rate or FACTOR * capacity.messages_per_s
+        asked, over = 0, False
+        async with asyncio.TaskGroup() as abusive:
+
+            async def storm() -> None:
+                nonlocal asked, over
+                stage.progress.say(
+                    f"flood: {rate:,.0f} messages a second, and three abusive devices"
+                )
+                for one in floods:
+                    abusive.create_task(one.run(lambda: not over))
+                abusive.create_task(heavy.run(lambda: not over))
+                await until(lambda: all(told.welcomed for told in tolds), within_s=WELCOME_S)
+                asked = await _pour(flood, fleet, rate=rate, seconds=_flood_s(options))
+                over = True
+
+            await flood.endure(storm, flood_s=_flood_s(options))
+        findings = flood.findings()
+        await silence(flood, findings)
+    _conclude(flood, capacity, rate, asked, findings)
+    await _conclude_abuse(floods, heavy, environment.database_url, findings)
+    return findings
+
+
+async def _capacity(flood: Flood, fleet: Fleet) -> Capacity:
+    """Measure what can be stored, without anybody else."""
+    stage = flood.stage
+    capacity = await saturate(
+        stage,
+        fleet,
+        flood.resources.groups,
+        outstanding=max(1, IN_FLIGHT // len(fleet.devices)),
+        seconds=_capacity_s(stage.options),
+        warm_up_s=CAPACITY_WARM_UP_S,
+    )
+    await fleet.quiesce(within_s=30)
+    fleet.observe(flood.troubles[0])
+    stage.progress.say(f"capacity: {capacity.messages_per_s:,.0f} messages a second")
+    return capacity
+
+
+async def _pour(flood: Flood, fleet: Fleet, *, rate: float, seconds: float) -> int:
+    """Ask for `rate` messages a second whatever comes back; return how many were asked for."""
+    begun, asked, devices = clock(), 0, cycle(fleet.devices)
+    while (now := clock()) < begun + seconds:
+        due = int((now - begun) * rate) - asked
+        while due >= BURST:
+            device = next(devices)
+            for number in range(asked, asked + BURST):
+                device.send(device.account.conversations[0], body(LENGTH, number))
+            device.flush()
+            asked, due = asked + BURST, due - BURST
+        flood.stage.series.worst("load.backlog", fleet.pending)
+        await asyncio.sleep(TICK_S)
+    return asked
+
+
+def _conclude(
+    flood: Flood, capacity: Capacity, rate: float, asked: int, findings: Findings
+) -> None:
+    offered = asked / _flood_s(flood.stage.options)
+    findings.figures |= {
+        "capacity_messages_per_s": round(capacity.messages_per_s),
+        "asked_messages_per_s": round(rate),
+        "offered_messages_per_s": round(offered),
+    }
+    if offered < PAST * capacity.messages_per_s and flood.stage.options.rate is None:
+        findings.unknown.append(
+            f"the generator offered only {offered:,.0f} messages a second: no flood for a capacity of {capacity.messages_per_s:,.0f}"
+        )
+
+
+async def _conclude_abuse(
+    floods: list[Flooder], heavy: Heavy, database_url: str | None, findings: Findings
+) -> None:
+    sends, edits = floods
+    closed = edits.told.ends[f"{int(CloseCode.OVERLOADED)} {CloseCode.OVERLOADED.reason}"]
+    findings.coverage += [
+        *sends.told.covered("a device that floods one conversation"),
+        *edits.told.covered("a device that floods with edits"),
+        *heavy.covered(),
+        Covered(
+            name="a device that went on in spite of overloaded was closed with 4002 after a goodbye",
+            kind="sometimes",
+            checked=edits.told.ends.total(),
+            held=closed,
+        ),
+    ]
+    findings.figures["abusers"] = {
+        name: {"sent": told.sent, "promised": len(told.promised), "refusals": dict(told.refusals), "ends": dict(told.ends)}
+        for name, told in (("sends", sends.told), ("edits", edits.told), ("heavy", heavy.told))
+    }  # fmt: skip
+    if database_url is None:
+        return
+    promised = sends.told.promised | heavy.told.promised
+    async with connected(database_url) as connection:
+        missing = await abuse.lost(connection, promised)
+    if missing:
+        findings.broken.append(
+            f"{missing} of {len(promised)} messages promised to abusive devices are not stored exactly once"
+        )
+
+
+SCENARIO = Scenario(
+    name="message-flood",
+    group="stress",
+    title="more messages than can be stored, and the recovery",
+    crowd=crowd,
+    run=run,
+    plan=plan,
+    full=False,
+    goals=frozenset({"lost", "lost ack", "reordered"}),
+)
