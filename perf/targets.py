@@ -67,6 +67,7 @@ TABLE = {
         Target(key="T16", name="server CPU under normal load", unit="% of a core", limit=50, goal=10),
         Target(key="T17", name="signals of the server that leak", unit="", limit=0, goal=0, better="at_most"),
         Target(key="T18", name="recovery from overload", unit="s", limit=30, goal=2),
+        Target(key="G10", name="memory that 1,000 stalled readers add", unit="MB", limit=100, goal=90),
         Target(key="V1", name="planted bad histories convicted by their name", unit="%", limit=100, goal=100, better="at_least"),
         Target(key="V2", name="good histories acquitted", unit="%", limit=100, goal=100, better="at_least"),
         Target(key="V3", name="sabotaged servers convicted by their name", unit="%", limit=100, goal=100, better="at_least"),
