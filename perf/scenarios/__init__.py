@@ -2,10 +2,15 @@
 
 from perf.scenario import Group, Scenario
 from perf.scenarios import (
+    api,
     baseline,
     batching,
     connection_flood,
     connections,
+    database,
+    database_flood,
+    memory_pressure,
+    message_flood,
     messages,
     mutants,
     queues,
@@ -15,10 +20,15 @@ ALL: tuple[Scenario, ...] = (
     baseline.SCENARIO,
     connections.SCENARIO,
     queues.SCENARIO,
+    database.SCENARIO,
+    api.SCENARIO,
     messages.SCENARIO,
     mutants.SCENARIO,
     batching.SCENARIO,
     connection_flood.SCENARIO,
+    message_flood.SCENARIO,
+    database_flood.SCENARIO,
+    memory_pressure.SCENARIO,
 )
 
 
