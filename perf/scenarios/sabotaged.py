@@ -130,6 +130,8 @@ async def _judged(
     unmet = [one.problem for one in judgement.coverage if one.problem and not counts]
     anomaly = sabotage.anomaly if sabotage is not None else next(iter(counts), "")
     witness = next(iter(judgement.witnesses.get(anomaly, [])), "")
+    if anomaly == LEAK and leaked:
+        witness = f"{leaked} sessions are stored though all sockets of their devices are closed."
     return Attempt(
         sabotage=sabotage,
         counts=counts,

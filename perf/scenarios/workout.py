@@ -31,6 +31,7 @@ ROUNDS, AT_ONCE = 12, 3  # sends of each device, and how many of them go togethe
 PAUSE_S = 0.05  # between rounds: a minute's talk in little time, but no flood
 PATIENCE_S = 3.0  # for answers, and for devices to be level
 ANSWER_S = 5.0  # of the REST API
+FENCE_S = 0.3  # what comes so long after a revocation was not on its way when it answered
 AGAIN = 12  # requests that are repeated over REST
 OK = 200
 SETTLE_S = 1.2  # marks count as settled a second after they were said
@@ -136,6 +137,7 @@ class Workout:
             self.recorder.record(Revoked(t=self.recorder.now(), id=revoked.account.device))
         else:
             self.problems.append(f"a revocation was not answered within {ANSWER_S:.0f} s")
+        await asyncio.sleep(FENCE_S)
         return [device for device in devices if device is not revoked and device not in leaving]
 
     async def _settle(self, devices: Sequence[Device]) -> None:

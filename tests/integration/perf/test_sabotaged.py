@@ -29,4 +29,4 @@ async def test_a_broken_server_is_convicted_of_what_it_does(
     groups = sabotaged.by_conversation(stage.environment.accounts)
     attempt = await sabotaged.attempt(stage, sabotage, groups[ALL.index(sabotage)])
     assert attempt.caught, attempt.sentence
-    assert attempt.witness or sabotage.name == "leak"
+    assert attempt.witness
