@@ -127,14 +127,7 @@ async def private(
     with cleanup.workplace() as directory:
         kept = logs or directory
         async with keeper.services(directory, logs=kept) as addresses:
-            env = {
-                **addresses,
-                MARK: str(directory),
-                "LOCKSTEP_DATA": str(directory),
-                "TMPDIR": str(directory),  # so that nothing is left elsewhere
-                "DEBUG": "0",
-                "LOG_LEVEL": "WARNING",
-            }
+            env = _env(directory, addresses)
             await _manage("migrate", "-v0", env=env, logs=kept)
             one = Server(env=env, log=kept / "server.log", processes=processes, kind=server)
             try:
@@ -149,16 +142,32 @@ async def private(
                     servers=(one,),
                     env=env,
                     logs=kept,
-                    facts={
-                        **machine.facts(),
-                        **await machine.services(addresses),
-                        "environment": "private",
-                        "server": server,
-                        "processes": processes,
-                    },
+                    facts=await _facts(addresses, one),
                 )
             finally:
                 await one.stop()
+
+
+def _env(directory: Path, addresses: Mapping[str, str]) -> dict[str, str]:
+    """What every process of a private environment is started with."""
+    return {
+        **addresses,
+        MARK: str(directory),
+        "LOCKSTEP_DATA": str(directory),
+        "TMPDIR": str(directory),  # so that nothing is left elsewhere
+        "DEBUG": "0",
+        "LOG_LEVEL": "WARNING",
+    }
+
+
+async def _facts(addresses: Mapping[str, str], server: Server) -> dict[str, Any]:
+    return {
+        **machine.facts(),
+        **await machine.services(addresses),
+        "environment": "private",
+        "server": server.kind,
+        "processes": server.processes,
+    }
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -111,10 +111,6 @@ def merged(
     if not results:
         raise ValueError("nothing to merge")
     verdict = min((one.verdict for one in results), key=WORST_FIRST.index)
-    anomalies: dict[str, int] = {}
-    for one in results:
-        for anomaly, count in one.anomalies.items():
-            anomalies[anomaly] = anomalies.get(anomaly, 0) + count
     return Result(
         scenario=name,
         seed=results[0].seed,
@@ -128,7 +124,7 @@ def merged(
             for one in results
             for target in one.targets
         ],
-        anomalies=anomalies,
+        anomalies=_summed(one.anomalies for one in results),
         figures={one.scenario: one.figures for one in results},
         latency_ms={field: getattr(Summary(), field) for field in LATENCY},
         resources={},
@@ -147,3 +143,12 @@ def merged(
         command=command,
         runs=results,
     )
+
+
+def _summed(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """All counts together; names with 0 stay."""
+    total: dict[str, int] = {}
+    for one in counts:
+        for name, count in one.items():
+            total[name] = total.get(name, 0) + count
+    return total
