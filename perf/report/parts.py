@@ -11,6 +11,7 @@ from perf.report.material import Material, Window
 from perf.report.plots import heat, spectrum, timeline
 from perf.report.plots.canvas import fault_colour
 from perf.report.plots.timeline import Panel
+from perf.report.rows import summary
 from perf.report.wording import named, number, plain
 
 HEAT_MAPS = 2
@@ -65,6 +66,7 @@ def all_parts(material: Material) -> list[Part]:
     """Every part that has something to show."""
     result = material.result or {}
     found = [
+        _runs(result),
         _latency(material, result),
         _load(material, result),
         _over_time("Resources over time", "who used what", panels.RESOURCES, material),
@@ -76,6 +78,14 @@ def all_parts(material: Material) -> list[Part]:
         _environment(material),
     ]
     return [part for part in found if not part.empty]
+
+
+def _runs(result: Mapping[str, Any]) -> Part:
+    part = Part(title="Runs", note="one report each", open=True)
+    runs = [summary(one) for one in result.get("runs") or []]
+    if runs:
+        part.tables.append(table(runs))
+    return part
 
 
 def _latency(material: Material, result: Mapping[str, Any]) -> Part:
@@ -164,7 +174,8 @@ def _figures(result: Mapping[str, Any]) -> Part:
     latency = {f"latency {name}": value for name, value in (result.get("latency_ms") or {}).items()}
     part.facts = [(name, number(value) if name.endswith("count") else f"{number(value)} ms")
                   for name, value in latency.items() if value is not None]  # fmt: skip
-    for name, value in (result.get("figures") or {}).items():
+    merged = bool(result.get("runs"))  # then each run has figures of its own
+    for name, value in ({} if merged else result.get("figures") or {}).items():
         if name in ELSEWHERE or name == "ledger" or value in (None, {}, []):
             continue
         label, unit = named(name)

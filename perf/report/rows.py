@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from perf.report.wording import KINDS, better_of, number, sign_of
+from perf.report.wording import KINDS, better_of, duration, number, sign_of
 
 MOST_TILES = 4
 LIMIT_AT = 72.0  # % of a bar's width; what is beyond the limit has room to be seen
@@ -101,3 +101,17 @@ def witnesses(result: Mapping[str, Any]) -> list[dict[str, str]]:
             prose, _, excerpt = str(text).partition("\n")
             found.append({"name": name, "prose": prose, "excerpt": excerpt.rstrip()})
     return found
+
+
+def summary(one: Mapping[str, Any]) -> dict[str, str]:
+    """A run among several, in a line."""
+    targets = one.get("targets") or []
+    held = sum(target.get("passed") is True for target in targets)
+    return {
+        "scenario": str(one["scenario"]),
+        "verdict": str(one["verdict"]),
+        "targets": f"{held} of {len(targets)}",
+        "anomalies": number(sum((one.get("anomalies") or {}).values())),
+        "took": duration(float(one.get("duration_s") or 0)),
+        "run": "/".join(str(one.get("directory") or "").split("/")[-2:]),
+    }

@@ -11,7 +11,10 @@ import textwrap
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
+import msgspec
+
 from perf.coverage import Covered
+from perf.report.rows import summary
 from perf.report.wording import TICKS, WORDS, duration, named, number, plain, sign_of
 from perf.scenario import Result, Verdict
 from perf.targets import Outcome
@@ -146,6 +149,10 @@ def _covered(one: Covered, paint: _Paint) -> str:
 
 def _totals(result: Result, paint: _Paint) -> Iterator[str]:
     yield ""
+    if result.runs:
+        yield paint.strong("RUNS")
+        yield from (f"  {line}" for line in _runs(result.runs))
+        return
     yield paint.strong("TOTALS")
     latency = {name: value for name, value in result.latency_ms.items() if value is not None}
     if latency.get("count"):
@@ -164,6 +171,14 @@ def _totals(result: Result, paint: _Paint) -> Iterator[str]:
     others = result.figures.get("other_processes_cpu_percent") or 0
     if others > BUSY_PERCENT:
         yield f"  note: other processes took {others:.0f} % of a core meanwhile: measure again when they rest"
+
+
+def _runs(runs: Sequence[Result]) -> Iterator[str]:
+    rows = [summary(msgspec.to_builtins(one)) for one in runs]
+    names = list(rows[0])
+    yield from _table(
+        [names, *([row[name] for name in names] for row in rows)], left=range(len(names))
+    )
 
 
 def _figure(name: str, value: Any) -> Iterator[str]:

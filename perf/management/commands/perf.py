@@ -73,11 +73,7 @@ class Command(BaseCommand):
         if chosen["verb"] == "health":
             result = runner.run_health(arguments.options(chosen), arguments=again)
         elif chosen["dry_run"]:
-            for scenario in _wanted(chosen):
-                plan = runner.plan_of(
-                    scenario, arguments.options(chosen), command=runner.command(again)
-                )
-                self.stdout.write(msgspec.json.format(msgspec.json.encode(plan)).decode())
+            self._foretell(chosen, again)
             return 0
         else:
             result = self._run(chosen, again)
@@ -86,9 +82,19 @@ class Command(BaseCommand):
         self.stdout.write(report.text(result))
         return result.exit_code
 
+    def _foretell(self, chosen: dict[str, Any], again: list[str]) -> None:
+        """Print the plan of one scenario, or a list of those of all."""
+        options = arguments.options(chosen)
+        plans = [
+            runner.plan_of(one, options, command=runner.command(_alone(one, again)))
+            for one in _wanted(chosen)
+        ]
+        shown = plans[0] if len(plans) == 1 else plans
+        self.stdout.write(msgspec.json.format(msgspec.json.encode(shown)).decode())
+
     def _keep(self, result: Result) -> None:
         """Keep the run for the admin; that it could not be is a remark and no failure."""
-        for one in result.runs or [result]:
+        for one in (*result.runs, result):
             if one.directory and (reason := keep(RunDirectory(path=Path(one.directory)))):
                 self.stderr.write(f"note: the run is not in the admin: {reason}")
 
@@ -100,7 +106,7 @@ class Command(BaseCommand):
         found = []
         for scenario in _wanted(chosen):
             progress.say(scenario.name)
-            single = [scenario.name if part == "all" else part for part in again]
+            single = _alone(scenario, again)
             found.append(
                 runner.run_or_explain(scenario, options, progress=progress, arguments=single)
             )
@@ -113,6 +119,11 @@ def _wanted(chosen: dict[str, Any]) -> list[Scenario]:
     known = scenarios.of(chosen["verb"])
     name = chosen.get("scenario") or chosen["verb"]
     return list(known.values()) if name == "all" else [known[name]]
+
+
+def _alone(scenario: Scenario, arguments: list[str]) -> list[str]:
+    """The arguments that run this scenario by itself."""
+    return [scenario.name if part == "all" else part for part in arguments if part != "--dry-run"]
 
 
 def _copy(result: Result, chosen: dict[str, Any]) -> None:

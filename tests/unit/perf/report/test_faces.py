@@ -6,6 +6,7 @@ import msgspec
 from junitparser import Error, Failure, JUnitXml
 
 from perf import report
+from perf.results import merged
 from perf.scenario import Result
 from tests import sample_run
 
@@ -110,3 +111,14 @@ def test_all_files_of_a_report_are_written_together(tmp_path: Path) -> None:
     assert msgspec.json.decode(directory.result.read_bytes())["verdict"] == "valid"
     assert "Message flood: " in directory.report.read_text()
     assert directory.junit.exists()
+
+
+def test_several_runs_are_a_table_with_a_line_for_each(tmp_path: Path) -> None:
+    both = merged("stress all", [result(), missed()], command="manage.py perf stress all")
+    shown = report.text(both, colour=False)
+    assert "message-flood  valid    7 of 7" in shown
+    assert "message-flood  invalid  5 of 7" in shown
+    directory = sample_run.make(tmp_path / "run", **msgspec.to_builtins(both))
+    directory.series.unlink()
+    report.write(both, directory)
+    assert "<td>5 of 7</td>" in directory.report.read_text()
