@@ -39,6 +39,16 @@ sessions = Gauge("lockstep_sessions", "Open sessions.", multiprocess_mode="lives
 queued = Gauge(
     "lockstep_queued_writes", "Writes that wait for a commit.", multiprocess_mode="livesum"
 )
+topics = Gauge(
+    "lockstep_topics",
+    "Conversations that open sessions follow; each is one group on the channel layer.",
+    multiprocess_mode="livesum",
+)
+allocated_blocks = Gauge(
+    "lockstep_allocated_blocks",
+    "Blocks that Python has allocated; at rest they must not grow from day to day.",
+    multiprocess_mode="livesum",
+)
 pass_seconds = Gauge(
     "lockstep_reconciler_pass_seconds",
     "Time of the last full comparison with the database.",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Coroutine
 from time import monotonic
 from typing import Any
@@ -307,6 +308,8 @@ class Hub:
 
     def tick(self) -> None:
         """Once a second, and when the lease holds again: say what is due, after 60 s without credit goodbye."""
+        metrics.topics.set(len(self.topics))
+        metrics.allocated_blocks.set(sys.getallocatedblocks())
         now = monotonic()
         for link in self.people.links:
             link.session.tick(now)

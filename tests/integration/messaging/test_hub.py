@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from messaging.engine import Engine
 from messaging.protocol.errors import CloseCode
@@ -289,3 +290,11 @@ async def test_a_session_of_a_process_without_a_lease_gets_nothing_until_it_hold
     engine.hub.tick()
     await bob.reaches(room.id, stored.seq)
     assert bob.bodies(room.id) == ["m1"]
+
+
+async def test_a_tick_says_how_many_conversations_are_followed(
+    engine: Engine, attach: Any, room: Room
+) -> None:
+    await attach(room.second)
+    engine.hub.tick()
+    assert REGISTRY.get_sample_value("lockstep_topics") == len(engine.hub.topics) == 1

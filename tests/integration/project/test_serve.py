@@ -128,7 +128,8 @@ def test_metrics_of_all_processes_are_on_one_page(running: Running) -> None:
     """Each process answers for all: the page has the gauges whoever is asked."""
     for _ in range(4):
         page = urllib.request.urlopen(f"{running.url}/metrics", timeout=PATIENCE_S).read().decode()
-        assert "# TYPE lockstep_sessions gauge" in page
+        for gauge in ("sessions", "topics", "allocated_blocks"):
+            assert f"# TYPE lockstep_{gauge} gauge" in page
         assert "python_info" not in page  # that would be one process alone
 
 
