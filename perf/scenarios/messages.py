@@ -33,6 +33,7 @@ from perf.targets import outcome
 
 DEVICES, QUICK_DEVICES = 1_000, 200
 DURATION_S, QUICK_S = 10.0, 2.0
+QUICK_WARM_UP_S = 1.0
 STEP_S, QUICK_STEP_S = 4.0, 2.0
 STEPS = 12  # a usual search; only the plan's cost depends on it
 IN_FLIGHT = 1_000  # unanswered sends of all devices together: they keep the journal's batches full
@@ -55,7 +56,7 @@ def plan(options: Options) -> dict[str, Any]:
             "seconds_each": step_s,
             "first": options.rate or f"{FIRST:.0%} of the capacity",
         },
-        "seconds": WARM_UP_S + _seconds(options) + steps * (step_s + 2),
+        "seconds": _warm_up_s(options) + _seconds(options) + steps * (step_s + 2),
     }
 
 
@@ -63,6 +64,10 @@ def outstanding(options: Options) -> int:
     """Unanswered sends of each device in the closed loop."""
     devices = crowd(options).conversations * 10
     return options.outstanding or max(1, IN_FLIGHT // devices)
+
+
+def _warm_up_s(options: Options) -> float:
+    return QUICK_WARM_UP_S if options.quick else WARM_UP_S
 
 
 def _seconds(options: Options) -> float:
@@ -83,6 +88,7 @@ async def run(stage: Stage) -> Findings:
                 beside.groups,
                 outstanding=outstanding(options),
                 seconds=_seconds(options),
+                warm_up_s=_warm_up_s(options),
             )
         findings = _findings(fleet, capacity)
         if beside.statements is not None:
