@@ -1,7 +1,7 @@
 """Marks: what a device said, what the others were shown, what is stored. They only rise.
 
 A mark is bounded from above by what its device had said by then, and from below by what it said on
-a session that went on for a while (SETTLED_NS): the end of one may have swallowed it.
+a session that went on for a while (`_settling`): the end of one may have swallowed it.
 """
 
 from __future__ import annotations
@@ -15,9 +15,12 @@ from perf.checkers.marks import Marks, Said, Sessions
 from perf.checkers.truth import FOREVER, Truth
 from perf.history.reader import Evidence
 
-SETTLED_NS = (
-    1_000_000_000  # a mark is stored and shown within; it takes 50 ms twice when all is well
-)
+SETTLED_NS = 1_000_000_000
+"""A mark is stored and shown within; it takes twice 50 ms when all is well."""
+
+PER_MARK_NS = 2_000_000
+"""And so much more for each device and conversation with marks: the server takes 1 ms each under load."""
+
 GREETED_NS = 1_000_000_000  # so long after a welcome, marks read from the database may arrive late
 MOST_DEVICES = 100  # above it a conversation's marks are shown as counts
 
@@ -132,7 +135,7 @@ def _judge_settled(evidence: Evidence, truth: Truth, marks: Marks, judgement: Ju
     stored = {(it.device, it.conversation): (it.delivered, it.read) for it in evidence.marks}
     for (device, conversation), said in marks.said.items():
         log = evidence.logs[truth.numbers[device]]
-        claimed = _settled(said, marks.sessions[log.device.device])
+        claimed = _settled(said, marks.sessions[log.device.device], _settling(marks))
         thread = truth.threads.get(conversation)
         if claimed is None or thread is None or thread.end(log.device.user) < FOREVER:
             continue  # nothing to go by, or a member who left: marks end with the stay
@@ -148,11 +151,16 @@ def _judge_settled(evidence: Evidence, truth: Truth, marks: Marks, judgement: Ju
             )
 
 
-def _settled(said: Said, sessions: Sessions) -> tuple[int, int] | None:
+def _settling(marks: Marks) -> int:
+    """How long (ns) a mark may take to be stored and shown, by how many there are."""
+    return SETTLED_NS + PER_MARK_NS * len(marks.said)
+
+
+def _settled(said: Said, sessions: Sessions, settling: int) -> tuple[int, int] | None:
     """The marks that had time to be stored: said in the last session, well before it ended."""
     if not sessions.opened or sessions.ended is None:
         return None
-    return said.within(sessions.opened[-1], sessions.ended - SETTLED_NS)
+    return said.within(sessions.opened[-1], sessions.ended - settling)
 
 
 def _judge_shown(
@@ -196,6 +204,6 @@ def _claimed(
     began = max(sessions.opened[-1], marks.added.get((observer, conversation), 0))
     for device in devices:
         if device != observer:
-            said = marks.said[device, conversation].within(began, sessions.ended - SETTLED_NS)
+            said = marks.said[device, conversation].within(began, sessions.ended - _settling(marks))
             if said is not None:
                 yield device, said

@@ -41,11 +41,14 @@ class Watcher:
         seat = Seat(log)
         views, flaws = seat.views, self._flaws
         conversations, sinces, uptos = self._conversations, self._sinces, self._uptos
+        current, view = "", None  # most frames are of the same conversation as the one before
         for moment, entry in zip(log.moments, log.entries, strict=True):
             if entry < 0:
                 self._happened(seat, self._evidence.events[~entry])
                 continue
-            view = views.get(conversations[entry])
+            if view is None or conversations[entry] is not current:
+                current = conversations[entry]
+                view = views.get(current)
             upto = uptos[entry]
             if (
                 view is not None
