@@ -5,6 +5,8 @@ Only for tests and for looking at a report; nothing in it was measured.
 
 import math
 import random
+from bisect import bisect_right
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +31,25 @@ ENVIRONMENT = {"environment": "private", "cpus": 2, "cpu": "a made-up CPU", "loa
 ALWAYS = {"kind": "always", "checked": 512_000, "held": 512_000, "witness": ""}
 
 
-def make(path: Path, *, aborted: bool = False, **changes: Any) -> RunDirectory:
-    """Make the directory; `changes` replace fields of the result; an aborted run has none."""
+def make(path: Path, *, aborted: bool = False, plots: bool = True, **changes: Any) -> RunDirectory:
+    """Make the directory; `changes` replace fields of the result; an aborted run has none.
+
+    Without `plots` it has no series, spectra and steps: drawing them takes most of a page's time.
+    """
     directory = RunDirectory(path=path)
     for inner in (directory.history, directory.logs):
         inner.mkdir(parents=True)
     directory.plan.write_bytes(msgspec.json.encode(PLAN))
     directory.environment.write_bytes(msgspec.json.encode(ENVIRONMENT))
-    write_lines(directory.series, series(SECONDS // 2 if aborted else SECONDS))
+    if plots:
+        write_lines(directory.series, series(SECONDS // 2 if aborted else SECONDS))
+    else:
+        changes = {"spectra": {}, "steps": [], **changes}
     write_lines(directory.history_of(0), history())
-    if aborted:
+    if aborted and plots:
         with directory.series.open("ab") as file:
             file.write(b'{"t":5')
-    else:
+    if not aborted:
         directory.result.write_bytes(msgspec.json.encode({**result(), **changes}))
     return directory
 
@@ -65,8 +73,9 @@ def history() -> list[Event]:
     return [*found, RunEnded(t=at(SECONDS))]
 
 
+@cache
 def series(seconds: int) -> list[dict[str, Any]]:
-    """A line for each second."""
+    """A line for each second. Always the same: they are not to be changed."""
     dice = random.Random(7)
     lines = []
     for second in range(seconds):
@@ -87,7 +96,7 @@ def _latencies(dice: random.Random, what: str, middle: float, count: int) -> dic
     times = sorted(middle * math.exp(dice.gauss(0, 0.45)) for _ in range(400))
     buckets: dict[str, int] = {}
     for ms in times:
-        low = max((edge for edge in BUCKETS_US if edge <= ms * 1000), default=BUCKETS_US[0])
+        low = BUCKETS_US[max(bisect_right(BUCKETS_US, ms * 1000) - 1, 0)]
         buckets[str(low)] = buckets.get(str(low), 0) + max(1, count // 400)
     name = f"latency.{what}"
     return {f"{name}.count": count, f"{name}.p50": times[200], f"{name}.p99": times[396],

@@ -95,8 +95,7 @@ def test_the_terminal_is_plain_where_nobody_looks_and_coloured_where_someone_doe
 
 
 def test_a_report_is_rebuilt_from_the_directory_alone(tmp_path: Path) -> None:
-    directory = sample_run.make(tmp_path / "run")
-    directory.series.unlink()  # plots take a second
+    directory = sample_run.make(tmp_path / "run", plots=False)
     found = report.rebuild(directory)
     assert found is not None
     assert found.verdict == "valid"
@@ -105,8 +104,7 @@ def test_a_report_is_rebuilt_from_the_directory_alone(tmp_path: Path) -> None:
 
 
 def test_all_files_of_a_report_are_written_together(tmp_path: Path) -> None:
-    directory = sample_run.make(tmp_path / "run", aborted=True)
-    directory.series.unlink()
+    directory = sample_run.make(tmp_path / "run", aborted=True, plots=False)
     report.write(result(), directory)
     assert msgspec.json.decode(directory.result.read_bytes())["verdict"] == "valid"
     assert "Message flood: " in directory.report.read_text()
