@@ -42,7 +42,7 @@ def heard(psql: psycopg.Connection[Any]) -> Iterator[Callable[[], list[str]]]:
         def collect() -> list[str]:
             fence = f"fence.{uuid4()}"
             psql.execute("SELECT pg_notify('lockstep', %s)", [fence])
-            payloads = []
+            payloads: list[str] = []
             for notice in ear.notifies(timeout=NOTIFY_LIMIT_S):
                 if notice.payload == fence:
                     return sorted(payloads)

@@ -68,7 +68,7 @@ def test_a_pair_that_opens_at_the_same_moment_gets_one_conversation(
     with ThreadPoolExecutor(max_workers=4) as threads:
         opened = set(threads.map(open_direct, [(ann, bob), (bob, ann)] * 4))
     assert len(opened) == 1
-    assert Membership.objects.filter(conversation=opened.pop()).count() == 2
+    assert Membership.objects.filter(conversation_id=opened.pop()).count() == 2
 
 
 def test_nobody_opens_a_direct_conversation_with_oneself_or_with_nobody(ann: Person) -> None:
@@ -89,7 +89,7 @@ def test_an_admin_changes_title_and_history_and_the_title_becomes_an_event(
     )
     assert changed.status == 200
     assert (changed.json["title"], changed.json["history"]) == ("New", "since_joined")
-    newest = Message.objects.filter(conversation=group).order_by("seq").last()
+    newest = Message.objects.filter(conversation_id=group).order_by("seq").last()
     assert newest is not None
     assert newest.kind == "system"
     assert "New" in newest.body
@@ -132,7 +132,8 @@ def test_pages_of_conversations_join_without_gap_or_repeat(ann: Person) -> None:
     for n in range(4):
         ann.call("POST", "/conversations", {"title": str(n)})
     whole = [one["conversation"] for one in ann.call("GET", "/conversations").json["conversations"]]
-    paged, after = [], ""
+    paged: list[str] = []
+    after: str | None = ""
     while after is not None:
         page = ann.call("GET", f"/conversations?limit=2{after and f'&after={after}'}").json
         paged += [one["conversation"] for one in page["conversations"]]

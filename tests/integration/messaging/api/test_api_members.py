@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("transactional_db")
 
 def last_event(group: str) -> tuple[str, str]:
     """What the newest system message says happened, and to whom."""
-    newest = Message.objects.filter(conversation=group).latest("seq")
+    newest = Message.objects.filter(conversation_id=group).latest("seq")
     body = json.loads(newest.body)
     return body["event"], body["name"]
 
@@ -42,14 +42,14 @@ def test_an_admin_adds_promotes_and_removes_a_member_and_each_is_an_event(
 def test_adding_a_member_again_changes_nothing(ann: Person, bob: Person, group: str) -> None:
     again = ann.call("POST", f"/conversations/{group}/members", {"user": bob.id, "role": "admin"})
     assert (again.status, again.json["role"]) == (200, "member")
-    assert Message.objects.filter(conversation=group).count() == 2
+    assert Message.objects.filter(conversation_id=group).count() == 2
 
 
 def test_someone_who_left_comes_back_with_a_new_stay(ann: Person, bob: Person, group: str) -> None:
     members = f"/conversations/{group}/members"
     assert bob.call("DELETE", f"{members}/{bob.id}").status == 200
     assert ann.call("POST", members, {"user": bob.id}).status == 201
-    assert Membership.objects.filter(conversation=group, user=bob.user).count() == 2
+    assert Membership.objects.filter(conversation_id=group, user=bob.user).count() == 2
     assert bob.call("GET", f"/conversations/{group}").json["left_seq"] is None
 
 

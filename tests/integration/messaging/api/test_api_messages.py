@@ -225,11 +225,11 @@ async def test_a_revoked_device_writes_nothing_more(ann: Person, group: str) -> 
 
 
 async def test_system_messages_are_read_but_never_changed(ann: Person, group: str) -> None:
-    joined = await Message.objects.filter(conversation=group).afirst()
+    joined = await Message.objects.filter(conversation_id=group).afirst()
     assert joined is not None
     shown = (await ann.acall("GET", f"/messages/{joined.pk}")).json
     assert json.loads(shown["body"])["event"] == "joined"
     assert "device" not in shown
     edit = {"client_id": "e", "body": "x", "base_version": 1}
     assert (await ann.acall("PATCH", f"/messages/{joined.pk}", edit)).code == "forbidden"
-    assert await Membership.objects.filter(conversation=group).acount() == 2
+    assert await Membership.objects.filter(conversation_id=group).acount() == 2

@@ -94,7 +94,7 @@ def test_a_device_counts_once_however_often_its_user_came_back(
 def test_marks_in_other_conversations_do_not_count(ann: Person, bob: Person, group: str) -> None:
     other = bob.call("POST", "/conversations", {"members": [{"user": ann.id}]}).json["conversation"]
     mark(bob, other, delivered=2)
-    message = Message.objects.filter(conversation=group).latest("seq")
+    message = Message.objects.filter(conversation_id=group).latest("seq")
     answer = ann.call("GET", f"/messages/{message.pk}/receipts").json
     assert (answer["devices"], answer["delivered"]) == (2, 0)
 

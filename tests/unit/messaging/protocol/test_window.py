@@ -38,10 +38,11 @@ def test_messages_and_bytes_both_count(
 
 def test_one_frame_may_be_in_flight_however_large() -> None:
     window = Window(messages=10, size=100)
-    assert not window.exhausted
+    exhausted = [window.exhausted]
     window.sent("c", upto=500, messages=500, size=1_000_000)
-    assert window.exhausted
+    exhausted.append(window.exhausted)
     assert window.acknowledged("c", 500)
+    assert [*exhausted, window.exhausted] == [False, True, False]
     assert window.roomy
 
 
