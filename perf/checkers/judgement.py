@@ -142,7 +142,20 @@ class Judgement:
             for name, meaning in SOMETIMES.items()
             if name in self.goals or name in self.happened
         ]
-        return [*always, *sometimes]
+        return [*always, *sometimes, *self._balance()]
+
+    def _balance(self) -> list[Covered]:
+        ledger = self.ledger
+        if not ledger.invoked and not ledger.obligations:
+            return []
+        sums = (
+            f"{ledger.invoked} invoked = {ledger.ok} ok + {ledger.failed} failed + "
+            f"{ledger.indeterminate} indeterminate; {ledger.rows} stored = {ledger.stored_ok} promised + "
+            f"{ledger.recovered} recovered; {ledger.obligations} obligations = {ledger.delivered} "
+            f"delivered + {ledger.pending} pending"
+        )
+        held = int(ledger.balanced)
+        return [Covered(name="ledger", kind="always", checked=1, held=held, witness=sums)]
 
     @property
     def untested(self) -> list[str]:

@@ -189,3 +189,16 @@ def test_an_anomaly_comes_with_a_sentence_and_the_lines_that_show_it() -> None:
         '["got"',
         '["cursors"',
     ]
+
+
+def test_the_ledger_balances_in_a_good_run_and_is_a_property_of_its_own() -> None:
+    covered = {one.name: one for one in judge(story(2).evidence()).coverage}
+    assert covered["ledger"].met
+    assert "obligations" in covered["ledger"].witness
+
+
+def test_the_ledger_of_a_run_that_lost_something_does_not_balance() -> None:
+    lost = Cursors(9, 1, {ROOM: 0}, connected=True)
+    judgement = judge(evidence(lost, last=2))
+    assert named(judgement) == {"lost"}
+    assert not judgement.ledger.balanced
