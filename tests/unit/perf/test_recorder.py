@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from time import monotonic
 
 import msgspec
 import pytest
@@ -107,6 +108,7 @@ def test_a_history_that_could_not_be_written_is_an_error_and_no_short_history(
         history.close()
 
 
+MOMENT_S = 0.75  # three times the promise, for a machine that is busy with other tests
 KILLED = """
 import asyncio, sys, time
 from pathlib import Path
@@ -134,13 +136,15 @@ def test_a_killed_process_loses_at_most_the_last_moment(tmp_path: Path) -> None:
     )
     assert child.stdout is not None
     with child, child.stdout:
-        recorded = 0
-        while not path.exists() or path.stat().st_size < 2**17:
-            recorded = int(child.stdout.readline())
+        said: list[tuple[float, int]] = []
+        while not said or monotonic() - said[0][0] < 2 * MOMENT_S:
+            page = int(child.stdout.readline())
+            said.append((monotonic(), page))
         child.send_signal(signal.SIGKILL)
         child.wait()
-    whole, _, cut = path.read_bytes().rpartition(b"\n")
+    killed = said[-1][0]
+    recorded = max(page for at, page in said if at < killed - MOMENT_S)
+    whole, _, _ = path.read_bytes().rpartition(b"\n")  # it may have died in the middle of a write
     pages = [event.page for event in read(whole) if isinstance(event, Delivered)]
     assert pages == list(range(1, len(pages) + 1))
-    assert len(pages) > recorded / 2
-    assert cut == b""
+    assert len(pages) >= recorded
