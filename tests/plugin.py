@@ -9,11 +9,12 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from unittest.mock import patch
 
 import psutil
 import pytest
 
-from project import services
+from project import postgres, services
 
 PREFIX = "lockstep-test-"
 GIVEN = {name: os.environ.get(name, "") for name in ("DATABASE_URL", "REDIS_URL")}
@@ -35,11 +36,16 @@ def pytest_unconfigure() -> None:
 
 @pytest.fixture(scope="session")
 def services_directory() -> Path:
-    """The running servers' directory, for tests that stop them or look into their logs."""
+    """The running servers' directory, for tests that stop them or look into their logs.
+
+    Their PostgreSQL commits as the product's does, but does not wait for the disk: that would only
+    help if the machine lost its power. Servers that a test starts for itself wait for it.
+    """
     sweep()
     directory = Path(os.environ["LOCKSTEP_DATA"])
     if not all(GIVEN.values()):
-        services.start(directory)
+        with patch.dict(postgres.OPTIONS, fsync="off"):
+            services.start(directory)
     return directory
 
 

@@ -459,17 +459,19 @@ async def test_text_that_cannot_be_stored_fails_alone(
 
 
 async def test_above_its_bounds_the_journal_says_overloaded_and_keeps_the_rest(
-    journal: Journal, room: Room, sql: Psql
+    journal: Journal, room: Room, sql: Psql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(journals, "QUEUE_BYTES", 4_000_000)  # of 33: eight batches, not sixty
     settled: list[Stored | Refused] = []
     large = 60_000
-    for n in range(journals.QUEUE_BYTES // large + 5):
+    sent = journals.QUEUE_BYTES // large + 10
+    for n in range(sent):
         frame = send(room, f"m{n}", "x" * large)
         journal.put(room.first.device, frame, settled.append)
     refused = [o for o in settled if isinstance(o, Refused)]
     assert {r.refusal for r in refused} == {Refusal.OVERLOADED}
     assert len(refused) >= 5
-    taken = journals.QUEUE_BYTES // large + 5 - len(refused)
+    taken = sent - len(refused)
     await scene.eventually(lambda: len(settled) == taken + len(refused))
     assert len(scene.bodies(sql, room.id)) == taken
     assert (await journal.submit(room.first.device, send(room, "after"))).seq == taken + 3
