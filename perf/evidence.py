@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict
 from time import perf_counter
 
 from perf.checkers import judge
@@ -47,8 +46,6 @@ def conclude(findings: Findings, directory: RunDirectory, *, goals: Collection[s
     findings.figures["loading_s"] = round(loaded - begun, 2)
     findings.figures["judging_s"] = round(perf_counter() - loaded, 2)
     findings.judgement = judgement
-    if judgement.liveness.healed is not None:
-        findings.liveness |= asdict(judgement.liveness)
     if judgement.anomalies:
         findings.figures["smallest_histories"] = {
             anomaly: str(path) for anomaly, path in write_smallest(directory, judgement).items()
