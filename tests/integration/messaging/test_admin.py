@@ -27,7 +27,7 @@ def browser(world: Any) -> Client:
 
 
 def page(action: str, row: Any) -> str:
-    model = row if isinstance(row, type) else type(row)
+    model: Any = row if isinstance(row, type) else type(row)
     arguments = [] if isinstance(row, type) else [row.pk]
     return reverse(
         f"admin:{model._meta.app_label}_{model._meta.model_name}_{action}", args=arguments

@@ -81,7 +81,7 @@ def bulk_change(row: models.Model, **values: object) -> None:
 
 
 def device_of_bob(world: Any) -> Device:
-    return world.bob.devices.get()
+    return Device.objects.get(user=world.bob)
 
 
 def device_row(world: Any) -> Device:
