@@ -11,7 +11,7 @@ import re
 import msgspec
 
 from messaging.protocol.errors import Refusal, Refused
-from messaging.protocol.frames import MAX_BODY_BYTES
+from messaging.protocol.frames import MAX_BODY_BYTES, MAX_KEY
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -22,9 +22,21 @@ def is_id(text: str) -> bool:
 
 
 def check_key(key: str) -> None:
-    """Raise `Refused` if the idempotency key can't be stored."""
+    """Raise `Refused` if no server takes the idempotency key: it would be refused without its name."""
+    if not 1 <= len(key) <= MAX_KEY:
+        raise Refused(Refusal.BAD_FRAME, f"client_id has {len(key)} characters, not 1 to {MAX_KEY}")
     if "\x00" in key:
         raise Refused(Refusal.BAD_FRAME, "client_id holds a NUL character")
+    if not (key.isascii() or _is_unicode(key)):
+        raise Refused(Refusal.BAD_FRAME, "client_id holds a lone surrogate")
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def check_body(body: str, kind: str = "text") -> None:

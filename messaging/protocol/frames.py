@@ -15,7 +15,8 @@ import msgspec
 Sequence: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 """A conversation's change number; 0 stands before the first change."""
 
-Key: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+MAX_KEY = 64  # characters of a client_id
+Key: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_KEY)]
 """A client-made idempotency key, unique for the device for ever."""
 
 Id: TypeAlias = Annotated[

@@ -34,7 +34,9 @@ class Run {
 
   step(step) {
     if (step.open) this.#open(step.open);
-    if (step.do) this.#do(...Object.entries(step.do)[0]);
+    if (step.refused) {
+      if (!this.#refuses(...Object.entries(step.do)[0])) return `not refused: ${JSON.stringify(step.do)}`;
+    } else if (step.do) this.#do(...Object.entries(step.do)[0]);
     if (step.receive) this.session.received(step.receive.map((frame) => this.#addressed(frame)), this.now, step.bytes ?? 0);
     if (step.at !== undefined) this.#advance(step.at);
     this.#take();
@@ -56,6 +58,15 @@ class Run {
     if (verb === "closed") return session.closed(rest.code, now);
     if (verb === "connect" || verb === "opened" || verb === "disconnect") return session[verb](now);
     session[verb === "delete" ? "remove" : verb]({ ...rest, clientId, baseVersion, replyTo }, now);
+  }
+
+  #refuses(verb, fields) {
+    try {
+      this.#do(verb, fields);
+    } catch {
+      return true;
+    }
+    return false;
   }
 
   #addressed(frame) {

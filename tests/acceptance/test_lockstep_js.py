@@ -72,6 +72,7 @@ def test_client_keeps_the_conformance_case(page: Chrome, case: dict[str, Any]) -
         ({"expect": [{"type": "ping"}]}, "frames: expected"),
         ({"state": {"phase": "open"}}, "state: expected"),
         ({"do": {"opened": {}}}, "frames that nothing expected"),
+        ({"do": {"disconnect": {}}, "refused": True}, "not refused"),
     ],
 )
 def test_runner_convicts_a_client_that_breaks_a_case(

@@ -13,6 +13,7 @@ import { Backoff, mayReturn } from "./reconnect.js";
 
 const SILENCE_MS = 20_000; // nothing heard for this long: ask with a ping
 const PONG_MS = 10_000; // and this long after the ping: the connection is dead
+const KEY = /^[^\0\p{Surrogate}]{1,64}$/u; // what the server takes as a client_id: it can't name another in its refusal
 const WELCOME_MS = 10_000; // a connection that has not said welcome by then is given up
 
 /** A new idempotency key: 128 random bits. (randomUUID exists on secure origins only.) */
@@ -285,6 +286,7 @@ export class Session {
   // -- outbox
 
   #enqueue(conversation, frame, now) {
+    if (!KEY.test(frame.client_id)) throw new RangeError("client_id must have 1 to 64 characters, and no NUL or lone surrogate");
     this.saves.added.push(this.outbox.add(conversation, frame, Date.now()));
     this.#pump(now);
     return frame.client_id;

@@ -1,6 +1,7 @@
 """Runs the cases that every client must pass against the Python client's core."""
 
 import json
+from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -10,6 +11,7 @@ import pytest
 import messaging.protocol
 from messaging.protocol.client import Client, Phase
 from messaging.protocol.codec import JSON
+from messaging.protocol.errors import Refused
 from messaging.protocol.happenings import (
     AnyHappening,
     Applied,
@@ -76,7 +78,8 @@ class Run:
 
     def step_do(self, value: Any, step: Json, note: str) -> None:
         (verb, arguments), *_ = value.items()
-        getattr(self, f"do_{verb}")(**arguments)
+        with pytest.raises(Refused) if step.get("refused") else nullcontext():
+            getattr(self, f"do_{verb}")(**arguments)
 
     def step_receive(self, value: Any, step: Json, note: str) -> None:
         raw = json.dumps([self._complete(frame) for frame in value])
@@ -218,6 +221,12 @@ def test_runner_convicts_a_client_that_does_not_send_what_is_expected(case: Json
     """A judge that can't convict proves nothing."""
     with pytest.raises(AssertionError, match="never sent"):
         Run(case).play([*case["steps"], {"expect": [{"type": "never sent"}]}])
+
+
+def test_runner_convicts_a_client_that_takes_what_it_should_refuse() -> None:
+    """Or the case would prove nothing."""
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        Run({}).play([{"do": {"connect": {}}, "refused": True}])
 
 
 def test_runner_convicts_a_client_that_sends_a_frame_that_no_case_expects() -> None:

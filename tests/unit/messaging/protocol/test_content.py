@@ -45,8 +45,23 @@ def test_everything_else_is_taken(body: str, kind: str) -> None:
     check_body(body, kind)
 
 
-def test_a_key_has_no_nul() -> None:
-    """PostgreSQL's text has none."""
-    check_key("k")
-    with pytest.raises(Refused, match="client_id holds a NUL"):
-        check_key("k\x00")
+@pytest.mark.parametrize("key", ["k", "k" * 64, "\U0001f600" * 64])
+def test_a_key_has_up_to_64_characters(key: str) -> None:
+    """However many bytes these take."""
+    check_key(key)
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        ("", "0 characters, not 1 to 64"),
+        ("k" * 65, "65 characters, not 1 to 64"),
+        ("k\x00", "a NUL"),
+        ("k\ud83d", "a lone surrogate"),
+    ],
+)
+def test_a_key_that_no_server_takes_is_refused_with_the_reason(key: str, reason: str) -> None:
+    """The server could not even name it in its answer."""
+    with pytest.raises(Refused, match=f"client_id h(as|olds) {reason}") as caught:
+        check_key(key)
+    assert caught.value.refusal is Refusal.BAD_FRAME
