@@ -91,7 +91,7 @@ class Watch:
         }
 
     async def sample(self, *, like: Mapping[str, int] | None = None) -> Sample:
-        """Wait until everything is `like` before, or for QUIET_S, and look; then the server tidies up.
+        """Wait until everything is `like` before, or for QUIET_S, while the server tidies up.
 
         The first time, without anything to be like, until no session is left and nothing changes.
         """
@@ -104,6 +104,8 @@ class Watch:
             before = found
             await asyncio.sleep(LOOK_S if like is not None else STILL_S)
         inside = await self._inside()
+        while like is not None and inside.tasks > like["tasks"] and clock() < deadline:
+            inside = await self._inside()
         memory = self.process.memory_full_info()
         return Sample(
             exact={**found, "tasks": inside.tasks}, inside=inside, uss=memory.uss, rss=memory.rss

@@ -43,6 +43,7 @@ class Stranger:
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         self.goodbye: str | None = None  # the reason that it was given
+        self.greeted = False  # whether it became a WebSocket
 
     async def connect(self, *, buffer: int | None = None) -> None:
         """Open the socket and say nothing; `buffer` is what its kernel may hold unread, in bytes."""
@@ -69,6 +70,7 @@ class Stranger:
         status = head.partition(b"\r\n")[0].decode("latin-1")
         if " 101 " not in status:
             raise HandshakeFailed(status)
+        self.greeted = True
 
     async def enter(self, token: str, *, buffer: int | None = None) -> None:
         """Connect and say hello, as a device would; the welcome is the first thing to hear."""

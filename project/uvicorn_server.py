@@ -31,7 +31,7 @@ class HttpProtocol(H11Protocol):
         self._expect_head()
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes; what they begin is to be completed in time."""
+        """Take bytes; what they begin is to be completed in time, however it drips in."""
         super().data_received(data)
         if self.conn.their_state is not h11.IDLE:
             self._forget_head()

@@ -42,7 +42,7 @@ STRANGERS, QUICK_STRANGERS = 2_000, 500  # of each wave
 WAVES, QUICK_WAVES = 5, 2
 WAVE_S, QUICK_WAVE_S = 3.0, 1.0
 AGAIN_S = 1.0  # between two attempts of a device
-PATIENCE_S = 15.0  # with a stranger, from its first byte: three times what the server gives it
+PATIENCE_S = LIMIT_S  # with a stranger, from its first byte; a server at rest gives it 5 s
 
 NOBODY = "a token of no device"
 
@@ -197,7 +197,8 @@ async def _visit(stage: Stage, kind: Kind, visits: Visits) -> None:
             await stranger.connect()
             end = await _behave(stranger, kind, visits, begun)
     except TimeoutError:
-        end = "still open"
+        waits = kind in DUE and not stranger.greeted
+        end = "no handshake: no answer" if waits else "still open"
     except HandshakeFailed as error:
         end = f"no handshake: {error}"
     except (OSError, asyncio.IncompleteReadError) as error:

@@ -260,11 +260,8 @@ class Flood:
             wrong.append(
                 f"{self.calm.declined} sends of calm devices were refused for good: {self.calm.refusals}"
             )
-        codeless = [
-            code for one in self.troubles for code in one.closures if code in (NO_CODE, LOST)
-        ]
-        if codeless:
-            wrong.append(f"{len(codeless)} devices of the flood were cut off without a code")
+        if codeless := sum(one.codeless for one in self.troubles):
+            wrong.append(f"{codeless} sessions of the flood were cut off without a code")
         if self.pids - _workers(self.stage.environment):
             wrong.append("a server process ended during the flood")
         if traces := _tracebacks(self.stage.environment.logs):

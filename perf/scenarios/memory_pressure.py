@@ -166,7 +166,8 @@ async def run(stage: Stage) -> Findings:
         added = None if options.quick else await it.crush()
         findings = _findings(it, added)
         for device in it.fleet.devices:
-            await it.fleet.open(device)
+            if not device.online:
+                await it.fleet.open(device)
         if not await it.fleet.quiesce(within_s=DRAIN_S):
             findings.broken.append("the devices are not level in the end")
         it.fleet.disconnect()

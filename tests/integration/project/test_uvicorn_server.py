@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -85,15 +85,9 @@ async def answer(
     await send({"type": "http.response.body"})
 
 
-@pytest.mark.parametrize(
-    "said",
-    [[], [b"GET / HTT"], [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"GET / HTTP/1.1\r\nHos"]],
-    ids=["nothing", "half a request", "a request and a half"],
-)
-async def test_a_client_that_says_no_whole_request_is_not_kept(
-    said: list[bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(uvicorn_server, "HEAD_S", 0.2)
+@contextlib.asynccontextmanager
+async def answering() -> AsyncIterator[tuple[str, int]]:
+    """Our server with an application that says OK; its address."""
     config = uvicorn.Config(
         answer,
         http=uvicorn_server.HttpProtocol,
@@ -110,16 +104,59 @@ async def test_a_client_that_says_no_whole_request_is_not_kept(
     with socket.create_server(("127.0.0.1", 0)) as listener:
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         await asyncio.wait_for(ready.wait(), PATIENCE_S)
-        reader, writer = await asyncio.open_connection(*listener.getsockname())
-        for part in said:
-            writer.write(part)
-            if part.endswith(b"\r\n\r\n"):
-                heard = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE_S / 2)
-                assert b" 200 " in heard
-        assert await asyncio.wait_for(reader.read(), PATIENCE_S / 2) == b""
-        writer.close()
+        yield listener.getsockname()
         server.begin_end()
         await asyncio.wait_for(serving, PATIENCE_S)
+
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+async def ask(address: tuple[str, int], *parts: bytes) -> bytes:
+    """Say something in parts; return everything that was answered until the server closed."""
+    reader, writer = await asyncio.open_connection(*address)
+    heard = b""
+    try:
+        for part in parts:
+            writer.write(part)
+            if part.endswith(b"\r\n\r\n"):
+                heard += await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE_S / 2)
+        return heard + await asyncio.wait_for(reader.read(), PATIENCE_S / 2)
+    finally:
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [[], [b"GET / HTT"], [REQUEST, b"GET / HTTP/1.1\r\nHos"]],
+    ids=["nothing", "half a request", "a request and a half"],
+)
+async def test_a_client_that_says_no_whole_request_is_not_kept(
+    said: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uvicorn_server, "HEAD_S", 0.2)
+    async with answering() as address:
+        heard = await ask(address, *said)
+    assert heard.count(b" 200 ") == said.count(REQUEST)
+
+
+async def test_a_client_whose_request_drips_in_is_not_kept_either(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(uvicorn_server, "HEAD_S", 0.5)
+    async with answering() as address:
+        reader, writer = await asyncio.open_connection(*address)
+        dripping = asyncio.create_task(drip(writer))
+        assert await asyncio.wait_for(reader.read(), PATIENCE_S / 2) == b""
+        dripping.cancel()
+        writer.close()
+
+
+async def drip(writer: asyncio.StreamWriter) -> None:
+    """A byte of a head at a time, for ever."""
+    while True:
+        writer.write(b"G" if not writer.is_closing() else b"")
+        await asyncio.sleep(0.05)
 
 
 class Revoked(Flood):
