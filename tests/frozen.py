@@ -6,7 +6,7 @@ On its own clock nothing times out then; that is what these tests are about.
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import psutil
 import pytest
@@ -16,15 +16,18 @@ from tests.scene import Psql
 
 @contextlib.contextmanager
 def frozen(*pids: int) -> Iterator[None]:
-    """Stop these processes for as long as the block lasts."""
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
+    """Stop these processes for as long as the block lasts; one that has just ended is passed over."""
     try:
+        tell(signal.SIGSTOP, pids)
         yield
     finally:
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
+        tell(signal.SIGCONT, pids)
+
+
+def tell(number: signal.Signals, pids: Sequence[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def backends(sql: Psql, application: str) -> list[int]:
