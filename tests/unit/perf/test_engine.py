@@ -21,7 +21,7 @@ def test_the_engine_imports_no_django_and_nothing_of_the_server() -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert done.stdout.strip() == "[]", done.stderr
+    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
 
 
 def test_a_server_that_shows_the_admin_does_not_load_the_engine() -> None:

@@ -298,7 +298,7 @@ def test_device_gets_every_change_once_and_in_order_whatever_happens() -> None:
     play(examples=100)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_device_gets_every_change_once_and_in_order_in_many_games() -> None:
     play(examples=500)
 
