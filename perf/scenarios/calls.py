@@ -64,6 +64,8 @@ class Caller:
     number: int
     kept: list[Kept] = field(default_factory=list)
     sent: int = 0
+    # One write after the other: nothing orders two that are under way on two connections.
+    writing: asyncio.Lock = field(default_factory=asyncio.Lock)
     top: int = 1  # the greatest position it knows of
 
 
@@ -107,7 +109,9 @@ class Calls:
                 await asyncio.sleep(wait)
             generator.sent(max(clock() - intended, 0.0))
             self.meter.count("load.asked")
-            caller = dice.choice(self.callers)
+            caller = dice.choice(
+                [one for one in self.callers if not one.writing.locked()] or self.callers
+            )
             kind = dice.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
             again = dice.random() if dice.random() < REPEATED else None
             work = self._call(caller, kind, Due(min(intended, clock()), whole, again))
@@ -119,20 +123,23 @@ class Calls:
 
     async def _call(self, caller: Caller, kind: Kind, due: Due) -> None:
         """Make one request; an error is noted and ends nothing else."""
-        if kind in ("edit", "receipts") and not caller.kept:
-            kind = "send"
         try:
-            match kind:
-                case "send":
-                    await self._send(caller, due)
-                case "edit":
-                    await self._edit(caller, caller.kept.pop(), due)
-                case "page":
-                    await self._page(caller, due)
-                case "receipts":
-                    await self._receipts(caller, due)
+            if kind == "page":
+                await self._page(caller, due)
+            elif kind == "receipts" and caller.kept:
+                await self._receipts(caller, due)
+            else:
+                async with caller.writing:
+                    await self._write(caller, kind, due)
         except NoAnswer as error:
             self.errors.append(str(error))
+
+    async def _write(self, caller: Caller, kind: Kind, due: Due) -> None:
+        """Send or edit; who has nothing to edit or to ask for yet sends."""
+        if kind == "edit" and caller.kept:
+            await self._edit(caller, caller.kept.pop(), due)
+        else:
+            await self._send(caller, due)
 
     async def _send(self, caller: Caller, due: Due) -> None:
         self._number += 1
