@@ -15,10 +15,10 @@ from messaging.protocol.frames import Conversation, ConversationState, Hello
 class Resumption:
     """`starts`: the feeds and their cursors. `listed`: what the device lacks. `resets`: cursors of another database.
 
-    `cursors`: what the device has of any conversation, should it be added there later.
+    `cursors`: what the device has of conversations that its user left, should they be added again.
     """
 
-    cursors: dict[str, int]
+    cursors: dict[str, int] = field(default_factory=dict)
     starts: list[tuple[Standing, int]] = field(default_factory=list)
     listed: list[ConversationState] = field(default_factory=list)
     resets: list[str] = field(default_factory=list)
@@ -32,7 +32,7 @@ def resume(hello: Hello, standings: Iterable[Standing], *, epoch: str) -> Resump
     the last change (a restored backup), starts from 0.
     """
     stale = hello.epoch is not None and hello.epoch != epoch
-    plan = Resumption(cursors=dict.fromkeys(hello.cursors, 0) if stale else dict(hello.cursors))
+    plan = Resumption()
     for standing in standings:
         cursor = hello.cursors.get(standing.conversation)
         if cursor is not None and (stale or cursor > standing.last_seq):
@@ -42,6 +42,8 @@ def resume(hello: Hello, standings: Iterable[Standing], *, epoch: str) -> Resump
         lacks = since < standing.last
         if standing.left_seq is None or lacks:
             plan.starts.append((standing, since))
+        elif cursor is not None:
+            plan.cursors[standing.conversation] = cursor
         if lacks or (cursor is None and standing.left_seq is None):
             plan.listed.append(listed(standing, since))
     return plan

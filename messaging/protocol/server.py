@@ -166,6 +166,8 @@ class Session:
         self._out.push(
             answers.welcome(self._hello, identity, first, epoch=epoch, window=self.window)
         )
+        # It may hold 25,000 cursors, for as long as the session lives; what is needed of them is in the plan.
+        self._hello = frames.Hello(auto_ack=self._hello.auto_ack)
         for conversation in plan.resets:
             self._out.push(frames.Reset(conversation=conversation))
         for state in plan.listed[LISTED:]:

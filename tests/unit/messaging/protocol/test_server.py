@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
+from uuid import uuid4
+
 from messaging.protocol.actions import Identity, Read, Standing, Stored
 from messaging.protocol.admission import MAX_REQUESTS
 from messaging.protocol.batch import Batch, Fence
@@ -110,6 +114,24 @@ def test_pages_are_not_handed_to_a_client_without_credit() -> None:
     assert isinstance(events, Events)
     assert len(refusals) == 7
     assert all(isinstance(r, Error) and r.code == "overloaded" for r in refusals)
+
+
+def test_an_open_session_does_not_keep_the_cursors_it_was_greeted_with() -> None:
+    """A hello of 1 MiB has 25,000; whoever says many must not cost memory for as long as the session lives."""
+    cursors = {str(uuid4()): 10 for _ in range(20_000)} | {HERE: 10}
+    data = JSON.encode([Hello(token="t", cursors=cursors)])
+    session = Session(JSON)
+    standing = Standing(conversation=HERE, kind="group", title="", last_seq=10, joined_seq=1)
+    tracemalloc.start()
+    try:
+        session.receive(data)
+        assert tracemalloc.get_traced_memory()[0] > 2_000_000
+        session.open(Identity(device="d", user=ME, session="s"), [standing], epoch="e")
+        heard(session)
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] < 50_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_marks_wait_until_the_feed_is_live() -> None:
