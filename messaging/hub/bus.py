@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import uuid
 from collections.abc import Callable
 from time import monotonic
@@ -25,7 +26,9 @@ from messaging.protocol.frames import DeviceMark
 
 logger = logging.getLogger(__name__)
 
-QUEUE = 1_000  # events that wait to be published; more are dropped, the reconciler finds them
+# What waits to be published; more is dropped, the reconciler of the others finds it.
+QUEUE = 1_000  # events
+QUEUE_BYTES = 16_777_216  # of their messages and marks: one batch may hold 1 MiB
 CALL_S = 1.0
 PULSE_S = 0.5
 MISSED = 2  # pulses in a row before the bus counts as deaf
@@ -59,7 +62,8 @@ class Bus:
         self._layer: Any = get_channel_layer()
         self._channel = ""
         self._opening = asyncio.Lock()
-        self._queue: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue(QUEUE)
+        self._queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(QUEUE)
+        self._queued_bytes = 0
         # Groups to be in, groups that we may be in, and, in order, those where a call is due.
         self._wanted: set[str] = set()
         self._entered: set[str] = set()
@@ -98,20 +102,18 @@ class Bus:
 
     def publish_batch(self, batch: Batch) -> None:
         """Hint to the other processes that a conversation has changes."""
-        self._put(
-            batch.conversation,
-            {
-                "type": EVENTS,
-                "conversation": batch.conversation,
-                "since": batch.since,
-                "upto": batch.upto,
-                "count": batch.count,
-                "oldest": batch.oldest,
-                "fences": [list(fence) for fence in batch.fences],
-                "messages": batch.json.decode(),
-                "origin": self._origin,
-            },
-        )
+        event = {
+            "type": EVENTS,
+            "conversation": batch.conversation,
+            "since": batch.since,
+            "upto": batch.upto,
+            "count": batch.count,
+            "oldest": batch.oldest,
+            "fences": [list(fence) for fence in batch.fences],
+            "messages": batch.json.decode(),
+            "origin": self._origin,
+        }
+        self._put(event)
 
     def publish_marks(self, conversation: str, marks: list[DeviceMark]) -> None:
         """Hint to the other processes that marks moved."""
@@ -121,23 +123,27 @@ class Bus:
             "marks": _encode(marks).decode(),
             "origin": self._origin,
         }
-        self._put(conversation, event)
+        self._put(event)
 
-    def _put(self, conversation: str, event: dict[str, Any]) -> None:
-        try:
-            self._queue.put_nowait((conversation_group(conversation), event))
-        except asyncio.QueueFull:
+    def _put(self, event: dict[str, Any]) -> None:
+        if self._queue.full() or self._queued_bytes >= QUEUE_BYTES:
             metrics.bus_dropped.inc()
+        else:
+            self._queued_bytes += _size(event)
+            self._queue.put_nowait(event)
 
     async def _publish(self) -> None:
         while True:
-            group, event = await self._queue.get()
+            event = await self._queue.get()
+            group = conversation_group(event["conversation"])
             try:
                 async with asyncio.timeout(CALL_S):
                     await self._layer.group_send(group, event)
             except Exception as error:
                 metrics.bus_dropped.inc()
                 logger.debug("the bus did not take an event: %s", error)
+            finally:
+                self._queued_bytes -= _size(event)
 
     async def _follow(self) -> None:
         """Enter and leave groups until these are the wanted ones, one after the other; what failed comes again."""
@@ -248,3 +254,8 @@ class Bus:
                     "the bus is deaf; changes of other processes come from the database meanwhile"
                 )
                 self._on_deaf()
+
+
+def _size(event: dict[str, Any]) -> int:
+    """What an event takes in memory, in bytes: one emoji makes four of each character."""
+    return sys.getsizeof(event["messages" if event["type"] == EVENTS else "marks"])

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import redis
@@ -15,7 +16,8 @@ from channels.consumer import AsyncConsumer
 from channels.layers import get_channel_layer
 
 from messaging.engine import Engine
-from messaging.hub.bus import conversation_group
+from messaging.hub.bus import QUEUE_BYTES, Bus, conversation_group
+from messaging.protocol.batch import Batch
 from messaging.protocol.frames import Send
 from project import services, valkey
 from tests import scene
@@ -210,6 +212,41 @@ async def test_nonsense_in_a_public_group_costs_the_next_event_nothing(
 
 
 # Faults
+
+
+def lonely_bus() -> Bus:
+    """A bus that nobody listens with."""
+    return Bus(
+        on_batch=lambda _: None,
+        on_marks=lambda *_: None,
+        on_joined=lambda _: None,
+        on_deaf=lambda: None,
+        on_return=lambda: None,
+    )
+
+
+async def test_what_waits_to_be_published_is_bounded_in_bytes_and_makes_room_again(
+    redis_url: str,
+) -> None:
+    """Before its start, the bus publishes as little as with a server that hangs."""
+    bus, layer, room = lonely_bus(), get_channel_layer(), str(uuid4())
+    body = b'[{"body":"' + b"x" * 1_000_000 + b'"}]'
+    for n in range(50):
+        batch = Batch(conversation=room, since=n, upto=n + 1, json=body, count=1, oldest=n)
+        bus.publish_batch(batch)
+    kept = bus._queue.qsize()
+    assert kept == QUEUE_BYTES // len(body) + 1
+    channel = await layer.new_channel()
+    await layer.group_add(conversation_group(room), channel)
+    await _subscribed(layer, channel)
+    await bus.start()
+    heard = [(await layer.receive(channel))["upto"] for _ in range(kept)]
+    assert heard == list(range(1, kept + 1))  # the newest were dropped
+    await scene.eventually(lambda: bus._queued_bytes == 0)
+    bus.publish_batch(Batch(conversation=room, since=50, upto=51, json=body, count=1, oldest=51))
+    assert (await layer.receive(channel))["upto"] == 51
+    await bus.close()
+    await layer.group_discard(conversation_group(room), channel)
 
 
 async def test_a_flushed_server_loses_nothing(
