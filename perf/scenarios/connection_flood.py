@@ -39,9 +39,13 @@ from perf.stranger import HandshakeFailed, Stranger
 
 HONEST, QUICK_HONEST = 500, 100  # devices that come back at once, in every wave
 STRANGERS, QUICK_STRANGERS = 2_000, 500  # of each wave
-WAVES, QUICK_WAVES = 5, 2
-WAVE_S, QUICK_WAVE_S = 3.0, 1.0
+WAVES, QUICK_WAVES = 2, 2
+WAVE_S, QUICK_WAVE_S = 5.0, 1.0
+ELSEWHERE = "https://elsewhere.example"
 AGAIN_S = 1.0  # between two attempts of a device
+CLOSED_WITHIN_S = (
+    15.0  # of its handshake a stranger must be told to go: three times the server's 5 s
+)
 PATIENCE_S = LIMIT_S  # with a stranger, from its first byte; a server at rest gives it 5 s
 
 NOBODY = "a token of no device"
@@ -159,7 +163,7 @@ async def run(stage: Stage) -> Findings:
                     for device in fleet.devices:
                         if device.online:
                             device.leave()
-                            guests.create_task(_return(fleet, device))
+                            guests.create_task(_return(flood, fleet, device))
                     await asyncio.sleep(due - clock())
 
             await flood.endure(storm, flood_s=_flood_s(options))
@@ -171,10 +175,9 @@ async def run(stage: Stage) -> Findings:
     return findings
 
 
-async def _return(fleet: Fleet, device: Device) -> None:
+async def _return(flood: Flood, fleet: Fleet, device: Device) -> None:
     """A device comes back, and tries again as clients do, until the recovery's limit is over."""
-    give_up = clock() + LIMIT_S
-    while clock() < give_up:
+    while not flood.until or clock() < flood.until + LIMIT_S:
         if await fleet.open(device):
             return
         await asyncio.sleep(AGAIN_S)
@@ -193,9 +196,14 @@ async def _visit(stage: Stage, kind: Kind, visits: Visits) -> None:
     stranger, begun = Stranger(stage.environment.url), monotonic()
     stage.series.count("load.strangers")
     try:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(PATIENCE_S) as patience:
             await stranger.connect()
-            end = await _behave(stranger, kind, visits, begun)
+            if kind in DUE:
+                await stranger.handshake(origin=ELSEWHERE if kind == "foreign" else None)
+                visits.greeted += 1
+                visits.waited.record(monotonic() - begun)
+                patience.reschedule(asyncio.get_running_loop().time() + CLOSED_WITHIN_S)
+            end = await _behave(stranger, kind)
     except TimeoutError:
         waits = kind in DUE and not stranger.greeted
         end = "no handshake: no answer" if waits else "still open"
@@ -208,15 +216,13 @@ async def _visit(stage: Stage, kind: Kind, visits: Visits) -> None:
     visits.ends[kind][end] += 1
 
 
-async def _behave(stranger: Stranger, kind: Kind, visits: Visits, begun: float) -> str:
+async def _behave(stranger: Stranger, kind: Kind) -> str:
+    """Do what its kind does until the server ends it; return how it did."""
     if kind in ("silent", "half"):
         if kind == "half":
             stranger.write(b"GET /ws/ HTTP/1.1\r\nHost: ")
         await stranger.closed()
         return "closed"
-    await stranger.handshake(origin="https://elsewhere.example" if kind == "foreign" else None)
-    visits.greeted += 1
-    visits.waited.record(monotonic() - begun)
     if kind == "forged":
         stranger.say([frames.Hello(token=NOBODY)])
     elif kind == "noisy":

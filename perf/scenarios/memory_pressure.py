@@ -16,10 +16,12 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from messaging.protocol import frames
 from perf import quiet, statistics
 from perf.accounts import Account
 from perf.coverage import Covered
 from perf.database import connected
+from perf.device import Device
 from perf.environment import Crowd, RigError
 from perf.fleet import Fleet, until
 from perf.observer import Troubles
@@ -74,6 +76,31 @@ def _work(options: Options) -> Work:
     return Work(connections=conversations * MEMBERS, messages=conversations * MESSAGES)
 
 
+class Shown(Troubles):
+    """Remembers which marks of others each device was shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._delivered: dict[tuple[int, str, str], int] = {}
+
+    def marked(self, device: Device, frame: frames.Receipts, now: float) -> None:
+        """Remember the greatest."""
+        for mark in frame.marks:
+            key = (device.number, frame.conversation, mark.device)
+            self._delivered[key] = max(self._delivered.get(key, 0), mark.delivered)
+
+    def level(self, fleet: Fleet) -> bool:
+        """Whether every device was shown that all others have everything."""
+        return all(
+            self._delivered.get((device.number, name, other.account.device), 0)
+            >= other.client.cursors.get(name, 0)
+            for name, devices in fleet.members().items()
+            for device in devices
+            for other in devices
+            if other is not device
+        )
+
+
 @dataclass(kw_only=True)
 class Pressure:
     """One run's parts."""
@@ -81,7 +108,7 @@ class Pressure:
     stage: Stage
     fleet: Fleet
     watch: Watch
-    troubles: Troubles
+    troubles: Shown
     stalled: Sequence[Account]
     samples: list[Sample] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
@@ -170,6 +197,7 @@ async def run(stage: Stage) -> Findings:
                 await it.fleet.open(device)
         if not await it.fleet.quiesce(within_s=DRAIN_S):
             findings.broken.append("the devices are not level in the end")
+        await until(lambda: it.troubles.level(it.fleet), within_s=DRAIN_S)  # else the judge says so
         it.fleet.disconnect()
     return findings
 
@@ -181,7 +209,7 @@ async def _prepared(stage: Stage) -> AsyncIterator[Pressure]:
         raise RigError("memory-pressure needs an environment of its own: leave out --url")
     talking = [a for n, a in enumerate(environment.accounts) if n % MEMBERS < TALKERS]
     stalled = [a for n, a in enumerate(environment.accounts) if n % MEMBERS >= TALKERS]
-    troubles = Troubles()
+    troubles = Shown()
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(
             environment.another("server-inspected", settings="perf.inspection.settings")
