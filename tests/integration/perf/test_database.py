@@ -91,10 +91,17 @@ async def test_a_hundred_thousand_rows_are_written_without_being_held_in_memory(
     sql: scene.Psql, tmp_path: Path
 ) -> None:
     rooms = [scene.new_room(sql) for _ in range(10)]
+    sql.execute(
+        "SET lockstep.writer = 'journal'"
+    )  # which numbers them itself: a second, not a minute
     for room in rooms:
         sql.execute(
-            "INSERT INTO messaging_message (conversation_id, body)"
-            " SELECT %s, repeat('x', 100) FROM generate_series(1, 10000)",
+            "INSERT INTO messaging_message (conversation_id, seq, position, body)"
+            " SELECT %s, n, n, repeat('x', 100) FROM generate_series(3, 10002) AS n",
+            [room.id],
+        )
+        sql.execute(
+            "UPDATE messaging_conversation SET last_seq = 10002 WHERE id = %s",
             [room.id],
         )
     path = tmp_path / "stored.jsonl"
