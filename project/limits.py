@@ -5,6 +5,9 @@ GRACE_S = 4  # seconds that requests get to finish after the drain
 STOP_S = DRAIN_S + GRACE_S + 3  # after that the parent sends SIGKILL
 PING_S = 20.0  # between pings to a silent client
 PING_TIMEOUT_S = 30.0  # a client that answers no ping for so long is gone
+ACCEPTS_A_TURN = (
+    8  # of uvloop's event loop; a handshake takes 1 to 2 ms, and those inside wait meanwhile
+)
 HEAD_S = 5.0  # for the head of a request, from the connection on: as long as for a hello
 MAX_FRAME_BYTES = 2**20  # the protocol's own limits are far below
 BACKLOG = 2048  # connections that wait while a process is busy, for example in a reconnect storm

@@ -13,7 +13,15 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from project.limits import BACKLOG, GRACE_S, HEAD_S, MAX_FRAME_BYTES, PING_S, PING_TIMEOUT_S
+from project.limits import (
+    ACCEPTS_A_TURN,
+    BACKLOG,
+    GRACE_S,
+    HEAD_S,
+    MAX_FRAME_BYTES,
+    PING_S,
+    PING_TIMEOUT_S,
+)
 from project.websocket import PlainFrames
 
 PING_CUT_S = 1.0  # for the close frame to leave, after a ping without an answer
@@ -87,8 +95,13 @@ class Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, then say so."""
-        await super().startup(sockets)
+        """Listen, then say so.
+
+        uvloop's libuv (1.45 and newer) accepts one connection in each turn of the loop from each listener:
+        a busy loop then accepts dozens a second, whatever it could serve. So we listen several times.
+        """
+        copies = [one.dup() for one in sockets or [] for _ in range(ACCEPTS_A_TURN - 1)]
+        await super().startup([*sockets, *copies] if sockets else None)
         self._ready()
 
     def begin_end(self) -> None:

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 import uvicorn
+import uvloop
 
 from project import uvicorn_server
 
 Message = dict[str, Any]
 PATIENCE_S = 30
+CROWD = 64  # connections
 
 HANDSHAKE = (
     b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -157,6 +159,36 @@ async def drip(writer: asyncio.StreamWriter) -> None:
     while True:
         writer.write(b"G" if not writer.is_closing() else b"")
         await asyncio.sleep(0.05)
+
+
+def test_a_busy_loop_accepts_several_connections_in_each_turn() -> None:
+    """libuv alone would accept one."""
+
+    async def crowd() -> int:
+        ready = asyncio.Event()
+
+        async def drain() -> None:
+            """There is nothing to drain."""
+
+        config = uvicorn.Config(answer, lifespan="off", log_config=None)
+        server = uvicorn_server.Server(config, drain=drain, ready=ready.set)
+        with contextlib.ExitStack() as stack:
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=CROWD))
+            serving = asyncio.create_task(server.serve(sockets=[listener]))
+            await asyncio.wait_for(ready.wait(), PATIENCE_S)
+            for _ in range(CROWD):
+                client = stack.enter_context(socket.socket())
+                client.connect(listener.getsockname())  # the kernel answers
+            turns = 0
+            while len(server.server_state.connections) < CROWD:
+                await asyncio.sleep(0)
+                turns += 1
+        server.begin_end()
+        await asyncio.wait_for(serving, PATIENCE_S)
+        return turns
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(crowd()) < CROWD / 2
 
 
 class Revoked(Flood):
