@@ -82,18 +82,22 @@ class MarkBoard:
         while True:
             await asyncio.sleep(SUMMARY_S)
             wanted, self._to_summarize = self._to_summarize, set()
-            if not wanted:
-                continue
             try:
-                summaries = await self._feed.summaries(wanted)
-            except psycopg.Error:
+                await self._summarize(wanted)
+            except psycopg.Error as error:
+                logger.debug("marks can't be counted now: %s", error)
                 self._to_summarize |= wanted
-                continue
-            for conversation, summary in summaries.items():
-                topic = self._topics.get(conversation)
-                if topic is not None:
-                    topic.devices = summary.devices
-                    self._show_summary(topic, summary)
+            except Exception:  # an error of our own: counts are state, they may be shown twice
+                logger.exception("the marks of large conversations could not be counted")
+                self._to_summarize |= wanted
+
+    async def _summarize(self, wanted: set[str]) -> None:
+        summaries = await self._feed.summaries(wanted) if wanted else {}
+        for conversation, summary in summaries.items():
+            topic = self._topics.get(conversation)
+            if topic is not None:
+                topic.devices = summary.devices
+                self._show_summary(topic, summary)
 
     def _show_summary(self, topic: Topic, summary: MarkSummary) -> None:
         """Show the counts, once the topic is where they were taken."""

@@ -2,7 +2,7 @@
 
 Laws: an answer follows the commit; a session's sends to one conversation commit in the order put,
 so a retryable refusal takes everything behind it along; a conversation locked by someone else moves
-to the slow lane with all its writes and never stops the others; a poison row fails alone.
+to the slow lane (lane.py) with all its writes and never stops the others; a poison row fails alone.
 """
 
 from __future__ import annotations
@@ -17,21 +17,18 @@ from time import monotonic
 import psycopg
 from psycopg import errors as pg
 
-from messaging import metrics, signals
-from messaging.journal.batching import BATCH_ROWS, answer, batches_of, cut, sentence
+from messaging.journal.batching import BATCH_ROWS, cut
+from messaging.journal.lane import RETRY_S, SlowLanes, lane_of
+from messaging.journal.settling import Settling
 from messaging.journal.writer import Entry, Outcome, Settle, Writer, target
 from messaging.protocol.actions import Stored, Write
 from messaging.protocol.errors import Refusal, Refused
-from messaging.protocol.frames import Send
 
 logger = logging.getLogger(__name__)
 
 QUEUE_ROWS = 20_000
 QUEUE_BYTES = 33_554_432
 LOCK_TIMEOUT_MS = 50  # another process's batch commits well within it
-SLOW_LOCK_TIMEOUT_MS = 1_000
-OUTAGE_S = 5.0  # how long a batch waits for the database before its clients are told
-RETRY_S = 0.05  # between two attempts to reach the database
 
 
 class Journal:
@@ -39,18 +36,14 @@ class Journal:
 
     def __init__(self) -> None:
         self._writer = Writer("lockstep journal", lock_timeout_ms=LOCK_TIMEOUT_MS)
-        self._slow_writer = Writer("lockstep slow lane", lock_timeout_ms=SLOW_LOCK_TIMEOUT_MS)
         self._queue: deque[Entry] = deque()
-        self._slow: dict[str, deque[Entry]] = {}
-        self._rows = self._bytes = 0
+        self._settling = Settling()
+        self._slow = SlowLanes(self._settling, self._recall)
         self._most = (
             BATCH_ROWS  # in the next batch: halved by what can't be stored, doubled by a commit
         )
-        self._work, self._slow_work = asyncio.Event(), asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._work = asyncio.Event()
         self._closing = False
-        self._down_since: float | None = None
         self._last: Callable[[], None] | None = None  # announces and answers the last commit
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -58,21 +51,17 @@ class Journal:
         """Start the lanes in the running event loop."""
         self._tasks = [
             asyncio.create_task(self._run(), name="journal"),
-            asyncio.create_task(self._run_slow()),
+            asyncio.create_task(self._slow.run(), name="slow lane"),
         ]
 
     def put(self, device: str, frame: Write, settle: Settle) -> None:
         """Queue a write. `settle` is called once, synchronously, with its place or its refusal."""
-        size = len(getattr(frame, "body", "")) + 200
         if self._closing:
             settle(Refused(Refusal.SHUTTING_DOWN))
-        elif self._rows >= QUEUE_ROWS or self._bytes >= QUEUE_BYTES:  # whatever the size: in order
-            settle(Refused(Refusal.OVERLOADED))
+        elif self._settling.rows >= QUEUE_ROWS or self._settling.bytes >= QUEUE_BYTES:
+            settle(Refused(Refusal.OVERLOADED))  # whatever its size: those behind it are, too
         else:
-            self._rows += 1
-            self._bytes += size
-            self._queue.append(Entry(device, frame, settle, size))
-            self._idle.clear()
+            self._queue.append(self._settling.take(device, frame, settle))
             self._work.set()
 
     async def submit(self, device: str, frame: Write) -> Stored:
@@ -92,34 +81,49 @@ class Journal:
     async def drain(self) -> None:
         """Refuse new writes and wait until everything queued is answered."""
         self._closing = True
-        await self._idle.wait()
+        await self._settling.idle.wait()
 
     async def close(self) -> None:
-        """Stop the lanes and close their connections."""
+        """Stop the lanes and close their connections. What is not answered is refused, its outcome unknown."""
         self._closing = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._finish_last()
+        self._settling.refuse_all()
         await self._writer.close()
-        await self._slow_writer.close()
-
-    # The fast lane
+        await self._slow.close()
 
     async def _run(self) -> None:
         while True:
             await self._work.wait()
-            entries: Sequence[Entry] = self._take()
-            if entries and self._slow:
-                entries = await self._fast_changes(entries)
-            if entries:
-                await self._commit(entries)
-            if not self._queue:
-                self._finish_last()
-                self._work.clear()
+            try:
+                await self._next_batch()
+            except Exception:
+                logger.exception("the journal met an error of its own; what it held is refused")
+                self._start_over()
+
+    async def _next_batch(self) -> None:
+        entries: Sequence[Entry] = self._take()
+        if entries and self._slow:
+            entries = await self._fast_changes(entries)
+        if entries:
+            await self._commit(entries)
+        if not self._queue:
+            self._finish_last()
+            self._work.clear()
+
+    def _start_over(self) -> None:
+        """Whatever went wrong, nobody waits for ever, and nothing overtakes what was refused."""
+        self._finish_last()
+        self._queue.clear()
+        self._work.clear()
+        self._settling.refuse_all(but=self._slow)
 
     def _take(self) -> list[Entry]:
         """The next batch."""
         if self._slow:
+            self._slow.end_empty()
             self._queue = deque(self._fast_ones(self._queue))
         entries = cut(self._queue, most=self._most)
         for _ in entries:
@@ -130,9 +134,9 @@ class Journal:
         """What is left when writes to a conversation in the slow lane went there, behind the others."""
         fast: list[Entry] = []
         for entry in entries:
-            lane = _lane(entry)
+            lane = lane_of(entry)
             if lane in self._slow:
-                self._set_aside(entry, lane)
+                self._slow.put(entry, lane)
             else:
                 fast.append(entry)
         return fast
@@ -154,7 +158,7 @@ class Journal:
         for entry in entries:
             place = places.get(target(entry.frame), "")
             if place in self._slow:
-                self._set_aside(entry, place)
+                self._slow.put(entry, place)
             else:
                 fast.append(entry)
         return fast
@@ -174,7 +178,7 @@ class Journal:
             except (pg.DeadlockDetected, pg.SerializationFailure):
                 continue
             except psycopg.OperationalError as error:
-                if self._outage(error, since=began):
+                if self._settling.outage(error, since=began):
                     self._refuse_everything(entries)
                     return
                 entries = [entry._replace(in_doubt=True) for entry in entries]
@@ -183,7 +187,6 @@ class Journal:
                 await self._split(entries, error, again=again)
                 return
             else:
-                self._down_since = None
                 self._most = min(BATCH_ROWS, 2 * self._most)
                 self._last = partial(self._finish, entries, outcomes)
                 if skip_locked:  # its locked writes must be in the slow lane before more are taken
@@ -207,6 +210,10 @@ class Journal:
         if last is not None:
             last()
 
+    def _finish(self, entries: Sequence[Entry], outcomes: Sequence[Outcome]) -> None:
+        for entry, conversation in self._settling.finish(entries, outcomes):
+            self._slow.put(entry, conversation)
+
     async def _split(self, entries: Sequence[Entry], error: Exception, *, again: bool) -> None:
         """One row of the batch can't be stored: try half as many, until it stands alone.
 
@@ -218,119 +225,11 @@ class Journal:
             self._queue.extendleft(reversed(entries))
             self._most = len(entries) // 2
         elif isinstance(error, pg.LockNotAvailable):
-            self._set_aside(entries[0], _lane(entries[0]))
+            self._slow.put(entries[0], lane_of(entries[0]))
         elif isinstance(error, pg.UniqueViolation) and not again:
             await self._commit(entries, again=True)
         else:
-            self._refuse_unstorable(entries, error)
-
-    def _refuse_unstorable(self, entries: Sequence[Entry], error: Exception) -> None:
-        logger.warning("a message was refused by the database: %s", sentence(error))
-        self._refuse(entries, Refused(Refusal.STORAGE_REFUSED, sentence(error)))
-
-    def _set_aside(self, entry: Entry, lane: str) -> None:
-        self._slow.setdefault(lane, deque()).append(entry)
-        self._slow_work.set()
-
-    def _outage(self, error: Exception, *, since: float) -> bool:
-        """Note that the database does not answer. Returns whether it has been away for too long."""
-        if self._down_since is None:
-            self._down_since = since  # of the attempt: a frozen database lets it wait for long
-            logger.warning(
-                "the database does not answer, the journal tries again: %s", sentence(error)
-            )
-        return monotonic() - self._down_since >= OUTAGE_S
-
-    # The slow lane
-
-    async def _run_slow(self) -> None:
-        while True:
-            await self._slow_work.wait()
-            for conversation, lane in list(self._slow.items()):
-                if lane:
-                    await self._commit_slow(conversation)
-            if not any(self._slow.values()):
-                self._slow_work.clear()
-
-    async def _commit_slow(self, conversation: str) -> None:
-        """Wait for one locked conversation, at most for a second; then its writers are told that it is busy."""
-        lane = self._slow[conversation]
-        entries = cut(lane)
-        began = monotonic()
-        try:
-            outcomes = await self._append_slowly(entries)
-        except (pg.LockNotAvailable, pg.DeadlockDetected):
-            self._refuse_lane(conversation, Refusal.BUSY)
-            return
-        except psycopg.OperationalError as error:
-            if self._outage(error, since=began):
-                self._refuse_lane(conversation, Refusal.DATABASE_UNAVAILABLE)
-            else:
-                for n, entry in enumerate(entries):
-                    lane[n] = entry._replace(in_doubt=True)
-            await asyncio.sleep(RETRY_S)
-            return
-        except Exception as error:
-            entries = entries[:1]
-            self._refuse_unstorable(entries, error)
-        else:
-            self._down_since = None
-            entries = entries[: len(outcomes)]
-            self._finish(entries, outcomes)
-        for _ in entries:
-            lane.popleft()
-        if not lane:
-            del self._slow[conversation]
-
-    async def _append_slowly(self, entries: Sequence[Entry]) -> list[Outcome]:
-        """Commit the entries, or the first alone if one of them can't be stored. Raises if that is the first."""
-        try:
-            return await self._slow_writer.append(entries)
-        except psycopg.OperationalError:
-            raise
-        except Exception:
-            return await self._slow_writer.append(entries[:1])
-
-    def _refuse_lane(self, conversation: str, refusal: Refusal) -> None:
-        """Refuse what waits for a conversation, and what is queued behind it.
-
-        The lane stays: until a write got through there, the next ones would only stop the others again.
-        """
-        refused, self._slow[conversation] = list(self._slow[conversation]), deque()
-        kept = deque[Entry]()
-        for entry in self._queue:
-            (refused if _lane(entry) == conversation else kept).append(entry)
-        self._queue = kept
-        self._refuse(refused, Refused(refusal))
-
-    # Answers
-
-    def _finish(self, entries: Sequence[Entry], outcomes: Sequence[Outcome]) -> None:
-        """Announce what was committed, then answer everyone; locked writes go to the slow lane."""
-        batches = batches_of(entries, outcomes)
-        metrics.batches.inc()
-        metrics.queued.set(self._rows)
-        if batches:
-            signals.announce_messages(batches)
-        for entry, outcome in zip(entries, outcomes, strict=True):
-            if outcome.verdict == "locked" and outcome.conversation is not None:
-                self._set_aside(entry, outcome.conversation)
-            else:
-                self._settle(entry, answer(outcome))
-        self._note_idle()
-
-    def _settle(self, entry: Entry, answer: Stored | Refused) -> None:
-        self._rows -= 1
-        self._bytes -= entry.size
-        try:
-            entry.settle(answer)
-        except Exception:  # of one session; the lane goes on
-            logger.exception("a write's answer was not taken")
-
-    def _refuse(self, entries: Iterable[Entry], answer: Refused) -> None:
-        for entry in entries:
-            self._settle(entry, answer)
-        self._note_idle()
+            self._settling.refuse_unstorable(entries[0], error)
 
     def _refuse_everything(self, entries: Sequence[Entry]) -> None:
         """The database is away: what was tried and what waits behind it, so that no later send overtakes.
@@ -339,13 +238,13 @@ class Journal:
         """
         waiting, self._queue = list(self._queue), deque()
         logger.error("the database is away; %d writes are refused", len(entries) + len(waiting))
-        self._refuse([*entries, *waiting], Refused(Refusal.DATABASE_UNAVAILABLE))
+        self._settling.refuse([*entries, *waiting], Refused(Refusal.DATABASE_UNAVAILABLE))
 
-    def _note_idle(self) -> None:
-        if self._rows == 0:
-            self._idle.set()
-
-
-def _lane(entry: Entry) -> str:
-    """Behind what a write waits if it is locked: its conversation or, as far as is known, its message."""
-    return entry.frame.conversation if isinstance(entry.frame, Send) else entry.frame.message
+    def _recall(self, lane: str) -> list[Entry]:
+        """Take from the queue what is behind a lane that is refused."""
+        recalled: list[Entry] = []
+        kept = deque[Entry]()
+        for entry in self._queue:
+            (recalled if lane_of(entry) == lane else kept).append(entry)
+        self._queue = kept
+        return recalled

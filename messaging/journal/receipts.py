@@ -150,7 +150,7 @@ class Receipts:
         self._careful = bool(left)
         for keys, tell in done:
             if keys.isdisjoint(left):
-                tell()
+                _tell(tell)
             else:
                 self._done.append((keys, tell))
         if self._marks or self._done:
@@ -171,6 +171,11 @@ class Receipts:
             return await self._store_around(marks)
         except psycopg.Error as error:
             logger.warning("%d marks wait for the database: %s", len(marks), error)
+            return marks
+        except Exception:  # an error of our own: marks are state, they may be stored twice
+            logger.exception(
+                "%d marks met an error of the server, they are tried again", len(marks)
+            )
             return marks
         return held
 
@@ -221,6 +226,13 @@ class Receipts:
             )
             moved.setdefault(conversation, []).append(mark)
         signals.announce_receipts(moved)
+
+
+def _tell(done: Callable[[], None]) -> None:
+    try:
+        done()
+    except Exception:  # of one session; the others wait for theirs
+        logger.exception("a confirmation of marks was not taken")
 
 
 def _rows(marks: Marks) -> str:

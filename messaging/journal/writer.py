@@ -48,6 +48,7 @@ class Entry(NamedTuple):
     settle: Settle
     size: int
     in_doubt: bool = False
+    number: int = 0  # of the write, in this process
 
 
 class Operation(msgspec.Struct, omit_defaults=True):

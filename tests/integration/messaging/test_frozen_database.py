@@ -13,8 +13,9 @@ from messaging.hub import feed as feeds
 from messaging.hub.feed import FeedReader
 from messaging.journal import receipts as marks
 from messaging.journal import writer
-from messaging.journal.journal import OUTAGE_S, Journal
+from messaging.journal.journal import Journal
 from messaging.journal.receipts import Receipts
+from messaging.journal.settling import OUTAGE_S
 from messaging.protocol.frames import Mark, Send
 from presence import database
 from project import postgres, services

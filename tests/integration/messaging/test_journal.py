@@ -15,6 +15,7 @@ from psycopg.errors import LockNotAvailable
 from messaging import signals
 from messaging.engine import Engine
 from messaging.journal import journal as journals
+from messaging.journal import settling
 from messaging.journal.journal import Journal
 from messaging.models import Message
 from messaging.protocol.actions import Stored, Write
@@ -411,7 +412,7 @@ async def test_nothing_is_committed_past_a_refusal_that_may_be_repeated(
     journal: Journal, sql: Psql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A batch is taken apart to find its poison row, and the database goes away at any moment of it."""
-    monkeypatch.setattr(journals, "OUTAGE_S", 0.0)  # told at the first error
+    monkeypatch.setattr(settling, "OUTAGE_S", 0.0)  # told at the first error
     append, device = journal._writer.append, scene.new_seat(sql)
     told_in_the_middle = 0
     with refused_by_the_database(sql, "poison"):

@@ -1,0 +1,113 @@
+"""The writes of the journal that are not answered yet, and how they come to their answers.
+
+Laws: each is answered once, whatever goes wrong; what is committed is announced first. Where the
+outcome is not known the answer says so: repeated with the same client_id, the write is done once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from itertools import count
+from time import monotonic
+
+from messaging import metrics, signals
+from messaging.journal.batching import answer, batches_of, sentence
+from messaging.journal.writer import Entry, Outcome, Settle
+from messaging.protocol.actions import Stored, Write
+from messaging.protocol.errors import Refusal, Refused
+
+logger = logging.getLogger(__name__)
+
+OUTAGE_S = 5.0  # how long a batch waits for the database before its clients are told
+
+
+class Settling:
+    """What is open, in number and bytes; `idle` is set while nothing is."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self._open: dict[int, Entry] = {}
+        self._numbers = count(1)
+        self._down_since: float | None = None
+
+    @property
+    def rows(self) -> int:
+        """How many writes are not answered."""
+        return len(self._open)
+
+    def take(self, device: str, frame: Write, settle: Settle) -> Entry:
+        """Note a write that is to be answered."""
+        size = len(getattr(frame, "body", "")) + 200
+        entry = Entry(device, frame, settle, size, number=next(self._numbers))
+        self._open[entry.number] = entry
+        self.bytes += size
+        self.idle.clear()
+        return entry
+
+    def finish(
+        self, entries: Sequence[Entry], outcomes: Sequence[Outcome]
+    ) -> list[tuple[Entry, str]]:
+        """Announce what was committed, then answer everyone. Returns what was locked, and its conversation."""
+        self._down_since = None
+        try:
+            return self._finish(entries, outcomes)
+        except Exception:  # an error of our own: nobody waits for ever, the lane goes on
+            logger.exception("what a batch became could not be told")
+            self.refuse(entries, Refused(Refusal.DATABASE_UNAVAILABLE))
+            return []
+
+    def _finish(
+        self, entries: Sequence[Entry], outcomes: Sequence[Outcome]
+    ) -> list[tuple[Entry, str]]:
+        batches = batches_of(entries, outcomes)
+        metrics.batches.inc()
+        metrics.queued.set(self.rows)
+        if batches:
+            signals.announce_messages(batches)
+        locked = []
+        for entry, outcome in zip(entries, outcomes, strict=True):
+            if outcome.verdict == "locked" and outcome.conversation is not None:
+                locked.append((entry, outcome.conversation))
+            else:
+                self._settle(entry, answer(outcome))
+        return locked
+
+    def _settle(self, entry: Entry, answer: Stored | Refused) -> None:
+        if self._open.pop(entry.number, None) is None:
+            return  # answered already
+        self.bytes -= entry.size
+        try:
+            entry.settle(answer)
+        except Exception:  # of one session; the lane goes on
+            logger.exception("a write's answer was not taken")
+        if not self._open:
+            self.idle.set()
+
+    def refuse(self, entries: Iterable[Entry], answer: Refused) -> None:
+        """Refuse those that are not answered."""
+        for entry in entries:
+            self._settle(entry, answer)
+
+    def refuse_unstorable(self, entry: Entry, error: Exception) -> None:
+        """Refuse what the database will never take."""
+        logger.warning("a message was refused by the database: %s", sentence(error))
+        self.refuse([entry], Refused(Refusal.STORAGE_REFUSED, sentence(error)))
+
+    def refuse_all(self, *, but: Iterable[Entry] = ()) -> None:
+        """Tell everyone that the outcome is not known, but those whose writes somebody still does."""
+        kept = {entry.number for entry in but}
+        left = [entry for number, entry in self._open.items() if number not in kept]
+        self.refuse(left, Refused(Refusal.DATABASE_UNAVAILABLE))
+
+    def outage(self, error: Exception, *, since: float) -> bool:
+        """Note that the database does not answer. Returns whether it has been away for too long."""
+        if self._down_since is None:
+            self._down_since = since  # of the attempt: a frozen database lets it wait for long
+            logger.warning(
+                "the database does not answer, the journal tries again: %s", sentence(error)
+            )
+        return monotonic() - self._down_since >= OUTAGE_S
