@@ -42,9 +42,7 @@ class Refusal(enum.Enum):
     AFTER_REFUSED = "An earlier send to this conversation was refused; repeat that client_id first, or reconnect."
     OVERLOADED = "Too much is under way; the request was not taken."
     BUSY = "The conversation is locked by another transaction; the request was not taken."
-    DATABASE_UNAVAILABLE = (
-        "The database can't be reached; repeat the same request with the same client_id."
-    )
+    DATABASE_UNAVAILABLE = "The database gave no answer, the outcome is unknown; repeat the same request with the same client_id."
     SHUTTING_DOWN = "The server is going down; repeat on the next connection."
     STORAGE_REFUSED = "The database refuses this message: {detail}."
 
