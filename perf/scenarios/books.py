@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+import msgspec
+
 from perf import metrics
 from perf.database import Connection
 
@@ -13,6 +15,26 @@ COUNTED = """
 SELECT d.xact_commit::float8, pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::float8
   FROM pg_stat_database d WHERE d.datname = current_database()
 """
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One phase: messages a second, ms, and what a message cost. `held` is the conversation that is locked in the last."""
+
+    phase: str
+    achieved: float
+    p50: float | None
+    p99: float | None
+    held_p99: float | None
+    server_statements_p99: float | None
+    own_connection_p99: float | None
+    commits_per_message: float | None
+    batches_per_message: float | None
+    wal_bytes_per_message: float | None
+    connections: int
+    lock_waits: int
+    server_cpu: float | None
+    postgres_cpu: float | None
+    late_p99: float | None
 
 
 @dataclass(frozen=True, kw_only=True)

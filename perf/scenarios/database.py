@@ -8,7 +8,7 @@ one conversation's row, which must not stop the others.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,7 +30,7 @@ from perf.probe import DatabaseProbe, Pulse, Resources
 from perf.rest import Rest
 from perf.scenario import Findings, Options, Scenario, Stage
 from perf.scenarios.backlog import Filling
-from perf.scenarios.books import Books, read
+from perf.scenarios.books import Books, Row, read
 from perf.scenarios.capacity import Watched, watched
 from perf.scenarios.company import Beside, Holder, Onlooker, Readers, Returners, going_on
 from perf.scenarios.shared import (
@@ -54,28 +54,8 @@ RATE, HELD_RATE = 200.0, 10.0  # messages/s to all conversations, to the one tha
 PHASE_S, QUICK_PHASE_S, WARM_UP_S = 8.0, 2.0, 0.5
 FILLED, QUICK_FILLED = 200, 40  # messages of each writer before: something to page back through
 READERS = 24  # pages asked for at a time: three times the server's pool
-FELT_MS = 500.0  # a message that took so long has felt the lock
+FELT_MS = 200.0  # a message that took so long has felt the lock
 DRAIN_S = 30.0  # T11's limit
-
-
-class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One phase: messages a second, ms, and what a message cost. `held` is the conversation that is locked in the last."""
-
-    phase: str
-    achieved: float
-    p50: float | None
-    p99: float | None
-    held_p99: float | None
-    server_statements_p99: float | None
-    own_connection_p99: float | None
-    commits_per_message: float | None
-    batches_per_message: float | None
-    wal_bytes_per_message: float | None
-    connections: int
-    lock_waits: int
-    server_cpu: float | None
-    postgres_cpu: float | None
-    late_p99: float | None
 
 
 @dataclass(kw_only=True)
@@ -245,27 +225,48 @@ async def _phase(it: Bench, name: str, beside: Sequence[Beside]) -> None:
         await asyncio.wait([asking])
     for fleet in (it.writers, it.held):
         await fleet.quiesce(within_s=DRAIN_S)
-    for who, count in onlooker.backends.items():
-        it.backends[who] = max(count, it.backends.get(who, 0))
     it.errors += probe.failures
     stored = flow.stored["send"] + held.stored["send"]
-    it.rows.append(
-        Row(
-            phase=name,
-            achieved=round(stored / took, 1),
-            p50=flow.delivery.percentile(50),
-            p99=flow.delivery.percentile(99),
-            held_p99=held.delivery.percentile(99),
-            own_connection_p99=probe.latency.percentile(99),
-            connections=onlooker.most,
-            lock_waits=onlooker.lock_waits,
-            server_cpu=usage_of(resources, "server", "cpu_percent"),
-            postgres_cpu=usage_of(resources, "postgres", "cpu_percent"),
-            late_p99=generator.lateness.percentile(99),
-            **(await it.books()).since(books, messages=stored),
-        )
+    row = _row(
+        name,
+        (flow, held, generator),
+        (probe, onlooker, resources),
+        rate=stored / took,
+        spent=(await it.books()).since(books, messages=stored),
     )
+    it.rows.append(row)
     _say(it)
+    for who, count in onlooker.backends.items():
+        it.backends[who] = max(count, it.backends.get(who, 0))
+
+
+def _row(
+    name: str,
+    load: tuple[Flow, Flow, Generator],
+    beside: tuple[DatabaseProbe, Onlooker, Resources],
+    *,
+    rate: float,
+    spent: Mapping[str, float | None],
+) -> Row:
+    flow, held, generator = load
+    probe, onlooker, resources = beside
+    return Row(
+        phase=name,
+        achieved=round(rate, 1),
+        p50=flow.delivery.percentile(50),
+        p99=flow.delivery.percentile(99),
+        held_p99=held.delivery.percentile(99),
+        own_connection_p99=probe.latency.percentile(99),
+        connections=onlooker.most,
+        lock_waits=onlooker.lock_waits,
+        server_cpu=usage_of(resources, "server", "cpu_percent"),
+        postgres_cpu=usage_of(resources, "postgres", "cpu_percent"),
+        late_p99=generator.lateness.percentile(99),
+        server_statements_p99=spent["server_statements_p99"],
+        commits_per_message=spent["commits_per_message"],
+        batches_per_message=spent["batches_per_message"],
+        wal_bytes_per_message=spent["wal_bytes_per_message"],
+    )
 
 
 def _probe(it: Bench) -> DatabaseProbe:
