@@ -1,6 +1,5 @@
 """What every test may use. Fixtures of one app are in that app's conftest."""
 
-import gc
 import os
 import subprocess
 import sys
@@ -20,12 +19,6 @@ ROOT = Path(__file__).resolve().parent.parent
 def pytest_configure() -> None:
     """Hash passwords fast: no test is about the strength of a hash."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-
-
-def pytest_collection_finish() -> None:
-    """Leave what is imported out of the garbage collections of the tests: each took 0.2 s for it."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture(scope="session")
