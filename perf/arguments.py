@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from perf import scenarios
-from perf.housekeeping import PREFIXES
-from perf.presets import PRESETS
-from perf.rundir import RUNS
+from perf.history.rundir import RUNS
+from perf.load.presets import PRESETS
+from perf.rig.housekeeping import PREFIXES
 from perf.scenario import Options
 
 HELP = "Measures the server and proves what it promises."

@@ -6,10 +6,10 @@ from collections.abc import Collection, Mapping
 from time import perf_counter
 
 from perf.checkers import judge
-from perf.database import connected, last_seqs, write_final_reads
-from perf.environment import Environment
 from perf.history.reader import load
-from perf.rundir import RunDirectory
+from perf.history.rundir import RunDirectory
+from perf.rig.database import connected, last_seqs, write_final_reads
+from perf.rig.environment import Environment
 from perf.scenario import Findings
 from perf.smallest import write_smallest
 

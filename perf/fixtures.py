@@ -18,12 +18,12 @@ from typing import Any, Generic, TypeVar
 
 import pytest
 
-from perf.environment import Crowd, Environment, private, running
 from perf.history.recorder import Recorder
+from perf.history.rundir import RunDirectory
+from perf.measure.series import Series
 from perf.progress import Progress
-from perf.rundir import RunDirectory
+from perf.rig.environment import Crowd, Environment, private, running
 from perf.scenario import Options, Stage
-from perf.series import Series
 
 T = TypeVar("T")
 

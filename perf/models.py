@@ -12,8 +12,8 @@ from django.db import models
 from django.utils.functional import cached_property
 
 if TYPE_CHECKING:
+    from perf.history.rundir import RunDirectory
     from perf.report.material import Material
-    from perf.rundir import RunDirectory
 
 
 class Verdict(models.TextChoices):

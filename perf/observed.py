@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from perf.limiting import limiting
-from perf.rundir import RunDirectory
+from perf.history.rundir import RunDirectory
+from perf.measure.limiting import limiting
+from perf.measure.series import Line, load
+from perf.measure.usage import usage_of
 from perf.scenario import Findings
-from perf.series import Line, load
-from perf.usage import usage_of
 
 GROUPS = ("server", "postgres", "valkey", "generator", "others")
 MEANS = ("cpu_percent",)

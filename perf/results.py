@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from perf.checkers.judgement import Judgement, Liveness
-from perf.latency import Latency, Summary
-from perf.rundir import RunDirectory
+from perf.history.rundir import RunDirectory
+from perf.measure.latency import Latency, Summary
 from perf.scenario import Findings, Result, Verdict
 
 WORST_FIRST: tuple[Verdict, ...] = ("invalid", "unknown", "valid")

@@ -20,19 +20,21 @@ import msgspec
 import psycopg
 import uvloop
 
-from perf import children, evidence, observed, probe, report
-from perf import environment as environments
-from perf.children import RigError
-from perf.environment import Environment
-from perf.fleet import FleetError
+from perf import evidence, observed, report
 from perf.history.recorder import Recorder
-from perf.limits import raise_file_limit
+from perf.history.rundir import RunDirectory
+from perf.load import probe
+from perf.load.fleet import FleetError
+from perf.measure.series import Series
 from perf.progress import Progress
 from perf.results import concluded, merged
-from perf.rundir import RunDirectory
+from perf.rig import children
+from perf.rig import environment as environments
+from perf.rig.children import RigError
+from perf.rig.environment import Environment
+from perf.rig.limits import raise_file_limit
 from perf.scenario import Findings, Options, Result, Scenario, Stage
 from perf.scenarios import health
-from perf.series import Series
 from perf.watch import watching
 
 T = TypeVar("T")

@@ -11,12 +11,12 @@ import msgspec
 
 from perf.checkers import Judgement
 from perf.coverage import Covered
-from perf.environment import Crowd, Environment
 from perf.history.recorder import Recorder
-from perf.latency import Latency, Summary
+from perf.history.rundir import RUNS, RunDirectory
+from perf.measure.latency import Latency, Summary
+from perf.measure.series import Series
 from perf.progress import Progress
-from perf.rundir import RUNS, RunDirectory
-from perf.series import Series
+from perf.rig.environment import Crowd, Environment
 from perf.targets import Outcome
 
 Verdict: TypeAlias = Literal["valid", "invalid", "unknown"]

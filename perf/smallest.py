@@ -12,7 +12,7 @@ from perf.checkers.subsets import narrowed
 from perf.history.events import AnyEvent
 from perf.history.memory import History
 from perf.history.reader import read_events, read_stored, uncollected
-from perf.rundir import RunDirectory
+from perf.history.rundir import RunDirectory
 
 BUDGET_S = 20.0  # for all anomalies of a run together
 MOST_EVENTS = 500_000  # of a conversation: more than that is not even tried

@@ -11,12 +11,13 @@ import psycopg
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from perf import probe, services
-from perf.database import connected
-from perf.environment import Environment, family
-from perf.metrics import PageLook
-from perf.processes import Group, ProcessGroups
-from perf.series import Series
+from perf.load import probe
+from perf.measure import services
+from perf.measure.metrics import PageLook
+from perf.measure.processes import Group, ProcessGroups
+from perf.measure.series import Series
+from perf.rig.database import connected
+from perf.rig.environment import Environment, family
 
 
 @asynccontextmanager

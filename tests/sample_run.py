@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 
 from perf.history.events import Event, Fault, RunBegan, RunEnded
-from perf.rundir import RunDirectory
-from perf.series import BUCKETS_US
+from perf.history.rundir import RunDirectory
+from perf.measure.series import BUCKETS_US
 from perf.targets import outcome
 
 SECONDS = 120

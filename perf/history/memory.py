@@ -9,7 +9,7 @@ import msgspec
 
 from perf.history.events import AnyEvent, AnyStored
 from perf.history.reader import Evidence, gather
-from perf.rundir import RunDirectory
+from perf.history.rundir import RunDirectory
 
 E = TypeVar("E", bound=AnyEvent)
 S = TypeVar("S", bound=AnyStored)

@@ -30,7 +30,7 @@ from perf.history.events import (
     StoredConversation,
     StoredMark,
 )
-from perf.rundir import RunDirectory
+from perf.history.rundir import RunDirectory
 
 CHUNK_BYTES = 1 << 22  # read at once: bounds the memory of decoding
 

@@ -13,9 +13,9 @@ import sys
 from django.conf import settings
 from django.db import DatabaseError
 
-from perf.children import ROOT, manage
+from perf.history.rundir import RunDirectory
 from perf.models import Run
-from perf.rundir import RunDirectory
+from perf.rig.children import ROOT, manage
 
 CHILD_S = 60.0
 NO_DATABASE = "django.db.backends.dummy"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from perf.history.rundir import RunDirectory
 from perf.report import document, junit, page
-from perf.rundir import RunDirectory
 from perf.scenario import Result
 
 

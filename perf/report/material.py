@@ -13,10 +13,10 @@ from typing import Any
 
 import msgspec
 
-from perf import series
 from perf.history.events import Fault, RunBegan
-from perf.rundir import RunDirectory
-from perf.series import Line
+from perf.history.rundir import RunDirectory
+from perf.measure import series
+from perf.measure.series import Line
 
 FAULT, RUN = b'["fault"', b'["run"'  # how their lines begin
 

@@ -10,12 +10,12 @@ from zlib import crc32
 
 import msgspec
 
-from perf.limiting import generator_was_the_bottleneck, limiting
+from perf.history.rundir import RunDirectory
+from perf.measure.limiting import generator_was_the_bottleneck, limiting
+from perf.measure.usage import usage_of
 from perf.report import parts, rows
 from perf.report.material import Material, load
 from perf.report.wording import WORDS, Word, duration, plural
-from perf.rundir import RunDirectory
-from perf.usage import usage_of
 
 TEMPLATES = Path(__file__).parent / "templates"
 VOLATILE = {"load_before", "environment"}  # facts that differ from run to run on one machine

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from perf.children import MARK
-from perf.cleanup import addresses_of, in_use
+from perf.rig.children import MARK
+from perf.rig.cleanup import addresses_of, in_use
 from perf.sabotage import BY_NAME, VARIABLE
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}

@@ -13,23 +13,23 @@ from typing import Any
 
 import msgspec
 
-from perf import metrics
-from perf.accounts import Account
 from perf.coverage import Covered
-from perf.database import connected
-from perf.environment import Crowd, Environment
-from perf.fleet import Fleet
-from perf.generator import Generator
-from perf.latency import Latency
-from perf.observer import Troubles
-from perf.probe import Pulse, Resources
-from perf.rest import Rest
+from perf.load.fleet import Fleet
+from perf.load.generator import Generator
+from perf.load.observer import Troubles
+from perf.load.probe import Pulse, Resources
+from perf.load.rest import Rest
+from perf.measure import metrics
+from perf.measure.latency import Latency
+from perf.rig.accounts import Account
+from perf.rig.database import connected
+from perf.rig.environment import Crowd, Environment
 from perf.scenario import Findings, Options, Scenario, Stage
-from perf.scenarios import entrance, fuzzing
-from perf.scenarios.calls import WEIGHTS, Calls, Repeat
-from perf.scenarios.capacity import Watched, watched
-from perf.scenarios.entrance import Entrance
-from perf.scenarios.shared import (
+from perf.scenarios.parts import entrance, fuzzing
+from perf.scenarios.parts.calls import WEIGHTS, Calls, Repeat
+from perf.scenarios.parts.capacity import Watched, watched
+from perf.scenarios.parts.entrance import Entrance
+from perf.scenarios.parts.shared import (
     agreement,
     connected_percent,
     note_generator,

@@ -16,22 +16,25 @@ from typing import Any
 
 import msgspec
 
-from perf import costs, metrics, probe
-from perf.accounts import Account
-from perf.database import Connection, connected
-from perf.environment import Crowd, Environment
-from perf.fleet import Fleet, until
-from perf.flow import Flow
-from perf.generator import Generator
 from perf.history.testimony import clock
-from perf.observer import Observer
-from perf.plan import Mix, Phase, Plan, described, make
-from perf.presets import phases_of
-from perf.probe import DatabaseProbe, Pulse, Resources, ServerStatements
+from perf.load import probe
+from perf.load.fleet import Fleet, until
+from perf.load.flow import Flow
+from perf.load.generator import Generator
+from perf.load.observer import Observer
+from perf.load.plan import Mix, Phase, Plan, described, make
+from perf.load.presets import phases_of
+from perf.load.probe import DatabaseProbe, Pulse, Resources, ServerStatements
+from perf.load.workload import OpenLoop
+from perf.measure import metrics
+from perf.rig.accounts import Account
+from perf.rig.database import Connection, connected
+from perf.rig.environment import Crowd, Environment
 from perf.scenario import Findings, Options, Scenario, Stage
 from perf.scenarios import baseline_table
-from perf.scenarios.returns import Returns
-from perf.scenarios.shared import (
+from perf.scenarios.parts import costs
+from perf.scenarios.parts.returns import Returns
+from perf.scenarios.parts.shared import (
     agreement,
     connect,
     conversations_of,
@@ -40,7 +43,6 @@ from perf.scenarios.shared import (
     settle,
     still,
 )
-from perf.workload import OpenLoop
 
 RATE, DEVICES = 200.0, 100
 DURATION_S, QUICK_S = 10.0, 3.0

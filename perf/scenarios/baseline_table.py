@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from perf import metrics
 from perf.coverage import Covered
-from perf.latency import Latency
-from perf.scenarios.returns import MISSED
-from perf.scenarios.shared import connected_percent, outcome_of, usage_of
+from perf.measure import metrics
+from perf.measure.latency import Latency
+from perf.scenarios.parts.returns import MISSED
+from perf.scenarios.parts.shared import connected_percent, outcome_of, usage_of
 from perf.targets import Outcome, outcome
 
 if TYPE_CHECKING:

@@ -14,15 +14,15 @@ from typing import Any, NamedTuple
 import msgspec
 from redis.asyncio import Redis
 
-from perf import counters, metrics
-from perf.database import Connection, connected
-from perf.environment import Crowd
-from perf.fleet import Fleet
-from perf.generator import Generator
-from perf.observer import Observer, Troubles
+from perf.load.fleet import Fleet
+from perf.load.generator import Generator
+from perf.load.observer import Observer, Troubles
+from perf.measure import counters, metrics
+from perf.rig.database import Connection, connected
+from perf.rig.environment import Crowd
 from perf.scenario import Findings, Options, Scenario, Stage
-from perf.scenarios.capacity import Capacity, Watched, saturate, watched
-from perf.scenarios.shared import (
+from perf.scenarios.parts.capacity import Capacity, Watched, saturate, watched
+from perf.scenarios.parts.shared import (
     agreement,
     connect,
     connected_percent,
@@ -32,7 +32,7 @@ from perf.scenarios.shared import (
     settle,
     still,
 )
-from perf.scenarios.stairs import Stairs
+from perf.scenarios.parts.stairs import Stairs
 from perf.targets import Outcome, outcome
 
 DEVICES = 100

@@ -17,14 +17,15 @@ from typing import Any, Literal, TypeAlias
 from messaging.protocol import frames
 from messaging.protocol.errors import CloseCode
 from perf.coverage import Covered
-from perf.device import Device
-from perf.environment import Crowd
-from perf.fleet import Fleet
 from perf.history.testimony import clock
-from perf.latency import Latency
-from perf.line import LOST, NO_CODE
+from perf.load.device import Device
+from perf.load.fleet import Fleet
+from perf.load.line import LOST, NO_CODE
+from perf.load.stranger import HandshakeFailed, Stranger
+from perf.measure.latency import Latency
+from perf.rig.environment import Crowd
 from perf.scenario import Findings, Options, Scenario, Stage
-from perf.scenarios.flood import (
+from perf.scenarios.parts.flood import (
     LIMIT_S,
     MEMBERS,
     Flood,
@@ -34,8 +35,7 @@ from perf.scenarios.flood import (
     silence,
     split,
 )
-from perf.scenarios.shared import starts_of
-from perf.stranger import HandshakeFailed, Stranger
+from perf.scenarios.parts.shared import starts_of
 
 HONEST, QUICK_HONEST = 500, 100  # devices that come back at once, in every wave
 STRANGERS, QUICK_STRANGERS = 2_000, 500  # of each wave

@@ -15,17 +15,17 @@ from typing import Any
 import msgspec
 
 from perf.coverage import Covered
-from perf.environment import Crowd
-from perf.fleet import RESERVE, Fleet
-from perf.generator import Generator
-from perf.latency import Latency
-from perf.limits import raise_file_limit
-from perf.observer import Observer
-from perf.probe import Pulse
+from perf.load.fleet import RESERVE, Fleet
+from perf.load.generator import Generator
+from perf.load.observer import Observer
+from perf.load.probe import Pulse
+from perf.measure.latency import Latency
+from perf.rig.environment import Crowd
+from perf.rig.limits import raise_file_limit
 from perf.scenario import Findings, Options, Scenario, Stage
-from perf.scenarios.capacity import watched
-from perf.scenarios.ramp import LOAD_RATE, Ramp, Step
-from perf.scenarios.shared import (
+from perf.scenarios.parts.capacity import watched
+from perf.scenarios.parts.ramp import LOAD_RATE, Ramp, Step
+from perf.scenarios.parts.shared import (
     agreement,
     connected_percent,
     note_generator,
@@ -33,7 +33,7 @@ from perf.scenarios.shared import (
     outcome_of,
     settle,
 )
-from perf.scenarios.traces import Traces, gone, look
+from perf.scenarios.parts.traces import Traces, gone, look
 from perf.targets import TABLE, Outcome, outcome
 
 STAIRS, QUICK_STAIRS = (100, 1_000, 2_500, 5_000, 7_500, 10_000), (40, 100, 200)

@@ -15,25 +15,26 @@ from typing import Any
 
 import msgspec
 
-from perf.accounts import Account
-from perf.children import RigError
 from perf.coverage import Covered
-from perf.database import Connection, connected
-from perf.environment import Crowd
-from perf.fleet import Fleet
-from perf.flow import Flow
-from perf.generator import Generator
 from perf.history.testimony import clock
-from perf.observer import Observer, Troubles
-from perf.plan import Phase, make
-from perf.probe import DatabaseProbe, Pulse, Resources
-from perf.rest import Rest
+from perf.load.fleet import Fleet
+from perf.load.flow import Flow
+from perf.load.generator import Generator
+from perf.load.observer import Observer, Troubles
+from perf.load.plan import Phase, make
+from perf.load.probe import DatabaseProbe, Pulse, Resources
+from perf.load.rest import Rest
+from perf.load.workload import OpenLoop
+from perf.rig.accounts import Account
+from perf.rig.children import RigError
+from perf.rig.database import Connection, connected
+from perf.rig.environment import Crowd
 from perf.scenario import Findings, Options, Scenario, Stage
-from perf.scenarios.backlog import Filling
-from perf.scenarios.books import Books, Row, read
-from perf.scenarios.capacity import Watched, watched
-from perf.scenarios.company import Beside, Holder, Onlooker, Readers, Returners, going_on
-from perf.scenarios.shared import (
+from perf.scenarios.parts.backlog import Filling
+from perf.scenarios.parts.books import Books, Row, read
+from perf.scenarios.parts.capacity import Watched, watched
+from perf.scenarios.parts.company import Beside, Holder, Onlooker, Readers, Returners, going_on
+from perf.scenarios.parts.shared import (
     agreement,
     connected_percent,
     conversations_of,
@@ -46,7 +47,6 @@ from perf.scenarios.shared import (
     usage_of,
 )
 from perf.targets import Outcome, outcome
-from perf.workload import OpenLoop
 
 MEMBERS, WRITING, RETURNING = 6, 2, 2  # of each conversation; the others read over REST
 DEVICES, QUICK_DEVICES = 120, 36

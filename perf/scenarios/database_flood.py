@@ -10,14 +10,15 @@ import asyncio
 from itertools import cycle
 from typing import Any
 
-from perf import metrics
 from perf.coverage import Covered
-from perf.environment import Crowd, RigError
-from perf.fleet import Fleet, until
-from perf.foreign import Foreigners
 from perf.history.testimony import clock
+from perf.load.fleet import Fleet, until
+from perf.load.foreign import Foreigners
+from perf.load.workload import body
+from perf.measure import metrics
+from perf.rig.environment import Crowd, RigError
 from perf.scenario import Findings, Options, Scenario, Stage
-from perf.scenarios.flood import (
+from perf.scenarios.parts.flood import (
     MEMBERS,
     Flood,
     calm_conversations,
@@ -26,8 +27,7 @@ from perf.scenarios.flood import (
     silence,
     split,
 )
-from perf.scenarios.shared import conversations_of, starts_of
-from perf.workload import body
+from perf.scenarios.parts.shared import conversations_of, starts_of
 
 DEVICES, QUICK_DEVICES = 100, 30  # of the flood: they are in the conversations that are fought over
 FLOOD_S, QUICK_FLOOD_S = 15.0, 2.5

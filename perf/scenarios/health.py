@@ -19,17 +19,17 @@ import redis.asyncio
 from redis.exceptions import RedisError
 
 from messaging.protocol import frames
-from perf import children, cleanup, machine
-from perf.children import MARK, RigError
-from perf.database import connected, erase
-from perf.device import Device
-from perf.environment import Crowd, Environment, provision, running
-from perf.fleet import Fleet, FleetError
-from perf.housekeeping import HEALTH
-from perf.observer import Observer, Sent
+from perf.load.device import Device
+from perf.load.fleet import Fleet, FleetError
+from perf.load.observer import Observer, Sent
+from perf.rig import children, cleanup, machine
+from perf.rig.children import MARK, RigError
+from perf.rig.database import connected, erase
+from perf.rig.environment import Crowd, Environment, provision, running
+from perf.rig.housekeeping import HEALTH
+from perf.rig.server import Server
 from perf.scenario import Findings, Options
-from perf.scenarios.shared import recorded
-from perf.server import Server
+from perf.scenarios.parts.shared import recorded
 from perf.targets import Outcome
 
 ANSWER_S = 5.0

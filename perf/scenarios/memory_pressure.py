@@ -2,7 +2,7 @@
 
 Each cycle: devices of many conversations connect, and clients that say hello and never read; huge
 messages fill the windows of those; everything is closed; one sample in the silence. What is counted
-(sockets, rows, groups, tasks …) must be exactly as before; what is measured must not grow (`perf.statistics`).
+(sockets, rows, groups, tasks …) must be exactly as before; what is measured must not grow (`perf.measure.statistics`).
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from typing import Any
 from redis.asyncio import Redis
 
 from messaging.protocol import frames
-from perf import quiet, statistics
-from perf.accounts import Account
 from perf.coverage import Covered
-from perf.database import connected
-from perf.device import Device
-from perf.environment import Crowd, RigError
-from perf.fleet import Fleet, until
-from perf.observer import Troubles
-from perf.quiet import Sample, Watch
+from perf.load.device import Device
+from perf.load.fleet import Fleet, until
+from perf.load.observer import Troubles
+from perf.load.stranger import Stranger
+from perf.load.workload import body
+from perf.measure import quiet, statistics
+from perf.measure.quiet import Sample, Watch
+from perf.measure.statistics import CYCLES, SETTLING, Work
+from perf.rig.accounts import Account
+from perf.rig.database import connected
+from perf.rig.environment import Crowd, RigError
 from perf.scenario import Findings, Options, Scenario, Stage
-from perf.scenarios.shared import agreement, note_troubles, starts_of
-from perf.statistics import CYCLES, SETTLING, Work
-from perf.stranger import Stranger
+from perf.scenarios.parts.shared import agreement, note_troubles, starts_of
 from perf.targets import outcome
-from perf.workload import body
 
 CONVERSATIONS, QUICK_CONVERSATIONS = 40, 8
 MEMBERS = 6  # two of each conversation talk, the others are stalled
@@ -212,7 +212,7 @@ async def _prepared(stage: Stage) -> AsyncIterator[Pressure]:
     troubles = Shown()
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(
-            environment.another("server-inspected", settings="perf.inspection.settings")
+            environment.another("server-inspected", settings="perf.rig.inspection.settings")
         )
         connection = await stack.enter_async_context(connected(environment.database_url))
         valkey = await stack.enter_async_context(Redis.from_url(environment.redis_url))

@@ -11,16 +11,17 @@ from itertools import cycle
 from typing import Any
 
 from messaging.protocol.errors import CloseCode
-from perf import abuse
-from perf.abuse import Flooder, Heavy
 from perf.coverage import Covered
-from perf.database import connected
-from perf.environment import Crowd
-from perf.fleet import Fleet, until
 from perf.history.testimony import clock
+from perf.load import abuse
+from perf.load.abuse import Flooder, Heavy
+from perf.load.fleet import Fleet, until
+from perf.load.workload import body
+from perf.rig.database import connected
+from perf.rig.environment import Crowd
 from perf.scenario import Findings, Options, Scenario, Stage
-from perf.scenarios.capacity import Capacity, saturate
-from perf.scenarios.flood import (
+from perf.scenarios.parts.capacity import Capacity, saturate
+from perf.scenarios.parts.flood import (
     MEMBERS,
     Flood,
     calm_conversations,
@@ -29,8 +30,7 @@ from perf.scenarios.flood import (
     silence,
     split,
 )
-from perf.scenarios.shared import starts_of
-from perf.workload import body
+from perf.scenarios.parts.shared import starts_of
 
 DEVICES, QUICK_DEVICES = 500, 100  # of the flood
 FACTOR = 2.5  # of the capacity

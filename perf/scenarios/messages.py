@@ -11,13 +11,13 @@ from typing import Any
 
 import msgspec
 
-from perf import metrics
-from perf.environment import Crowd
-from perf.fleet import Fleet
-from perf.observer import Observer
+from perf.load.fleet import Fleet
+from perf.load.observer import Observer
+from perf.measure import metrics
+from perf.rig.environment import Crowd
 from perf.scenario import Findings, Options, Scenario, Stage
-from perf.scenarios.capacity import WARM_UP_S, Capacity, saturate, watched
-from perf.scenarios.shared import (
+from perf.scenarios.parts.capacity import WARM_UP_S, Capacity, saturate, watched
+from perf.scenarios.parts.shared import (
     agreement,
     connect,
     connected_percent,
@@ -28,7 +28,7 @@ from perf.scenarios.shared import (
     still,
     usage_of,
 )
-from perf.scenarios.stairs import FIRST, Stairs
+from perf.scenarios.parts.stairs import FIRST, Stairs
 from perf.targets import outcome
 
 DEVICES, QUICK_DEVICES = 1_000, 200

@@ -13,7 +13,7 @@ from typing import Any
 from perf.checkers import Judgement
 from perf.checkers.planted.trials import Trial, try_good, try_mutants
 from perf.coverage import Covered
-from perf.environment import Crowd
+from perf.rig.environment import Crowd
 from perf.scenario import Findings, Options, Scenario, Stage
 from perf.scenarios import sabotaged
 from perf.scenarios.sabotaged import Attempt

@@ -13,21 +13,22 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from perf import metrics
-from perf.accounts import Account
-from perf.device import Device
-from perf.environment import Crowd
-from perf.fleet import Fleet, FleetError
-from perf.flow import Flow
-from perf.generator import Generator
 from perf.history.testimony import clock
-from perf.observer import Observer, Troubles
-from perf.plan import Phase, make
-from perf.probe import Pulse, Resources
+from perf.load.device import Device
+from perf.load.fleet import Fleet, FleetError
+from perf.load.flow import Flow
+from perf.load.generator import Generator
+from perf.load.observer import Observer, Troubles
+from perf.load.plan import Phase, make
+from perf.load.probe import Pulse, Resources
+from perf.load.workload import OpenLoop
+from perf.measure import metrics
+from perf.rig.accounts import Account
+from perf.rig.environment import Crowd
 from perf.scenario import Findings, Options, Scenario, Stage
-from perf.scenarios.backlog import AT_ONCE, Filling, Homecoming
-from perf.scenarios.capacity import Watched, watched
-from perf.scenarios.shared import (
+from perf.scenarios.parts.backlog import AT_ONCE, Filling, Homecoming
+from perf.scenarios.parts.capacity import Watched, watched
+from perf.scenarios.parts.shared import (
     agreement,
     connected_percent,
     note_generator,
@@ -38,7 +39,6 @@ from perf.scenarios.shared import (
     usage_of,
 )
 from perf.targets import Outcome, outcome
-from perf.workload import OpenLoop
 
 AWAY, LIVE = 10, 2  # members of each conversation
 DEVICES, QUICK_DEVICES = 1_000, 50  # that are away

@@ -9,16 +9,16 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from perf.accounts import Account
 from perf.checkers import judge
-from perf.database import Connection, connected, write_final_reads
-from perf.environment import Crowd
 from perf.history.reader import load
 from perf.history.recorder import Recorder
-from perf.rundir import RunDirectory
+from perf.history.rundir import RunDirectory
+from perf.rig.accounts import Account
+from perf.rig.database import Connection, connected, write_final_reads
+from perf.rig.environment import Crowd
 from perf.sabotage import ALL, LEAK, SETTINGS, VARIABLE, Sabotage
 from perf.scenario import Stage
-from perf.scenarios.workout import CROWD, Workout
+from perf.scenarios.parts.workout import CROWD, Workout
 
 HEALTHY = "healthy"
 GOALS = frozenset({"resume", "deletion seen", "leaving", "delivery after a fence"})

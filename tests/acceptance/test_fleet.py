@@ -9,15 +9,15 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from perf.crew import crew
-from perf.environment import Crowd, Environment, private
-from perf.fleet import Fleet, until
-from perf.flow import Flow
 from perf.history import events
 from perf.history.recorder import Recorder
-from perf.plan import Mix, Phase
-from perf.rundir import RunDirectory
-from perf.series import Series
+from perf.history.rundir import RunDirectory
+from perf.load.crew import crew
+from perf.load.fleet import Fleet, until
+from perf.load.flow import Flow
+from perf.load.plan import Mix, Phase
+from perf.measure.series import Series
+from perf.rig.environment import Crowd, Environment, private
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from django.core.management import call_command
 
-from perf.rundir import RunDirectory
+from perf.history.rundir import RunDirectory
 from project import services
 
 ROOT = Path(__file__).resolve().parents[2]

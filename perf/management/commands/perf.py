@@ -10,11 +10,12 @@ from typing import Any
 import msgspec
 from django.core.management.base import BaseCommand, CommandParser
 
-from perf import arguments, housekeeping, report, runner, scenarios
-from perf.children import RigError
+from perf import arguments, report, runner, scenarios
+from perf.history.rundir import NoRun, RunDirectory
 from perf.management.keeping import keep
 from perf.progress import Progress
-from perf.rundir import NoRun, RunDirectory
+from perf.rig import housekeeping
+from perf.rig.children import RigError
 from perf.scenario import Result, Scenario
 
 COULD_NOT_RUN = 2

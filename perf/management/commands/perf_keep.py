@@ -8,8 +8,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
+from perf.history.rundir import RUNS, NoRun, RunDirectory
 from perf.models import Run
-from perf.rundir import RUNS, NoRun, RunDirectory
 
 
 class Command(BaseCommand):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from perf.measure.series import BUCKETS_US
 from perf.report.material import Material
 from perf.report.plots.canvas import COLOUR, axes, mark, shade
 from perf.report.plots.timeline import marks
-from perf.series import BUCKETS_US
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from perf.children import MARK, ROOT
+from perf.rig.children import MARK, ROOT
 
 PATIENCE_S = 30.0
 
@@ -20,8 +20,8 @@ PROGRAM = """
 import asyncio, sys
 from pathlib import Path
 from perf import runner
-from perf.children import MARK
-from perf.environment import Crowd, private
+from perf.rig.children import MARK
+from perf.rig.environment import Crowd, private
 
 async def hold():
     async with private(crowd=Crowd(conversations=1, members=2), logs=Path(sys.argv[1])) as place:

@@ -13,10 +13,10 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
-from perf.children import manage
+from perf.history.rundir import RunDirectory
 from perf.management import keeping
 from perf.models import Run
-from perf.rundir import RunDirectory
+from perf.rig.children import manage
 from tests import sample_run
 
 pytestmark = pytest.mark.django_db
@@ -176,7 +176,7 @@ def test_a_run_that_cannot_be_kept_is_no_failure(tmp_path: Path) -> None:
 def test_without_a_database_nothing_is_started_and_nothing_is_said(tmp_path: Path) -> None:
     program = (
         "import django, pathlib; django.setup()\n"
-        "from perf.management.keeping import keep; from perf.rundir import RunDirectory\n"
+        "from perf.management.keeping import keep; from perf.history.rundir import RunDirectory\n"
         f"print(keep(RunDirectory(path=pathlib.Path({str(tmp_path)!r}))))"
     )
     env = {

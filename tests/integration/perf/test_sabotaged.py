@@ -2,12 +2,12 @@
 
 import pytest
 
-from perf.environment import Crowd
 from perf.fixtures import environment_proc, stage_in
+from perf.rig.environment import Crowd
 from perf.sabotage import ALL, Sabotage
 from perf.scenario import Stage
 from perf.scenarios import sabotaged
-from perf.scenarios.workout import CROWD
+from perf.scenarios.parts.workout import CROWD
 
 crowd = Crowd(conversations=len(ALL) + 1, members=CROWD.members, devices=CROWD.devices)
 place = environment_proc(crowd=crowd)

@@ -3,9 +3,9 @@
 import asyncio
 from pathlib import Path
 
-from perf import probe
-from perf.environment import Environment
-from perf.series import Line, Series, load
+from perf.load import probe
+from perf.measure.series import Line, Series, load
+from perf.rig.environment import Environment
 from perf.watch import watching
 
 

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from perf import fuzz
-from perf.rest import Answer, NoAnswer, Rest
+from perf.load import fuzz
+from perf.load.rest import Answer, NoAnswer, Rest
 from perf.scenarios.api import LIMIT_MS, Step, differing, misplaced, why_failed
-from perf.scenarios.calls import Repeat
+from perf.scenarios.parts.calls import Repeat
 
 FIRST = {"message": "m1", "position": 7, "seq": 7}
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

@@ -4,8 +4,8 @@ import pytest
 
 from perf.scenario import Options
 from perf.scenarios.connections import limit_of, per_connection_kib, stairs
-from perf.scenarios.ramp import Step, is_late, why_failed
-from perf.scenarios.traces import Traces
+from perf.scenarios.parts.ramp import Step, is_late, why_failed
+from perf.scenarios.parts.traces import Traces
 
 
 def a_step(connections: int, **facts: object) -> Step:

@@ -1,9 +1,9 @@
 """`perf stress database`: who does what, and what a message took of commits, batches and WAL."""
 
-from perf.accounts import Account
+from perf.rig.accounts import Account
 from perf.scenario import Options
-from perf.scenarios.books import Books
 from perf.scenarios.database import MEMBERS, crowd, plan, split
+from perf.scenarios.parts.books import Books
 
 
 def test_the_writers_of_the_held_conversation_are_apart_from_all_others() -> None:

@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = """
 import importlib, pkgutil, sys
 import perf
-SHELL = ("perf.management", "perf.migrations", "perf.apps", "perf.models", "perf.admin", "perf.sabotage.", "perf.inspection")
+SHELL = ("perf.management", "perf.migrations", "perf.apps", "perf.models", "perf.admin", "perf.sabotage.", "perf.rig.inspection")
 for module in pkgutil.walk_packages(perf.__path__, "perf."):
     if not module.name.startswith(SHELL):
         importlib.import_module(module.name)

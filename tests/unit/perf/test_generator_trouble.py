@@ -2,9 +2,9 @@
 
 import pytest
 
-from perf.generator import LATE_MS, Generator
+from perf.load.generator import LATE_MS, Generator
 from perf.scenario import Findings
-from perf.scenarios.shared import note_generator, outcome_of
+from perf.scenarios.parts.shared import note_generator, outcome_of
 
 
 def generator(late_ms: float) -> Generator:

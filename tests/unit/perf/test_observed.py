@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from perf.history.rundir import RunDirectory
 from perf.observed import conclude, resources, sampler_percent
-from perf.rundir import RunDirectory
 from perf.scenario import Findings
 from tests import sample_run
 

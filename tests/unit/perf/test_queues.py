@@ -1,6 +1,6 @@
 """`perf stress queues`: who goes, who stays, and what everybody has to come back to."""
 
-from perf.accounts import Account
+from perf.rig.accounts import Account
 from perf.scenario import Options
 from perf.scenarios.queues import AWAY, LIVE, crowd, missed_of, plan, split
 

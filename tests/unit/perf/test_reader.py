@@ -17,7 +17,7 @@ from perf.history.events import (
     Sent,
 )
 from perf.history.reader import Evidence, gather, load
-from perf.rundir import RunDirectory
+from perf.history.rundir import RunDirectory
 
 
 def written(tmp_path: Path, seed: int = 3) -> RunDirectory:

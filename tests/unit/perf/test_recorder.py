@@ -11,7 +11,6 @@ import msgspec
 import pytest
 
 from messaging.protocol import frames
-from perf.fleet import until
 from perf.history.events import (
     AnyEvent,
     Closed,
@@ -22,6 +21,7 @@ from perf.history.events import (
     RunEnded,
 )
 from perf.history.recorder import CHUNK, FLUSH_S, Recorder, digest
+from perf.load.fleet import until
 
 read = msgspec.json.Decoder(AnyEvent).decode_lines
 

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from perf.checkers import Judgement
-from perf.latency import Latency
+from perf.measure.latency import Latency
 from perf.results import concluded, merged, spectrum
 from perf.scenario import Findings, Result
 from perf.targets import outcome

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from perf import cleanup
-from perf.children import MARK, ROOT
+from perf.rig import cleanup
+from perf.rig.children import MARK, ROOT
 from perf.sabotage import ALL, BY_NAME, LEAK, SETTINGS, VARIABLE
 from perf.sabotage.guard import refusal
 

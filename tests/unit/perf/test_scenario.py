@@ -5,7 +5,7 @@ import pytest
 
 from perf import report
 from perf.checkers import Judgement
-from perf.latency import Summary
+from perf.measure.latency import Summary
 from perf.results import concluded as result
 from perf.scenario import EXIT_CODES, Findings, Result
 from perf.targets import outcome

@@ -6,7 +6,7 @@ from perf.checkers import judge
 from perf.checkers.planted import MUTANTS
 from perf.checkers.planted.trials import named, plant
 from perf.history.reader import load
-from perf.rundir import RunDirectory
+from perf.history.rundir import RunDirectory
 from perf.smallest import read, write_smallest
 
 SEED = 11

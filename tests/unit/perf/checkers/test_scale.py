@@ -36,7 +36,7 @@ from perf.history.events import (
     StoredMark,
 )
 from perf.history.reader import load
-from perf.rundir import RunDirectory
+from perf.history.rundir import RunDirectory
 
 MEMBERS = 10  # devices of a conversation: a tenth of the deliveries are distinct frames
 ROOMS = 20

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from perf.history.events import Fault
+from perf.history.rundir import RunDirectory
 from perf.report import material
 from perf.report.plots import heat
 from perf.report.plots.timeline import Curve, points
-from perf.rundir import RunDirectory
 from tests import sample_run
 
 

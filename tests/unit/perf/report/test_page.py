@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from perf import report
+from perf.history.rundir import RunDirectory
 from perf.report import page
-from perf.rundir import RunDirectory
 from tests import sample_run
 
 MOST_BYTES = 5 * 2**20

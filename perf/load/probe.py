@@ -1,0 +1,208 @@
+"""Looks at the run from beside it: CPU and memory of processes, the database's answers, the pulse.
+
+CPU is in % of one core over the measured time; memory is resident set size in MB. Database times
+come from a connection of the rig's own, and from pg_stat_statements where the server has it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import cycle
+from time import perf_counter
+from typing import TypeAlias
+
+import msgspec
+import psutil
+import psycopg
+
+from perf.load.device import Device
+from perf.measure.latency import Latency
+from perf.measure.statements import ServerStatements as ServerStatements  # noqa: PLC0414 - for its users
+from perf.rig.database import Connection
+from perf.rig.environment import family
+
+SAMPLE_S = 0.25
+STATEMENT_S = 0.02
+PULSE_S = 0.1
+PULSE_LATE_S = 1.0  # a ping without a pong for so long counts as down
+
+# Statements of the classes that the server itself uses, on the run's own data.
+STATEMENTS = {
+    "catch-up": (
+        "SELECT id, seq, body FROM messaging_message WHERE conversation_id = %(conversation)s"
+        " AND seq > (SELECT last_seq - 20 FROM messaging_conversation WHERE id = %(conversation)s) ORDER BY seq LIMIT 200"
+    ),
+    "member": "SELECT user_id FROM messaging_membership WHERE conversation_id = %(conversation)s AND left_seq IS NULL",
+    "device": "SELECT id, user_id, revoked FROM presence_device WHERE id = %(device)s",
+    "commit": "SELECT pg_logical_emit_message(true, 'lockstep perf', 'x')",
+}
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """What a group of processes used."""
+
+    processes: int
+    cpu_percent: float
+    rss_mb: float
+
+
+Group: TypeAlias = Callable[[], Iterable[psutil.Process]]
+"""Finds the processes of a group as they are now."""
+
+
+@dataclass
+class Resources:
+    """CPU and memory of named groups of processes over the time inside `measured`."""
+
+    groups: Mapping[str, Group]
+    usage: dict[str, Usage] = field(default_factory=dict)
+    others_percent: float | None = None
+    _before: dict[int, float] = field(default_factory=dict)
+    _members: dict[str, list[psutil.Process]] = field(default_factory=dict)
+    _rss: dict[str, float] = field(default_factory=dict)
+
+    @asynccontextmanager
+    async def measured(self) -> AsyncIterator[None]:
+        """Measure the time inside."""
+        self._members = {name: list(find()) for name, find in self.groups.items()}
+        self._before = {one.pid: _cpu_s(one) for group in self._members.values() for one in group}
+        begun, busy = perf_counter(), _machine_busy_s()
+        sampler = asyncio.create_task(self._sample())
+        try:
+            yield
+        finally:
+            sampler.cancel()
+            passed = perf_counter() - begun
+            self._members = {name: list(find()) for name, find in self.groups.items()}
+            self._look()
+            for name, group in self._members.items():
+                used = sum(_cpu_s(one) - self._before.get(one.pid, 0.0) for one in group)
+                self.usage[name] = Usage(
+                    processes=len(group),
+                    cpu_percent=round(100 * used / passed, 1),
+                    rss_mb=round(self._rss.get(name, 0.0), 1),
+                )
+            known = sum(one.cpu_percent for one in self.usage.values())
+            all_percent = 100 * (_machine_busy_s() - busy) / passed
+            self.others_percent = round(max(all_percent - known, 0.0), 1)
+
+    async def _sample(self) -> None:
+        while True:
+            self._look()
+            await asyncio.sleep(SAMPLE_S)
+
+    def _look(self) -> None:
+        for name, group in self._members.items():
+            total = 0.0
+            for process in group:
+                with suppress(psutil.NoSuchProcess):
+                    total += process.memory_info().rss / 2**20
+            self._rss[name] = max(total, self._rss.get(name, 0.0))
+
+
+def _machine_busy_s() -> float:
+    """CPU seconds of everything on this machine so far."""
+    times = psutil.cpu_times()
+    return float(times.user + times.nice + times.system + times.irq + times.softirq)
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    """CPU seconds so far; a process that is gone counts nothing."""
+    with suppress(psutil.NoSuchProcess):
+        times = process.cpu_times()
+        return float(times.user + times.system)
+    return 0.0
+
+
+def generator() -> list[psutil.Process]:
+    """This process."""
+    return [psutil.Process(os.getpid())]
+
+
+async def database_group(connection: Connection) -> Group:
+    """PostgreSQL's processes, if they are of this machine."""
+    backend = (await (await connection.execute("SELECT pg_backend_pid()")).fetchone() or (0,))[0]
+    try:
+        postmaster = psutil.Process(backend).parent()
+    except psutil.NoSuchProcess:
+        postmaster = None
+    if postmaster is None or "postgres" not in postmaster.name():
+        return list
+    return partial(family, postmaster.pid)
+
+
+class DatabaseProbe:
+    """Times statements on a connection of the rig's own."""
+
+    def __init__(
+        self, connection: Connection, *, conversations: Iterable[str], devices: Iterable[str]
+    ) -> None:
+        self.latency = Latency()
+        self.by_statement = {name: Latency() for name in STATEMENTS}
+        self.failures: list[str] = []
+        self._connection = connection
+        self._facts = zip(cycle(conversations), cycle(devices), strict=False)
+
+    async def run(self) -> None:
+        """Ask, one statement after another, until cancelled."""
+        for conversation, device in self._facts:
+            facts = {"conversation": conversation, "device": device}
+            for name, statement in STATEMENTS.items():
+                begun = perf_counter()
+                try:
+                    cursor = await self._connection.execute(statement, facts)
+                    await cursor.fetchall()
+                except psycopg.Error as error:
+                    self.failures.append(str(error).partition("\n")[0])
+                    return
+                passed = perf_counter() - begun
+                self.latency.record(passed)
+                self.by_statement[name].record(passed)
+                await asyncio.sleep(STATEMENT_S)
+
+
+class Pulse:
+    """Pings the server through one device after another; what comes back late or never is downtime."""
+
+    def __init__(self, devices: list[Device], *, late_s: float = PULSE_LATE_S) -> None:
+        self.asked = self.answered = 0
+        self._devices, self._late_s = devices, late_s
+        self._waiting: list[tuple[Device, int, int, float]] = []
+
+    @property
+    def uptime_percent(self) -> float | None:
+        """Share of pings that were answered in time; None if none was due."""
+        return 100 * self.answered / self.asked if self.asked else None
+
+    async def run(self) -> None:
+        """Ping until cancelled."""
+        for device in cycle(self._devices):
+            if not device.away and not any(waiting[0] is device for waiting in self._waiting):
+                asked = (device, device.cuts, device.pongs, perf_counter())
+                self._waiting.append(asked)
+                device.ping()
+            await asyncio.sleep(PULSE_S)
+            self.settle(lambda at: perf_counter() - at >= self._late_s)
+
+    def settle(self, is_late: Callable[[float], bool]) -> None:
+        """Count the pings that were answered, and those that are late.
+
+        A ping to a device whose connection the rig cut meanwhile says nothing.
+        """
+        waiting = []
+        for device, cuts, before, at in self._waiting:
+            if device.pongs > before:
+                self.answered += 1
+                self.asked += 1
+            elif device.cuts != cuts:
+                continue
+            elif is_late(at):
+                self.asked += 1
+            else:
+                waiting.append((device, cuts, before, at))
+        self._waiting = waiting

@@ -1,0 +1,95 @@
+"""A device's requests that are under way: numbered, remembered, matched with their answers, and told of.
+
+A request is answered by its `ok`. If the connection is lost before that came, the feed may show that
+the request is stored: then no `ok` will follow, and that is the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from messaging.protocol import frames
+from messaging.protocol.happenings import AnyHappening, Confirmed, Declined, Request
+from perf.history.testimony import WHAT, Testimony, clock
+from perf.load.observer import Sent
+from perf.load.surroundings import Surroundings
+
+if TYPE_CHECKING:
+    from perf.load.device import Device
+
+
+class Requests:
+    """Those of one device. `pending` has what is not answered, by client_id."""
+
+    def __init__(self, device: Device, testimony: Testimony, around: Surroundings) -> None:
+        self.pending: dict[str, Sent] = {}
+        self._device, self._testimony, self._around = device, testimony, around
+        self._prefix, self._made = f"{around.recorder.run}.{testimony.number}", 0
+
+    def key(self) -> str:
+        """A new client_id."""
+        self._made += 1
+        return f"{self._prefix}.{self._made}"
+
+    def begin(
+        self, request: Request, conversation: str, *, intended: float | None, digest: int
+    ) -> Sent:
+        """A request was queued."""
+        now = clock()
+        sent = Sent(
+            what=WHAT[type(request)],
+            conversation=conversation,
+            client_id=request.client_id,
+            intended=now if intended is None else intended,
+            actual=now,
+        )
+        self.pending[sent.client_id] = sent
+        self._testimony.sent(request, conversation, now, intended=sent.intended, digest=digest)
+        self._around.observer.sent(self._device, sent)
+        return sent
+
+    def went(self, request: Request, session: int) -> None:
+        """A request goes out on this connection of the device."""
+        sent = self.pending.get(request.client_id)
+        if sent is not None:
+            sent.session = session
+
+    def acked(self, frame: frames.Ok, now: float) -> None:
+        """An `ok` came."""
+        if frame.client_id is None or frame.seq is None:
+            return
+        self._testimony.acked(frame, now)
+        sent = self.pending.get(frame.client_id)
+        if sent is None:
+            return
+        sent.message, sent.version, sent.seq = frame.message, frame.version or 0, frame.seq
+        self._settle(sent, now)
+
+    def shown(self, it: Confirmed, session: int, now: float) -> None:
+        """The feed shows a message of ours; its `ok` follows if it went out on this connection."""
+        sent = self.pending.get(it.client_id)
+        if sent is not None:
+            sent.message, sent.version, sent.seq = it.message, it.version, it.seq
+            if sent.session != session:
+                self._settle(sent, now)
+
+    def disconnected(self, now: float) -> None:
+        """The connection is gone, and with it any `ok` to what the feed has shown already."""
+        for sent in [sent for sent in self.pending.values() if sent.seq]:
+            self._settle(sent, now)
+
+    def refused(self, frame: frames.Error, happenings: Sequence[AnyHappening], now: float) -> None:
+        """An error came: about a request of ours, or about anything else."""
+        final = any(
+            isinstance(one, Declined) and one.client_id == frame.client_id for one in happenings
+        )
+        if frame.client_id in self.pending:
+            self._testimony.refused(frame, now, final=final)
+        if final:
+            self.pending.pop(frame.client_id or "", None)
+        self._around.observer.refused(self._device, frame.code, final=final)
+
+    def _settle(self, sent: Sent, now: float) -> None:
+        del self.pending[sent.client_id]
+        self._around.observer.acked(self._device, sent, now)

@@ -1,0 +1,20 @@
+"""What all devices of a fleet have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from perf.history.recorder import Recorder
+from perf.load.observer import Observer
+from perf.load.wire import Pages
+
+
+@dataclass(kw_only=True)
+class Surroundings:
+    """`url` is the server's http address; `observer` may change; `reads`: devices read what arrives at once."""
+
+    url: str
+    recorder: Recorder
+    observer: Observer
+    pages: Pages
+    reads: bool = False

@@ -1,0 +1,1 @@
+"""Where a run takes place: machine, environment, servers, accounts, directories; and clearing up."""

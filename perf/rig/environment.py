@@ -1,0 +1,207 @@
+"""Where a run takes place: a private environment that leaves nothing, or one that runs already.
+
+The private one is PostgreSQL, Valkey, a database, accounts and a server of its own, all child
+processes that are spoken to through `manage.py` and sockets. Readiness is probed, never slept for.
+`keeper` holds the services, `server` the servers, `machine` says what the figures depend on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import psutil
+
+from perf.rig import accounts, children, cleanup, keeper, machine
+from perf.rig.accounts import Account
+from perf.rig.children import MARK, RigError, manage
+from perf.rig.server import Server, family, until_ready
+
+__all__ = ["Crowd", "Environment", "RigError", "family", "private", "provision", "running"]
+
+T = TypeVar("T")
+
+PROVISION_S = 120.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crowd:
+    """The accounts that a scenario needs: every conversation with its own members and their devices."""
+
+    conversations: int
+    members: int
+    devices: int = 1  # of each member
+
+    @property
+    def accounts(self) -> int:
+        """How many devices that is."""
+        return self.conversations * self.members * self.devices
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """Servers that answer, accounts for them, and their database if that may be looked at.
+
+    `url` is the first server's. A private one also has `logs`, and `env`, with which another server
+    of the same database is started.
+    """
+
+    url: str
+    accounts: Sequence[Account]
+    database_url: str | None
+    redis_url: str | None = None
+    servers: Sequence[Server] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    logs: Path | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def port(self) -> int:
+        """The server's port."""
+        parts = urlsplit(self.url)
+        return parts.port or (443 if parts.scheme == "https" else 80)
+
+    def server_processes(self) -> list[psutil.Process]:
+        """The servers' processes on this machine: our own, else those that listen on the port."""
+        if self.servers:
+            return [process for server in self.servers for process in server.family()]
+        listening = {
+            connection.pid
+            for connection in psutil.net_connections("tcp")
+            if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (self.port,)
+        }
+        found = [one for pid in listening if pid is not None for one in family(pid)]
+        return list({one.pid: one for one in found}.values())
+
+    @asynccontextmanager
+    async def another(
+        self, name: str, *, settings: str | None = None, **env: str
+    ) -> AsyncIterator[Server]:
+        """One more server of a private environment, with settings and environment of its own.
+
+        Raises RigError.
+        """
+        if self.logs is None:
+            raise RigError("only a private environment can have another server: leave out --url")
+        own = {"DJANGO_SETTINGS_MODULE": settings} if settings is not None else {}
+        server = Server(env={**self.env, **own, **env}, log=self.logs / f"{name}.log")
+        try:
+            await server.start()
+            yield server
+        finally:
+            await server.stop()
+
+
+@asynccontextmanager
+async def running(
+    *, url: str, accounts_file: Path, database_url: str | None, redis_url: str | None = None
+) -> AsyncIterator[Environment]:
+    """A deployment that runs already, with accounts made for it. Raises RigError."""
+    try:
+        found = accounts.load(accounts_file)
+    except accounts.BadAccounts as error:
+        raise RigError(str(error)) from None
+    await until_ready(url)
+    yield Environment(
+        url=url,
+        accounts=found,
+        database_url=database_url,
+        redis_url=redis_url,
+        facts={**machine.facts(), "environment": url},
+    )
+
+
+@asynccontextmanager
+async def private(
+    *, crowd: Crowd, processes: int = 1, server: str = "uvicorn", logs: Path | None = None
+) -> AsyncIterator[Environment]:
+    """A new environment with these accounts, gone afterwards but for its `logs`. Raises RigError.
+
+    A crowd of nobody is an environment without accounts.
+    """
+    with cleanup.workplace() as directory:
+        kept = logs or directory
+        async with keeper.services(directory, logs=kept) as addresses:
+            env = _env(directory, addresses)
+            await _manage("migrate", "-v0", env=env, logs=kept)
+            one = Server(env=env, log=kept / "server.log", processes=processes, kind=server)
+            try:
+                async with _meanwhile(provision(crowd, env=env, logs=kept)) as making:
+                    await one.start()
+                    found = await making
+                yield Environment(
+                    url=one.url,
+                    accounts=found,
+                    database_url=addresses["DATABASE_URL"],
+                    redis_url=addresses["REDIS_URL"],
+                    servers=(one,),
+                    env=env,
+                    logs=kept,
+                    facts=await _facts(addresses, one),
+                )
+            finally:
+                await one.stop()
+
+
+def _env(directory: Path, addresses: Mapping[str, str]) -> dict[str, str]:
+    """What every process of a private environment is started with."""
+    return {
+        **addresses,
+        MARK: str(directory),
+        "LOCKSTEP_DATA": str(directory),
+        "TMPDIR": str(directory),  # so that nothing is left elsewhere
+        "DEBUG": "0",
+        "LOG_LEVEL": "WARNING",
+    }
+
+
+async def _facts(addresses: Mapping[str, str], server: Server) -> dict[str, Any]:
+    return {
+        **machine.facts(),
+        **await machine.services(addresses),
+        "environment": "private",
+        "server": server.kind,
+        "processes": server.processes,
+    }
+
+
+@asynccontextmanager
+async def _meanwhile(work: Coroutine[Any, Any, T]) -> AsyncIterator[asyncio.Task[T]]:
+    """Do this beside what is inside, and never longer."""
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def provision(
+    crowd: Crowd, *, env: Mapping[str, str], logs: Path, prefix: str = "perf"
+) -> list[Account]:
+    """Make the accounts of a scenario, named after `prefix`. Raises RigError."""
+    if not crowd.accounts:
+        return []
+    printed = await _manage(
+        "provision",
+        *("--users", str(crowd.conversations * crowd.members)),
+        *("--devices", str(crowd.accounts)),
+        *("--conversations", str(crowd.conversations)),
+        *("--members", str(crowd.members), "--prefix", prefix),
+        env=env,
+        logs=logs,
+    )
+    try:
+        return accounts.parse(printed.splitlines())
+    except accounts.BadAccounts as error:
+        raise RigError(f"`manage.py provision` printed {error}") from None
+
+
+async def _manage(*arguments: str, env: Mapping[str, str], logs: Path) -> bytes:
+    log = logs / f"{arguments[0]}.log"
+    return await children.run(manage(*arguments), env=env, log=log, within_s=PROVISION_S)

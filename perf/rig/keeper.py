@@ -1,0 +1,73 @@
+"""PostgreSQL and Valkey of a run, held by a process of their own that clears up after the rig.
+
+The keeper lives as long as the rig's end of a pipe is open. Then, whatever became of the rig, it
+ends every process of the run, stops both services, keeps their logs, and deletes the directory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+
+from perf.rig import children, cleanup
+from perf.rig.children import MARK, RigError
+
+READY_S = 60.0  # a first start of PostgreSQL on a slow disk
+
+# The engine imports nothing of the project, so the keeper is a program of its own.
+KEEPER = """
+import json, os, pathlib, select, shutil, signal, sys
+from perf.rig import cleanup
+from project import services
+
+directory, logs = map(pathlib.Path, sys.argv[1:])
+rig = os.getppid()
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+try:
+    found = services.start(directory)
+    print(json.dumps({"DATABASE_URL": found.database_url, "REDIS_URL": found.redis_url}), flush=True)
+    while os.getppid() == rig and not select.select([sys.stdin], [], [], 1)[0]:
+        pass
+except services.ServiceError as error:
+    sys.exit(f"error: {error}")
+finally:
+    cleanup.end_processes(directory)
+    for log in services.locate(directory).home.directory.glob("*.log"):
+        shutil.copyfile(log, logs / log.name)
+    services.stop(directory, delete=True)
+    shutil.rmtree(directory, ignore_errors=True)
+"""
+
+
+@asynccontextmanager
+async def services(directory: Path, *, logs: Path) -> AsyncIterator[dict[str, str]]:
+    """PostgreSQL and Valkey in `directory`: their DATABASE_URL and REDIS_URL. Raises RigError.
+
+    Afterwards the directory is gone, with every process that is marked with it.
+    """
+    log = logs / "services.log"
+    command = [sys.executable, "-c", KEEPER, str(directory), str(logs)]
+    child = await children.hold(command, env={MARK: str(directory)}, log=log)
+    assert child.stdin is not None
+    assert child.stdout is not None
+    try:
+        async with asyncio.timeout(READY_S):
+            line = await child.stdout.readline()
+        if not line:
+            raise RigError(children.last_words(log))
+        cleanup.note_addresses(directory, line)
+        yield msgspec.json.decode(line, type=dict[str, str])
+    except TimeoutError:
+        raise RigError(f"PostgreSQL and Valkey did not start within {READY_S:.0f} s") from None
+    finally:
+        child.stdin.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(children.STOP_S):
+                await child.wait()
+        await children.stop(child)

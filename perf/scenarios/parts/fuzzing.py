@@ -1,0 +1,97 @@
+"""The fuzzed part of `perf stress api`: nonsense by the OpenAPI document, which must neither break it nor the server."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from perf.coverage import Covered
+from perf.load import fuzz
+from perf.rig import environment as environments
+from perf.rig.environment import Crowd, Environment
+from perf.scenario import Findings, Stage
+
+FUZZ_S, QUICK_FUZZ_S = 45.0, 20.0  # at most: the quick form is done in a few
+EXAMPLES, QUICK_EXAMPLES = 20, 1  # of each operation
+
+
+def seconds(*, quick: bool) -> float:
+    """How long it may take."""
+    return QUICK_FUZZ_S if quick else FUZZ_S
+
+
+def plan(*, quick: bool) -> dict[str, Any]:
+    """What --dry-run prints."""
+    return {
+        "seconds_at_most": seconds(quick=quick),
+        "examples": QUICK_EXAMPLES if quick else EXAMPLES,
+        "left_out": dict(fuzz.LEFT_OUT),
+    }
+
+
+async def judge(stage: Stage, findings: Findings) -> None:
+    """Fuzz the OpenAPI document as a user who is not in the history, and note what fell. Raises RigError."""
+    place, quick = stage.environment, stage.options.quick
+    if place.logs is None:
+        findings.unknown.append("fuzzing: only a private environment is fuzzed")
+        return
+    if not fuzz.installed():
+        findings.unknown.append("the API was not fuzzed: `pip install schemathesis`")
+        return
+    stage.progress.say("fuzzing the OpenAPI document")
+    stage.series.mark("fuzzing")
+    accounts = await environments.provision(
+        Crowd(conversations=1, members=2), env=place.env, logs=place.logs, prefix="perf-fuzz"
+    )
+    before, server_log = _pids(place), place.logs / "server.log"
+    said = _size(server_log)
+    found = await fuzz.fuzz(
+        url=place.url,
+        token=accounts[0].token,
+        seed=stage.options.seed,
+        phases="fuzzing" if quick else "coverage,fuzzing",
+        examples=QUICK_EXAMPLES if quick else EXAMPLES,
+        seconds=seconds(quick=quick),
+        logs=place.logs,
+    )
+    _note(findings, found)
+    if _pids(place) != before:
+        findings.broken.append("a process of the server ended while it was fuzzed")
+    if tracebacks := _traces_in(server_log, said):
+        findings.broken.append(
+            f"{tracebacks} stack traces in {server_log.name} while it was fuzzed"
+        )
+
+
+def _note(findings: Findings, found: fuzz.Fuzzed) -> None:
+    findings.figures["fuzz"] = msgspec.to_builtins(found)
+    findings.coverage.append(
+        Covered(
+            name="the API keeps to its document under fuzzing",
+            kind="always",
+            checked=found.requests,
+            held=max(found.requests - sum(one.count for one in found.failures), 0),
+            witness=f"{found.tested} of {found.document} operations",
+        )
+    )
+    findings.broken += [
+        f"fuzzing: {one.title}, {one.count} times: {', '.join(one.operations)}"
+        for one in [*found.failures, *found.errors]
+    ]
+
+
+def _pids(place: Environment) -> set[int]:
+    return {process.pid for process in place.server_processes()}
+
+
+def _size(log: Path) -> int:
+    return log.stat().st_size if log.exists() else 0
+
+
+def _traces_in(log: Path, said: int) -> int:
+    with suppress(OSError):
+        return log.read_bytes()[said:].count(b"Traceback (most recent call last)")
+    return 0

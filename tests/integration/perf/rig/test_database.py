@@ -1,0 +1,119 @@
+"""What the rig reads when all is over: every row that matters, once, from one moment."""
+
+import tracemalloc
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from perf.history.events import AnyStored, Stay, StoredConversation, StoredMark
+from perf.history.recorder import digest
+from perf.rig.database import Named, connected, erase, final_reads, named, write_final_reads
+from tests import scene
+
+pytestmark = pytest.mark.django_db
+
+
+async def read(starts: dict[str, int], users: list[str]) -> list[AnyStored]:
+    async with connected(scene.database_url()) as connection:
+        return [one async for one in final_reads(connection, starts, users)]
+
+
+async def test_final_reads_have_changes_beyond_the_start_stays_and_marks(sql: scene.Psql) -> None:
+    room = scene.new_room(sql)  # changes 1 and 2 are the joins
+    message = scene.insert(sql, room.id, "Hello")
+    found = await read({room.id: 2}, [])
+    (conversation,) = (one for one in found if isinstance(one, StoredConversation))
+    assert (conversation.since, conversation.last_seq, conversation.history) == (2, 3, "all")
+    (change,) = conversation.changes
+    assert (change.seq, change.id, change.position, change.version) == (3, message, 3, 1)
+    assert change.digest == digest("Hello")
+    stays = [one for one in found if isinstance(one, Stay)]
+    assert [(one.user, one.joined, one.left) for one in stays] == [
+        (room.first.user, 1, None),
+        (room.second.user, 2, None),
+    ]
+
+
+async def test_final_reads_show_a_deleted_message_without_its_text(sql: scene.Psql) -> None:
+    room = scene.new_room(sql)
+    message = scene.insert(sql, room.id, "Hello")
+    sql.execute("DELETE FROM messaging_message WHERE id = %s", [message])
+    (conversation, *_) = await read({room.id: 3}, [])
+    assert isinstance(conversation, StoredConversation)
+    (change,) = conversation.changes
+    assert (change.seq, change.deleted, change.digest) == (4, True, 0)
+
+
+async def test_final_reads_follow_users_into_conversations_that_nobody_named(
+    sql: scene.Psql,
+) -> None:
+    room = scene.new_room(sql)
+    left = scene.leave(sql, room.id, room.first.user)
+    sql.execute(
+        "INSERT INTO messaging_receipt (device_id, conversation_id, delivered, read) VALUES (%s, %s, 2, 1)"
+        " ON CONFLICT (device_id, conversation_id) DO UPDATE SET delivered = 2, read = 1",
+        [room.second.device, room.id],
+    )
+    found = await read({}, [room.first.user])
+    conversation = next(one for one in found if isinstance(one, StoredConversation))
+    assert conversation.since == 0
+    assert [change.seq for change in conversation.changes] == [1, 2, 3]
+    assert Stay(room.id, room.first.user, 1, left) in found
+    assert StoredMark(room.id, room.second.device, 2, 1) in found
+
+
+async def test_a_conversation_without_a_change_beyond_its_start_is_there_all_the_same(
+    sql: scene.Psql,
+) -> None:
+    room = scene.new_room(sql)
+    (conversation, *_) = await read({room.id: 2}, [])
+    assert conversation == StoredConversation(room.id, 2, 2, "all", ())
+
+
+async def test_accounts_are_found_by_their_name_and_those_that_talk_with_others_are_marked(
+    sql: scene.Psql,
+) -> None:
+    room = scene.new_room(sql)
+    ours, theirs = (seat.user for seat in room.seats)
+    alone = scene.new_user(sql)
+    for user, name in ((ours, "perf-x-1"), (alone, "perf-x-2"), (theirs, "perfx-3")):
+        sql.execute("UPDATE presence_user SET username = %s WHERE id = %s", [name, user])
+    async with connected(scene.database_url()) as connection:
+        found = await named(connection, ["perf-x"])
+        assert found == [Named(ours, "perf-x-1", True), Named(alone, "perf-x-2", False)]
+        await erase(connection, users=[alone])
+        assert [one.name for one in await named(connection, ["perf-x"])] == ["perf-x-1"]
+
+
+@pytest.mark.slow
+async def test_a_hundred_thousand_rows_are_written_without_being_held_in_memory(
+    sql: scene.Psql, tmp_path: Path
+) -> None:
+    rooms = [scene.new_room(sql) for _ in range(10)]
+    sql.execute(
+        "SET lockstep.writer = 'journal'"
+    )  # which numbers them itself: a second, not a minute
+    for room in rooms:
+        sql.execute(
+            "INSERT INTO messaging_message (conversation_id, seq, position, body)"
+            " SELECT %s, n, n, repeat('x', 100) FROM generate_series(3, 10002) AS n",
+            [room.id],
+        )
+        sql.execute(
+            "UPDATE messaging_conversation SET last_seq = 10002 WHERE id = %s",
+            [room.id],
+        )
+    path = tmp_path / "stored.jsonl"
+    starts = {room.id: 0 for room in rooms}
+    async with connected(scene.database_url()) as connection:
+        tracemalloc.start()
+        try:
+            await write_final_reads(connection, path, starts=starts, users=[])
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    found = [msgspec.json.decode(line, type=AnyStored) for line in path.read_bytes().splitlines()]
+    conversations = [one for one in found if isinstance(one, StoredConversation)]
+    assert sum(len(one.changes) for one in conversations) == 100_020
+    assert peak < 40 * 2**20  # of some 90 MB that all the changes take as objects
