@@ -17,7 +17,9 @@ import psycopg
 from channels.consumer import AsyncConsumer
 
 from messaging import conf, engine
-from messaging.protocol.actions import (
+from messaging.protocol.codec import CODECS, JSON
+from messaging.protocol.errors import CloseCode, Refusal, Refused
+from messaging.protocol.server.actions import (
     Action,
     Authenticate,
     Identity,
@@ -27,9 +29,7 @@ from messaging.protocol.actions import (
     Submit,
     Write,
 )
-from messaging.protocol.codec import CODECS, JSON
-from messaging.protocol.errors import CloseCode, Refusal, Refused
-from messaging.protocol.server import Session
+from messaging.protocol.server.session import Session
 
 logger = logging.getLogger(__name__)
 

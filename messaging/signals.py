@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from django.db.models.signals import post_save
 from django.dispatch import Signal
 
-from messaging.protocol.batch import Batch
 from messaging.protocol.frames import DeviceMark
+from messaging.protocol.server.batch import Batch
 
 logger = logging.getLogger(__name__)
 

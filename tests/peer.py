@@ -26,9 +26,9 @@ ROOT = Path(__file__).resolve().parent.parent
 async def main() -> None:
     """Serve standard input until it ends."""
     from messaging import engine as engines
-    from messaging.protocol.actions import Stored
     from messaging.protocol.errors import Refused
     from messaging.protocol.frames import ClientFrame
+    from messaging.protocol.server.actions import Stored
 
     engine = await engines.running()
     _say("ready")

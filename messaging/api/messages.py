@@ -17,10 +17,10 @@ from messaging.api.auth import DeviceRequest
 from messaging.api.refusals import REFUSED, RefusalOut
 from messaging.api.values import PAGE, Given, Key, Limit, Shown, known_milliseconds, milliseconds
 from messaging.models import Message
-from messaging.protocol.actions import Write
 from messaging.protocol.content import check_body
 from messaging.protocol.errors import Refusal, Refused
 from messaging.protocol.frames import MAX_BODY_BYTES, Delete, Edit, Send
+from messaging.protocol.server.actions import Write
 
 router = Router(tags=["messages"])
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from messaging.client import ApiError, Client, ClosedError, RequestRefused, StoreError
 from messaging.protocol import JSON, MSGPACK, Refused
+from messaging.protocol.client.happenings import Applied, Declined, Disconnected
 from messaging.protocol.frames import Message
-from messaging.protocol.happenings import Applied, Declined, Disconnected
 
 
 def _arguments() -> argparse.Namespace:

@@ -1,7 +1,7 @@
 """One device on the network: pumps the protocol's rules between a WebSocket, the clock and a store.
 
 Laws: what the application asks is stored before it is sent; what the server sends is stored before it
-is acknowledged and before the application sees it. Nothing here decides: see `messaging.protocol.client`.
+is acknowledged and before the application sees it. Nothing here decides: see `messaging.protocol.client.client`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ from messaging.client.rest import Rest, socket_url
 from messaging.client.store import Store
 from messaging.protocol import LOST, MSGPACK, CloseCode, Codec, FrameError, LockstepError, Phase
 from messaging.protocol import Client as Core
-from messaging.protocol.frames import Error, Frame, Message
-from messaging.protocol.happenings import (
+from messaging.protocol.client.happenings import (
     AnyHappening,
     Applied,
     Confirmed,
@@ -34,7 +33,8 @@ from messaging.protocol.happenings import (
     MarksMoved,
     Restarted,
 )
-from messaging.protocol.outbox import Entry
+from messaging.protocol.client.outbox import Entry
+from messaging.protocol.frames import Error, Frame, Message
 
 logger = logging.getLogger(__name__)
 

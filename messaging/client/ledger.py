@@ -5,7 +5,7 @@ from __future__ import annotations
 from messaging.client.store import Changes, Standing
 from messaging.protocol import Client as Core
 from messaging.protocol import Timeline
-from messaging.protocol.happenings import (
+from messaging.protocol.client.happenings import (
     AnyHappening,
     Applied,
     Confirmed,

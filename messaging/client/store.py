@@ -16,8 +16,8 @@ from uuid import uuid4
 import msgspec
 
 from messaging.protocol import LockstepError, Saved
+from messaging.protocol.client.happenings import Applied, Request
 from messaging.protocol.frames import Message
-from messaging.protocol.happenings import Applied, Request
 
 VERSION = 1  # of the tables below
 SCHEMA = """

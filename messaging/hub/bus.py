@@ -21,8 +21,8 @@ import msgspec
 from channels.layers import get_channel_layer
 
 from messaging import metrics
-from messaging.protocol.batch import Batch, Fence
 from messaging.protocol.frames import DeviceMark
+from messaging.protocol.server.batch import Batch, Fence
 
 logger = logging.getLogger(__name__)
 

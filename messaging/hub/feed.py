@@ -14,9 +14,9 @@ import msgspec
 import psycopg
 
 from messaging import metrics
-from messaging.protocol.actions import Standing
-from messaging.protocol.batch import Batch, Fence
 from messaging.protocol.frames import DeviceMark, MarkSummary
+from messaging.protocol.server.actions import Standing
+from messaging.protocol.server.batch import Batch, Fence
 from presence import database
 from presence.roster import with_users
 

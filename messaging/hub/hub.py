@@ -22,10 +22,10 @@ from messaging.hub.feed import FeedReader
 from messaging.hub.marks import MarkBoard
 from messaging.hub.people import People
 from messaging.hub.topic import Link, Topic
-from messaging.protocol.actions import Identity, Standing
-from messaging.protocol.batch import Batch
 from messaging.protocol.errors import CloseCode
 from messaging.protocol.frames import DeviceMark
+from messaging.protocol.server.actions import Identity, Standing
+from messaging.protocol.server.batch import Batch
 from presence.roster import Roster
 
 logger = logging.getLogger(__name__)

@@ -16,8 +16,8 @@ import psycopg
 
 from messaging.hub.feed import FeedReader
 from messaging.hub.topic import Link
-from messaging.protocol.actions import Identity, Standing
 from messaging.protocol.errors import CloseCode
+from messaging.protocol.server.actions import Identity, Standing
 from presence.roster import Roster
 
 logger = logging.getLogger(__name__)

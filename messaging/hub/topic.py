@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import deque
 from typing import Protocol
 
-from messaging.protocol.batch import Batch
 from messaging.protocol.frames import DeviceMark, MarkSummary
-from messaging.protocol.server import Session
+from messaging.protocol.server.batch import Batch
+from messaging.protocol.server.session import Session
 
 MOST_WAITING = 64  # batches behind a hole; more come from the database with the hole itself
 

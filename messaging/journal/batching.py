@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 import psycopg
 
 from messaging.journal.writer import Entry, Outcome, target
-from messaging.protocol.actions import Stored
-from messaging.protocol.batch import Batch
 from messaging.protocol.errors import Refusal, Refused
 from messaging.protocol.frames import Message, Send
+from messaging.protocol.server.actions import Stored
+from messaging.protocol.server.batch import Batch
 
 BATCH_ROWS = 500
 BATCH_BYTES = 1_048_576

@@ -21,8 +21,8 @@ from messaging.journal.batching import BATCH_ROWS, cut
 from messaging.journal.lane import RETRY_S, SlowLanes, lane_of
 from messaging.journal.settling import Settling
 from messaging.journal.writer import Entry, Outcome, Settle, Writer, target
-from messaging.protocol.actions import Stored, Write
 from messaging.protocol.errors import Refusal, Refused
+from messaging.protocol.server.actions import Stored, Write
 
 logger = logging.getLogger(__name__)
 

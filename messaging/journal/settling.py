@@ -15,8 +15,8 @@ from time import monotonic
 from messaging import metrics, signals
 from messaging.journal.batching import answer, batches_of, sentence
 from messaging.journal.writer import Entry, Outcome, Settle
-from messaging.protocol.actions import Stored, Write
 from messaging.protocol.errors import Refusal, Refused
+from messaging.protocol.server.actions import Stored, Write
 
 logger = logging.getLogger(__name__)
 

@@ -16,9 +16,9 @@ import psycopg
 from psycopg.errors import ReadOnlySqlTransaction
 
 from messaging import metrics
-from messaging.protocol.actions import Stored, Write
 from messaging.protocol.errors import Refused
 from messaging.protocol.frames import Delete, Edit, Message, Send
+from messaging.protocol.server.actions import Stored, Write
 from presence import database
 
 STATEMENT_TIMEOUT_MS = 10_000

@@ -4,13 +4,14 @@
 `client` and `server` what each end decides. Other packages import from here only.
 """
 
-from messaging.protocol import frames, happenings
-from messaging.protocol.client import Client, Phase
+from messaging.protocol import frames
+from messaging.protocol.client import happenings
+from messaging.protocol.client.client import Client, Phase
+from messaging.protocol.client.reconnect import LOST, may_return
+from messaging.protocol.client.saved import Saved
+from messaging.protocol.client.timeline import Timeline
 from messaging.protocol.codec import CODECS, JSON, MSGPACK, Codec
 from messaging.protocol.errors import CloseCode, FrameError, LockstepError, Refusal, Refused
-from messaging.protocol.reconnect import LOST, may_return
-from messaging.protocol.saved import Saved
-from messaging.protocol.timeline import Timeline
 
 __all__ = [
     "CODECS",

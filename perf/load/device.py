@@ -1,4 +1,4 @@
-"""One virtual device: the real client's rules (`messaging.protocol.client`) on a socket.
+"""One virtual device: the real client's rules (`messaging.protocol.client.client`) on a socket.
 
 It keeps no messages: what it saw goes to the history, what happens to it to the `Observer`. Like
 any client it resumes, acknowledges at its pace, repeats what was refused, and comes back when the
@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from time import monotonic_ns
 
 from messaging.protocol import frames
-from messaging.protocol.client import Client, Phase
-from messaging.protocol.happenings import Applied, Confirmed
-from messaging.protocol.saved import Saved
+from messaging.protocol.client.client import Client, Phase
+from messaging.protocol.client.happenings import Applied, Confirmed
+from messaging.protocol.client.saved import Saved
 from perf.history.recorder import digest
 from perf.history.testimony import Testimony, clock
 from perf.load import wire

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from messaging.protocol import frames
-from messaging.protocol.happenings import AnyHappening, Confirmed, Declined, Request
+from messaging.protocol.client.happenings import AnyHappening, Confirmed, Declined, Request
 from perf.history.testimony import WHAT, Testimony, clock
 from perf.load.observer import Sent
 from perf.load.surroundings import Surroundings

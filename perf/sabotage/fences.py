@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from messaging.hub import people
 from messaging.hub.topic import Link
-from messaging.protocol.batch import Batch
-from messaging.protocol.feeds import Feed
+from messaging.protocol.server.batch import Batch
+from messaging.protocol.server.feeds import Feed
 from presence import roster
 
 

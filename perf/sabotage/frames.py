@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
-from messaging.protocol.batch import Batch
 from messaging.protocol.frames import Message
-from messaging.protocol.server import Session
+from messaging.protocol.server.batch import Batch
+from messaging.protocol.server.session import Session
 from perf.sabotage.every import Every
 
 DROPPED, SWAPPED, REPEATED = 1_000, 100, 200  # deliveries between two

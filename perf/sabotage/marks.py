@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from messaging.protocol.frames import DeviceMark, Receipts
-from messaging.protocol.server import Session
+from messaging.protocol.server.session import Session
 from perf.sabotage.every import Every
 
 REGRESSED = 20  # frames of marks between two

@@ -18,8 +18,8 @@ import pytest
 
 from messaging.client import ApiError, Client, ClosedError, RequestRefused, Store
 from messaging.protocol import JSON, MSGPACK, Codec, FrameError, Refused
+from messaging.protocol.client.happenings import Applied, Disconnected
 from messaging.protocol.frames import Message
-from messaging.protocol.happenings import Applied, Disconnected
 from tests.acceptance import site as sites
 
 pytestmark = pytest.mark.slow

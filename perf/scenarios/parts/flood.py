@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from messaging.protocol.client import PONG_MS
+from messaging.protocol.client.client import PONG_MS
 from perf.history.testimony import clock
 from perf.load.calm import FACTOR, Calm
 from perf.load.device import Device

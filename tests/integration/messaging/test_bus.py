@@ -17,8 +17,8 @@ from channels.layers import get_channel_layer
 
 from messaging.engine import Engine
 from messaging.hub.bus import QUEUE_BYTES, Bus, conversation_group
-from messaging.protocol.batch import Batch
 from messaging.protocol.frames import Send
+from messaging.protocol.server.batch import Batch
 from project import services, valkey
 from tests import scene
 from tests.device import Device, InProcess

@@ -9,10 +9,10 @@ import pytest
 from messaging import consumers
 from messaging.consumers import DeviceConsumer
 from messaging.engine import Engine
-from messaging.protocol.actions import Read
-from messaging.protocol.admission import MAX_REQUESTS
 from messaging.protocol.errors import CloseCode
 from messaging.protocol.frames import Send
+from messaging.protocol.server.actions import Read
+from messaging.protocol.server.admission import MAX_REQUESTS
 from presence import roster
 from tests import scene
 from tests.device import Device, InProcess

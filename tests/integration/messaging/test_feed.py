@@ -11,8 +11,8 @@ import pytest
 from messaging import signals
 from messaging.engine import Engine
 from messaging.hub.feed import FeedReader
-from messaging.protocol.batch import Batch, Fence
 from messaging.protocol.frames import Delete, Edit, Message, Send
+from messaging.protocol.server.batch import Batch, Fence
 from tests import scene
 from tests.scene import Psql, Room
 

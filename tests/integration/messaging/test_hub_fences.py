@@ -8,9 +8,9 @@ import pytest
 
 from messaging.consumers import DeviceConsumer
 from messaging.engine import Engine
-from messaging.protocol.batch import Batch
 from messaging.protocol.errors import CloseCode
 from messaging.protocol.frames import DeviceMark, MarkSummary
+from messaging.protocol.server.batch import Batch
 from presence.roster import revoke
 from tests import scene
 from tests.device import Device, InProcess

@@ -18,10 +18,10 @@ from messaging.journal import journal as journals
 from messaging.journal import settling
 from messaging.journal.journal import Journal
 from messaging.models import Message
-from messaging.protocol.actions import Stored, Write
-from messaging.protocol.batch import Batch
 from messaging.protocol.errors import Refusal, Refused
 from messaging.protocol.frames import Delete, Edit, Send
+from messaging.protocol.server.actions import Stored, Write
+from messaging.protocol.server.batch import Batch
 from tests import scene
 from tests.scene import Psql, Room
 

@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from messaging.journal.journal import Journal
-from messaging.protocol.actions import Stored, Write
 from messaging.protocol.errors import Refused
 from messaging.protocol.frames import Delete, Edit, Send
+from messaging.protocol.server.actions import Stored, Write
 from tests import scene
 from tests.peer import Peer
 from tests.scene import Psql, Room, Seat

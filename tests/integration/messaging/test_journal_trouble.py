@@ -17,9 +17,9 @@ from messaging.journal import journal as journals
 from messaging.journal import lane, settling
 from messaging.journal.journal import Journal
 from messaging.journal.receipts import Receipts
-from messaging.protocol.actions import Stored
 from messaging.protocol.errors import Refusal, Refused
 from messaging.protocol.frames import Edit, Mark, Send
+from messaging.protocol.server.actions import Stored
 from tests import scene
 from tests.scene import Psql, Room
 

@@ -2,8 +2,8 @@
 
 from messaging.client.ledger import Ledger
 from messaging.protocol import Client
+from messaging.protocol.client.happenings import Applied, Joined, Restarted
 from messaging.protocol.frames import Message, Ok
-from messaging.protocol.happenings import Applied, Joined, Restarted
 
 JOINED = Joined(conversation="c1", kind="group", title="", since=3, last_seq=4)
 MESSAGE = Message(id="m4", seq=4, position=4, body="hi")

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from messaging.client.store import Changes, Standing, Store, StoreError
+from messaging.protocol.client.happenings import Applied
 from messaging.protocol.frames import Message, Send
-from messaging.protocol.happenings import Applied
 
 C = "0198f3a0-0000-7000-8000-00000000c001"
 SEND = Send(conversation=C, client_id="k1", body="é\n😀", kind="text")

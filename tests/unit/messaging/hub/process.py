@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import msgspec
 
 from messaging.hub.topic import Topic
-from messaging.protocol.actions import Action, Authenticate, Identity, Standing, StoreMarks
-from messaging.protocol.batch import Batch
 from messaging.protocol.codec import JSON
 from messaging.protocol.frames import Events, Frame, Hello, Left, Mark, Receipt, ServerFrame
-from messaging.protocol.server import Session
-from messaging.protocol.window import Window
+from messaging.protocol.server.actions import Action, Authenticate, Identity, Standing, StoreMarks
+from messaging.protocol.server.batch import Batch
+from messaging.protocol.server.session import Session
+from messaging.protocol.server.window import Window
 from tests.unit.messaging.hub.reference import ME, Broken, Log
 
 PAGE = 3  # messages of one read

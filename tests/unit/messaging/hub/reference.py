@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from messaging.protocol.actions import Standing
-from messaging.protocol.batch import Batch, Fence
 from messaging.protocol.frames import (
     Conversation,
     ConversationState,
@@ -24,6 +22,8 @@ from messaging.protocol.frames import (
     ServerFrame,
     Welcome,
 )
+from messaging.protocol.server.actions import Standing
+from messaging.protocol.server.batch import Batch, Fence
 
 ME, OTHER = "me", "other"
 ROUND_THE_CLOCK = 2**62

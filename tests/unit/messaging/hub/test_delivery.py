@@ -22,12 +22,12 @@ from hypothesis.stateful import (
 )
 
 from messaging.hub.topic import Topic
-from messaging.protocol.actions import Standing
-from messaging.protocol.batch import Batch
 from messaging.protocol.errors import CloseCode
-from messaging.protocol.feeds import Feed, Feeds
 from messaging.protocol.frames import Hello, Mark, Receipt
-from messaging.protocol.server import SLOW_S, Session
+from messaging.protocol.server.actions import Standing
+from messaging.protocol.server.batch import Batch
+from messaging.protocol.server.feeds import Feed, Feeds
+from messaging.protocol.server.session import SLOW_S, Session
 from tests.unit.messaging.hub.process import Process
 from tests.unit.messaging.hub.reference import ME, OTHER, Broken, Client, Log
 
@@ -339,31 +339,31 @@ def offer_after_goodbye(session: Session, batch: Batch, offer: Any = Session.off
 MUTANTS: dict[str, tuple[str, str, object, str]] = {
     # what it forgets: where, what does it instead, the promise that is broken
     "to cut what the client has": (
-        "messaging.protocol.batch.Batch",
+        "messaging.protocol.server.batch.Batch",
         "after",
         lambda batch, seq: batch,
         "told again|out of range",
     ),
     "the fence": (
-        "messaging.protocol.feeds.Feed",
+        "messaging.protocol.server.feeds.Feed",
         "permitted",
         see_beyond_the_end,
         "above the fence",
     ),
     "what is hidden": (
-        "messaging.protocol.batch.Batch",
+        "messaging.protocol.server.batch.Batch",
         "visible_from",
         lambda batch, position: batch,
         "hidden from this user",
     ),
     "to compare the positions before it is live": (
-        "messaging.protocol.feeds.Feeds",
+        "messaging.protocol.server.feeds.Feeds",
         "settle",
         be_live,
         "has to ask|never in step",
     ),
     "the credit": (
-        "messaging.protocol.window.Window",
+        "messaging.protocol.server.window.Window",
         "exhausted",
         property(lambda window: False),
         "are in flight",
@@ -376,20 +376,25 @@ MUTANTS: dict[str, tuple[str, str, object, str]] = {
         "does not bring it on",
     ),
     "who was added again": (
-        "messaging.protocol.feeds.Feed",
+        "messaging.protocol.server.feeds.Feed",
         "renew",
         lambda feed, standing: None,
         "not where the stay ended|never in step",
     ),
     "the client's own cursor": (
-        "messaging.protocol.resume",
+        "messaging.protocol.server.resume",
         "start",
         begin_with_the_stay,
         "has to ask|told again",
     ),
-    "that marks only rise": ("messaging.protocol.feeds.Feed", "mark", mark_again, "a mark went"),
+    "that marks only rise": (
+        "messaging.protocol.server.feeds.Feed",
+        "mark",
+        mark_again,
+        "a mark went",
+    ),
     "that goodbye is the end": (
-        "messaging.protocol.server.Session",
+        "messaging.protocol.server.session.Session",
         "offer",
         offer_after_goodbye,
         "follow the goodbye",

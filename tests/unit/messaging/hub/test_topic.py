@@ -7,8 +7,8 @@ from itertools import permutations
 import pytest
 
 from messaging.hub.topic import MOST_WAITING, Topic
-from messaging.protocol.batch import Batch
 from messaging.protocol.frames import DeviceMark, Message
+from messaging.protocol.server.batch import Batch
 
 HERE = "here"
 ROOMY = 100_000

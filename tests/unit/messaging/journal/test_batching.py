@@ -17,9 +17,9 @@ from messaging.journal.batching import (
     sentence,
 )
 from messaging.journal.writer import Entry, Outcome
-from messaging.protocol.actions import Stored
 from messaging.protocol.errors import Refusal, Refused
 from messaging.protocol.frames import Delete, Edit, Message, Send
+from messaging.protocol.server.actions import Stored
 
 
 def send(key: str, *, device: str = "phone", room: str = "room", **more: Any) -> Entry:

@@ -9,10 +9,8 @@ from typing import Any, TypeAlias
 import pytest
 
 import messaging.protocol
-from messaging.protocol.client import Client, Phase
-from messaging.protocol.codec import JSON
-from messaging.protocol.errors import Refused
-from messaging.protocol.happenings import (
+from messaging.protocol.client.client import Client, Phase
+from messaging.protocol.client.happenings import (
     AnyHappening,
     Applied,
     Confirmed,
@@ -20,8 +18,10 @@ from messaging.protocol.happenings import (
     Request,
     Restarted,
 )
-from messaging.protocol.saved import Saved
-from messaging.protocol.timeline import Timeline
+from messaging.protocol.client.saved import Saved
+from messaging.protocol.client.timeline import Timeline
+from messaging.protocol.codec import JSON
+from messaging.protocol.errors import Refused
 
 Json: TypeAlias = dict[str, Any]
 

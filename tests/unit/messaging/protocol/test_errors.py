@@ -2,6 +2,7 @@
 
 import pytest
 
+from messaging.protocol.client.reconnect import may_return
 from messaging.protocol.errors import (
     INDEFINITE,
     JUDGED,
@@ -12,7 +13,6 @@ from messaging.protocol.errors import (
     Refusal,
     Refused,
 )
-from messaging.protocol.reconnect import may_return
 
 
 @pytest.mark.parametrize("refusal", Refusal)

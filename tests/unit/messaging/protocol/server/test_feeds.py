@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from messaging.protocol.actions import Standing
-from messaging.protocol.batch import Batch, Fence
-from messaging.protocol.feeds import READS, Feed, Feeds
 from messaging.protocol.frames import Mark, Message
+from messaging.protocol.server.actions import Standing
+from messaging.protocol.server.batch import Batch, Fence
+from messaging.protocol.server.feeds import READS, Feed, Feeds
 
 HERE = "here"
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from messaging.protocol.actions import Standing
 from messaging.protocol.frames import Conversation, ConversationState, Hello
+from messaging.protocol.server.actions import Standing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,8 +2,8 @@
 
 import pytest
 
+from messaging.protocol.client.reconnect import FIRST_MS, LIMIT_MS, Backoff, may_return
 from messaging.protocol.frames import Goodbye
-from messaging.protocol.reconnect import FIRST_MS, LIMIT_MS, Backoff, may_return
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1005, 1006, 1012, 4000, 4499])

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from messaging.protocol.client.happenings import Request
+from messaging.protocol.client.outbox import Outbox
 from messaging.protocol.errors import Refused
 from messaging.protocol.frames import Delete, Edit, Error, Message, Ok
-from messaging.protocol.happenings import Request
-from messaging.protocol.outbox import Outbox
 
 LANES = ("c1", "c2")
 

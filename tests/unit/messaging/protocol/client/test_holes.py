@@ -1,6 +1,6 @@
 """Questions about holes are asked once until answered."""
 
-from messaging.protocol.holes import Holes
+from messaging.protocol.client.holes import Holes
 
 
 def test_a_question_is_asked_once_and_again_after_its_answer() -> None:

@@ -3,7 +3,8 @@
 import pytest
 
 from messaging.protocol import LOST, Client, Phase, Refused, Saved
-from messaging.protocol.client import PONG_MS, SILENCE_MS, WELCOME_MS
+from messaging.protocol.client.client import PONG_MS, SILENCE_MS, WELCOME_MS
+from messaging.protocol.client.happenings import Confirmed, Connected, Disconnected, Joined, Problem
 from messaging.protocol.frames import (
     ConversationState,
     Error,
@@ -17,7 +18,6 @@ from messaging.protocol.frames import (
     Welcome,
     Window,
 )
-from messaging.protocol.happenings import Confirmed, Connected, Disconnected, Joined, Problem
 
 WELCOME = Welcome(
     device="d1",

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, ClassVar
 
-from messaging.protocol import answers, frames
-from messaging.protocol.actions import (
+from messaging.protocol import frames
+from messaging.protocol.errors import CloseCode, FrameError, Refusal, Refused
+from messaging.protocol.server import answers
+from messaging.protocol.server.actions import (
     Action,
     Authenticate,
     Identity,
@@ -21,17 +23,16 @@ from messaging.protocol.actions import (
     Submit,
     Write,
 )
-from messaging.protocol.admission import MAX_REQUESTS, Admission
-from messaging.protocol.errors import CloseCode, FrameError, Refusal, Refused
-from messaging.protocol.feeds import Feed, Feeds
-from messaging.protocol.outgoing import Outgoing
-from messaging.protocol.resume import announced, listed, resume, start
+from messaging.protocol.server.admission import MAX_REQUESTS, Admission
+from messaging.protocol.server.feeds import Feed, Feeds
+from messaging.protocol.server.outgoing import Outgoing
+from messaging.protocol.server.resume import announced, listed, resume, start
+from messaging.protocol.server.window import Window
 from messaging.protocol.state import TRANSITIONS, IllegalFrame, State, advance
-from messaging.protocol.window import Window
 
 if TYPE_CHECKING:
-    from messaging.protocol.batch import Batch
     from messaging.protocol.codec import Codec
+    from messaging.protocol.server.batch import Batch
 
 LISTED = 200  # conversations in `welcome` itself; the rest follow as `conversation` frames
 SLOW_S = 60.0  # a session without credit for so long is told goodbye

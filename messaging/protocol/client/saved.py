@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from messaging.protocol.happenings import Request
+from messaging.protocol.client.happenings import Request
 
 
 class Saved(msgspec.Struct, frozen=True, kw_only=True):

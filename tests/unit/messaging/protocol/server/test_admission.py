@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from messaging.protocol.admission import ABUSE, MAX_REQUEST_BYTES, MAX_REQUESTS, Admission
 from messaging.protocol.errors import CloseCode, Refusal
 from messaging.protocol.frames import Delete, Edit, Send
+from messaging.protocol.server.admission import ABUSE, MAX_REQUEST_BYTES, MAX_REQUESTS, Admission
 
 HERE, THERE = (f"{n}0000000-0000-4000-8000-000000000000" for n in "12")
 

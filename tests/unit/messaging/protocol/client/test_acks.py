@@ -1,6 +1,6 @@
 """The pace of acknowledgements."""
 
-from messaging.protocol.acks import ACK_MS, Acks
+from messaging.protocol.client.acks import ACK_MS, Acks
 
 
 def test_nothing_owed_is_nothing_due() -> None:

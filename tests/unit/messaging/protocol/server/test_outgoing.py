@@ -14,7 +14,7 @@ from messaging.protocol.frames import (
     Receipts,
     ServerFrame,
 )
-from messaging.protocol.outgoing import MESSAGE_BYTES, UNHEARD_BYTES, Outgoing
+from messaging.protocol.server.outgoing import MESSAGE_BYTES, UNHEARD_BYTES, Outgoing
 
 
 def mark(device: str, delivered: int) -> DeviceMark:

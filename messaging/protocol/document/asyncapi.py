@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from messaging.protocol.codec import CODECS
-from messaging.protocol.tables import CLIENT_FRAMES, SERVER_FRAMES
+from messaging.protocol.document.tables import CLIENT_FRAMES, SERVER_FRAMES
 
 VERSION = "1.0.0"  # of the protocol; `lockstep.v1.*` promises its first number
 CHANNEL = "#/channels/session"

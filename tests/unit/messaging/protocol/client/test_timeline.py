@@ -1,8 +1,8 @@
 """What a device shows."""
 
+from messaging.protocol.client.happenings import Confirmed
+from messaging.protocol.client.timeline import Timeline
 from messaging.protocol.frames import Delete, Message, Send
-from messaging.protocol.happenings import Confirmed
-from messaging.protocol.timeline import Timeline
 
 
 def message(name: str, seq: int, position: int, body: str = "") -> Message:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from messaging.protocol.client.happenings import Confirmed
 from messaging.protocol.frames import Message, Send
-from messaging.protocol.happenings import Confirmed
 
 
 class Timeline:

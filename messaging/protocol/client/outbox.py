@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from typing import Literal
 from uuid import uuid4
 
+from messaging.protocol.client.happenings import Confirmed, Declined, Request
 from messaging.protocol.content import check_body, check_key
 from messaging.protocol.frames import Delete, Edit, Error, Message, Ok, Send
-from messaging.protocol.happenings import Confirmed, Declined, Request
 
 
 class Entry:

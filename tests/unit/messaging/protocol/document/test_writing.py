@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 
-from messaging.protocol import asyncapi, document
 from messaging.protocol.__main__ import main
 from messaging.protocol.codec import CODECS
+from messaging.protocol.document import asyncapi
+from messaging.protocol.document import writing as document
+from messaging.protocol.document.examples import STORY
+from messaging.protocol.document.glossary import FIELDS, meaning
+from messaging.protocol.document.tables import VALUES
 from messaging.protocol.errors import CloseCode, FrameError, Refusal
-from messaging.protocol.examples import STORY
 from messaging.protocol.frames import ClientFrame, ServerFrame
-from messaging.protocol.glossary import FIELDS, meaning
-from messaging.protocol.tables import VALUES
 
 STRUCTS = [*ClientFrame.__args__, *ServerFrame.__args__, *VALUES]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from messaging.protocol.batch import Batch, Fence
 from messaging.protocol.codec import JSON, MSGPACK, Codec
 from messaging.protocol.frames import Events, Message
+from messaging.protocol.server.batch import Batch, Fence
 
 HERE = "10000000-0000-4000-8000-000000000000"
 

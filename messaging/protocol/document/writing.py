@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from messaging.protocol import asyncapi, tables
+from messaging.protocol.document import asyncapi, tables
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+DOCS = Path(__file__).resolve().parents[3] / "docs"
 PAGE, ASYNCAPI = "protocol.md", "asyncapi.json"
 
 PARTS: dict[str, Callable[[], str]] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from messaging.protocol.actions import Standing, Stored
+from messaging.protocol.server.actions import Standing, Stored
 
 
 def standing(*, joined_seq: int, left_seq: int | None = None) -> Standing:

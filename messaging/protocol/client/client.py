@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from messaging.protocol import frames
-from messaging.protocol.acks import Acks
-from messaging.protocol.happenings import (
+from messaging.protocol.client.acks import Acks
+from messaging.protocol.client.happenings import (
     AnyHappening,
     Applied,
     Connected,
@@ -26,10 +26,10 @@ from messaging.protocol.happenings import (
     Problem,
     Restarted,
 )
-from messaging.protocol.holes import AGAIN_MS, Holes
-from messaging.protocol.outbox import Outbox
-from messaging.protocol.reconnect import LOST, Backoff, may_return
-from messaging.protocol.saved import Saved
+from messaging.protocol.client.holes import AGAIN_MS, Holes
+from messaging.protocol.client.outbox import Outbox
+from messaging.protocol.client.reconnect import LOST, Backoff, may_return
+from messaging.protocol.client.saved import Saved
 
 SILENCE_MS = 20_000.0  # nothing heard for so long: ask with a ping
 PONG_MS = 10_000.0  # and so long after the ping: the connection is dead

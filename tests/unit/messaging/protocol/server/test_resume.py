@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from messaging.protocol.actions import Standing
 from messaging.protocol.frames import Conversation, ConversationState, Hello
-from messaging.protocol.resume import Resumption, announced, listed, resume, start
+from messaging.protocol.server.actions import Standing
+from messaging.protocol.server.resume import Resumption, announced, listed, resume, start
 
 HERE = "10000000-0000-4000-8000-000000000000"
 

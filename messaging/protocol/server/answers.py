@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from messaging.protocol import frames
-from messaging.protocol.actions import Identity, Stored, Write
-from messaging.protocol.admission import MAX_REQUESTS
 from messaging.protocol.errors import CloseCode, Refusal
-from messaging.protocol.window import Window
+from messaging.protocol.server.actions import Identity, Stored, Write
+from messaging.protocol.server.admission import MAX_REQUESTS
+from messaging.protocol.server.window import Window
 
 LIMITS = frames.Limits(
     body_bytes=frames.MAX_BODY_BYTES, frame_bytes=frames.MAX_FRAME_BYTES, requests=MAX_REQUESTS

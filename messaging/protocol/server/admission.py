@@ -6,10 +6,10 @@ refused `client_id` is sent again: otherwise a retry would overtake nothing, but
 
 from __future__ import annotations
 
-from messaging.protocol.actions import Write
 from messaging.protocol.content import is_id
 from messaging.protocol.errors import CloseCode, Refusal
 from messaging.protocol.frames import Send
+from messaging.protocol.server.actions import Write
 
 MAX_REQUESTS = 256  # unanswered requests of one session
 MAX_REQUEST_BYTES = 1_048_576  # of their bodies

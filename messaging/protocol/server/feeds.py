@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from messaging.protocol.actions import Standing
-from messaging.protocol.batch import Batch
 from messaging.protocol.frames import Mark
+from messaging.protocol.server.actions import Standing
+from messaging.protocol.server.batch import Batch
 
 READS = 4  # pages on their way for one session at a time
 

@@ -6,9 +6,6 @@ import gc
 import tracemalloc
 from uuid import uuid4
 
-from messaging.protocol.actions import Identity, Read, Standing, Stored
-from messaging.protocol.admission import MAX_REQUESTS
-from messaging.protocol.batch import Batch, Fence
 from messaging.protocol.codec import JSON
 from messaging.protocol.errors import CloseCode, Refusal, Refused
 from messaging.protocol.frames import (
@@ -30,9 +27,12 @@ from messaging.protocol.frames import (
     ServerFrame,
     Sync,
 )
-from messaging.protocol.outgoing import UNHEARD_BYTES
-from messaging.protocol.server import Session
-from messaging.protocol.window import Window
+from messaging.protocol.server.actions import Identity, Read, Standing, Stored
+from messaging.protocol.server.admission import MAX_REQUESTS
+from messaging.protocol.server.batch import Batch, Fence
+from messaging.protocol.server.outgoing import UNHEARD_BYTES
+from messaging.protocol.server.session import Session
+from messaging.protocol.server.window import Window
 
 HERE = "10000000-0000-4000-8000-000000000000"
 ME = "me"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from messaging.protocol.window import WINDOW_BYTES, WINDOW_MESSAGES, Window
+from messaging.protocol.server.window import WINDOW_BYTES, WINDOW_MESSAGES, Window
 
 
 def test_new_window_has_all_its_credit() -> None:

@@ -8,10 +8,10 @@ import msgspec
 
 from messaging.protocol import frames
 from messaging.protocol.codec import JSON, MSGPACK
+from messaging.protocol.document.examples import STORY
+from messaging.protocol.document.glossary import meaning
 from messaging.protocol.errors import CloseCode, Refusal
-from messaging.protocol.examples import STORY
 from messaging.protocol.frames import ClientFrame, ServerFrame, Value
-from messaging.protocol.glossary import meaning
 
 CLIENT_FRAMES: tuple[type[msgspec.Struct], ...] = ClientFrame.__args__
 SERVER_FRAMES: tuple[type[msgspec.Struct], ...] = ServerFrame.__args__

@@ -1,0 +1,1 @@
+"""The protocol page and the AsyncAPI document, made from the frames."""
