@@ -16,7 +16,7 @@ from perf.rig.accounts import Account
 from perf.rig.children import MARK, ROOT
 from perf.rig.environment import Crowd, private
 from tests.integration.perf import rig as rigs
-from tests.integration.perf.rig import Rig
+from tests.integration.perf.rig_process import Rig
 
 pytestmark = pytest.mark.slow
 
