@@ -26,7 +26,7 @@ CASES = [
 
 RUN = """
     const [path, argument, answer] = arguments;
-    import(path).then(({ run }) => run(argument)).then(answer, (error) => answer(String(error.stack)));
+    import(path).then(({ run }) => run(JSON.parse(argument))).then(answer, (error) => answer(String(error.stack)));
 """
 
 
@@ -62,7 +62,7 @@ def test_there_are_cases_to_keep() -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_client_keeps_the_conformance_case(page: Chrome, case: dict[str, Any]) -> None:
     """The case's name is the promise."""
-    problem = page.execute_async_script(RUN, "/tests/conformance.js", case)
+    problem = page.execute_async_script(RUN, "/tests/conformance.js", json.dumps(case))
     assert problem is None, f"{case['name']}: {problem}"
 
 
@@ -80,22 +80,22 @@ def test_runner_convicts_a_client_that_breaks_a_case(
 ) -> None:
     """A runner that can't fail proves nothing."""
     broken = {"name": "broken", "steps": [{"do": {"connect": {}}}, step]}
-    assert expected in page.execute_async_script(RUN, "/tests/conformance.js", broken)
+    assert expected in page.execute_async_script(RUN, "/tests/conformance.js", json.dumps(broken))
 
 
 def test_outbox_survives_a_new_store_and_keeps_its_order(page: Chrome) -> None:
     """What was asked before a reload is asked again after it, in order, with the same keys."""
-    found = page.execute_async_script(RUN, "/tests/stores.js", "outbox")
+    found = page.execute_async_script(RUN, "/tests/stores.js", json.dumps("outbox"))
     assert found == {"outbox": ["a", "b"], "after_confirmation": ["b"], "cleared": []}
 
 
 def test_store_never_holds_a_cursor_beyond_its_messages(page: Chrome) -> None:
     """A tab killed at any moment leaves a cursor whose messages are all there."""
-    found = page.execute_async_script(RUN, "/tests/stores.js", "cursor")
+    found = page.execute_async_script(RUN, "/tests/stores.js", json.dumps("cursor"))
     assert found == {"cursor": 2, "messages": ["m1", "m2"], "epoch": "e1"}
 
 
 def test_two_tabs_of_one_device_keep_each_others_outbox(page: Chrome) -> None:
     """Neither tab overwrites what the other has queued."""
-    found = page.execute_async_script(RUN, "/tests/stores.js", "tabs")
+    found = page.execute_async_script(RUN, "/tests/stores.js", json.dumps("tabs"))
     assert found == ["from the first tab", "from the second tab"]

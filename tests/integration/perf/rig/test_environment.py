@@ -15,7 +15,7 @@ from perf.rig import cleanup
 from perf.rig.accounts import Account
 from perf.rig.children import MARK, ROOT
 from perf.rig.environment import Crowd, private
-from tests.integration.perf import rig as rigs
+from tests.integration.perf import rig_process
 from tests.integration.perf.rig_process import Rig
 
 pytestmark = pytest.mark.slow
@@ -34,7 +34,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[], Rig]]:
     rigs_started: list[Rig] = []
 
     def start() -> Rig:
-        rigs_started.append(rigs.start(tmp_path))
+        rigs_started.append(rig_process.start(tmp_path))
         return rigs_started[-1]
 
     yield start
@@ -95,13 +95,13 @@ def test_a_second_ctrl_c_does_not_wait_for_a_server_that_hangs(start: Callable[[
         with pytest.raises(subprocess.TimeoutExpired):
             rig.process.wait(0.3)
     rig.process.communicate(timeout=10)
-    rigs.eventually(rig.gone, rig.children)
+    rig_process.eventually(rig.gone, rig.children)
 
 
 def test_nothing_is_left_when_the_rig_was_killed(start: Callable[[], Rig]) -> None:
     rig = start()
     rig.process.kill()
-    rigs.eventually(rig.gone, lambda: (rig.children(), rig.services()))
+    rig_process.eventually(rig.gone, lambda: (rig.children(), rig.services()))
 
 
 @pytest.mark.long
@@ -138,6 +138,6 @@ async def test_a_server_that_can_not_start_says_why_in_one_line(tmp_path: Path) 
 def _perf(*arguments: str) -> str:
     command = [sys.executable, "manage.py", "perf", *arguments]
     done = subprocess.run(
-        command, cwd=ROOT, env=rigs.ENVIRONMENT, capture_output=True, text=True, check=True
+        command, cwd=ROOT, env=rig_process.ENVIRONMENT, capture_output=True, text=True, check=True
     )
     return done.stdout

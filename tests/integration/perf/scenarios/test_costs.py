@@ -24,4 +24,6 @@ async def test_a_message_costs_few_statements_commands_and_bytes(stage: Stage) -
     assert found["WAL bytes"].each > 100
     assert 1 <= found["Valkey commands"].each < 10
     assert found["bytes on the wire"].per == "delivery"
-    assert 100 < found["bytes on the wire"].each < 1000  # the text alone is 100
+    assert (
+        100 < found["bytes on the wire"].each < 2000
+    )  # the text alone is 100; acks and marks are most of it
