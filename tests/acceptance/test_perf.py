@@ -63,7 +63,7 @@ def test_a_quick_baseline_measures_every_target_and_finds_no_anomaly(tmp_path: P
     unmeasured = [target["name"] for target in result["targets"] if target["measured"] is None]
     assert unmeasured == [] or starved
     assert set(result["anomalies"].values()) == {0}
-    assert result["problems"] == [result["figures"]["banner"]] * starved or not result["problems"]
+    assert result["problems"] in ([], [result["figures"].get("banner")])
     assert result["figures"]["checked"]["deliveries"] > 1_000
     assert "once more: manage.py perf baseline" in done.stdout
     kept = {path.name for path in (tmp_path / "latest").iterdir()}

@@ -1,6 +1,6 @@
 """A small world in a real database, a foreign writer beside the ORM, and an ear for NOTIFY."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +10,12 @@ import psycopg
 import pytest
 from django.db import connection
 
+from messaging.journal.journal import Journal
 from messaging.models import Conversation, Membership, Message, Receipt
 from presence.models import Device, User
 from presence.tokens import new_token
+from tests import scene
+from tests.scene import Psql, Room
 
 WRITERS = 4
 NOTIFY_LIMIT_S = 10  # far above any real delay: reached only when a hint is missing
@@ -120,3 +123,18 @@ def world(transactional_db: None) -> World:
     return World(
         room=room, ann=ann, bob=bob, stay=stay, device=device, message=message, receipt=receipt
     )
+
+
+@pytest.fixture
+async def journal(shared_database: None) -> AsyncIterator[Journal]:
+    """A journal alone: no hub, no lease."""
+    made = Journal()
+    made.start()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def room(sql: Psql) -> Room:
+    """Two members with a device each; their joining took the numbers 1 and 2."""
+    return scene.new_room(sql)

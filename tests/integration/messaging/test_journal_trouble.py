@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,22 +21,10 @@ from messaging.protocol.errors import Refusal, Refused
 from messaging.protocol.frames import Edit, Mark, Send
 from messaging.protocol.server.actions import Stored
 from tests import scene
+from tests.integration.messaging.writing import LOCK
 from tests.scene import Psql, Room
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-async def journal(shared_database: None) -> AsyncIterator[Journal]:
-    made = Journal()
-    made.start()
-    yield made
-    await made.close()
-
-
-@pytest.fixture
-def room(sql: Psql) -> Room:
-    return scene.new_room(sql)
 
 
 @contextlib.contextmanager
@@ -44,7 +32,7 @@ def locked(room: Room) -> Iterator[None]:
     """A foreign transaction holds the conversation."""
     with scene.connect() as foreign:
         foreign.execute("BEGIN")
-        foreign.execute("SELECT FROM messaging_conversation WHERE id = %s FOR UPDATE", [room.id])
+        foreign.execute(LOCK, [room.id])
         yield
         foreign.execute("ROLLBACK")
 

@@ -1,0 +1,242 @@
+"""Locks of others: a locked conversation holds up nobody else, and keeps its own order."""
+
+import asyncio
+import contextlib
+from typing import Any
+
+import pytest
+from psycopg.errors import LockNotAvailable
+
+from messaging.journal.journal import Journal
+from messaging.protocol.errors import Refusal, Refused
+from messaging.protocol.frames import Edit
+from messaging.protocol.server.actions import Stored
+from tests import scene
+from tests.integration.messaging.writing import (
+    LOCK,
+    code,
+    refused_by_the_database,
+    send,
+    slow_lane_waits,
+)
+from tests.scene import Psql, Room
+
+pytestmark = pytest.mark.django_db
+
+
+async def measured(
+    journal: Journal, rooms: list[Room], *, until: asyncio.Event
+) -> tuple[list[float], list[Refused]]:
+    """Send to the rooms in turn, one every 5 ms, until the event; latencies in s."""
+    took: list[float] = []
+    refused: list[Refused] = []
+    asked: set[asyncio.Task[None]] = set()
+    loop = asyncio.get_running_loop()
+
+    async def one(n: int) -> None:
+        began = loop.time()
+        room = rooms[n % len(rooms)]
+        try:
+            await journal.submit(room.first.device, send(room, f"other{n}"))
+        except Refused as error:
+            refused.append(error)
+        took.append(loop.time() - began)
+
+    n = 0
+    while not until.is_set():
+        asked.add(asyncio.create_task(one(n)))
+        n += 1
+        await asyncio.sleep(0.005)
+    await asyncio.gather(*asked)
+    return sorted(took), refused
+
+
+async def locked_for(
+    seconds: float, journal: Journal, room: Room, others: list[Room]
+) -> tuple[list[float], list[str]]:
+    """Hold one conversation's lock and write there and elsewhere; the others' latencies, the codes here."""
+    over = asyncio.Event()
+    codes: list[str] = []
+    with scene.connect() as foreign:
+        foreign.execute("BEGIN")
+        foreign.execute(LOCK, [room.id])
+        load = asyncio.create_task(measured(journal, others, until=over))
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while loop.time() < end:
+            asked = (code(journal, room.first.device, send(room, f"here{n}")) for n in range(10))
+            codes += await asyncio.gather(*asked)
+        over.set()
+        took, refused = await load
+        foreign.execute("ROLLBACK")
+    assert refused == []
+    return took, codes
+
+
+async def holds_up_nobody(
+    seconds: float, journal: Journal, room: Room, sql: Psql, *, quantile: float
+) -> None:
+    others = [scene.new_room(sql, *room.seats) for _ in range(20)]
+    await journal.submit(room.first.device, send(others[0], "warm"))
+    took, codes = await locked_for(seconds, journal, room, others)
+    p50, p99, most = (took[int((len(took) - 1) * q)] * 1e3 for q in (0.5, 0.99, 1.0))
+    print(
+        f"\nlocked for {seconds} s: {len(took)} sends elsewhere, "
+        f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, max {most:.1f} ms"
+    )
+    assert set(codes) == {"busy"}
+    assert took[int((len(took) - 1) * quantile)] < 0.05
+    asked = [journal.submit(room.first.device, send(room, f"here{n}")) for n in range(10)]
+    assert [s.seq for s in await asyncio.gather(*asked)] == list(range(3, 13))
+    assert scene.bodies(sql, room.id) == [f"here{n}" for n in range(10)]
+
+
+@pytest.mark.slow
+async def test_a_locked_conversation_is_busy_and_holds_up_nobody(
+    journal: Journal, room: Room, sql: Psql
+) -> None:
+    """The lock is met once, which costs the others 50 ms: that is much of so short a time."""
+    await holds_up_nobody(1.5, journal, room, sql, quantile=0.9)
+
+
+@pytest.mark.slow
+async def test_a_conversation_locked_for_ten_seconds_holds_up_nobody(
+    journal: Journal, room: Room, sql: Psql
+) -> None:
+    await holds_up_nobody(10.0, journal, room, sql, quantile=0.99)
+
+
+async def test_writes_behind_a_short_lock_commit_in_order_with_those_that_come_later(
+    journal: Journal, room: Room, sql: Psql
+) -> None:
+    with scene.connect() as foreign:
+        foreign.execute("BEGIN")
+        foreign.execute(LOCK, [room.id])
+        asked = [
+            asyncio.ensure_future(journal.submit(room.first.device, send(room, f"a{n}")))
+            for n in range(5)
+        ]
+        await slow_lane_waits(sql)
+        asked += [
+            asyncio.ensure_future(journal.submit(room.first.device, send(room, f"b{n}")))
+            for n in range(5)
+        ]
+        await asyncio.sleep(0)
+        foreign.execute("ROLLBACK")
+    assert [s.seq for s in await asyncio.gather(*asked)] == list(range(3, 13))
+
+
+@pytest.mark.parametrize("released", [True, False], ids=["released", "held"])
+async def test_a_poison_row_amid_a_locked_conversation_leaves_its_order_alone(
+    journal: Journal, room: Room, sql: Psql, released: bool
+) -> None:
+    """The batch is split because of the one and set aside because of the other."""
+    other, device = scene.new_room(sql, *room.seats), room.first.device
+    settled: list[Stored | Refused] = []
+    with refused_by_the_database(sql, "poison"), scene.connect() as foreign:
+        foreign.execute("BEGIN")
+        foreign.execute(LOCK, [room.id])
+        for n in range(8):
+            if n == 5:
+                poison = asyncio.ensure_future(code(journal, device, send(other, "p", "poison")))
+                await asyncio.sleep(0)
+            journal.put(device, send(room, f"m{n}"), settled.append)
+        await slow_lane_waits(sql)
+        if released:
+            foreign.execute("ROLLBACK")
+        assert await poison == "storage_refused"
+        await scene.eventually(lambda: len(settled) == 8)
+        foreign.execute("ROLLBACK")
+    if released:
+        assert [s.seq for s in settled if isinstance(s, Stored)] == list(range(3, 11))
+        assert scene.bodies(sql, room.id) == [f"m{n}" for n in range(8)]
+    else:
+        assert {s.refusal for s in settled if isinstance(s, Refused)} == {Refusal.BUSY}
+        assert scene.bodies(sql, room.id) == []
+
+
+async def test_a_lock_behind_a_conversation_holds_up_its_own_writes_only(
+    journal: Journal, room: Room, sql: Psql
+) -> None:
+    """Here the foreign key of `reply_to` waits for a row that somebody locked."""
+    other = scene.new_room(sql)
+    device = room.first.device
+    locked = (await journal.submit(device, send(room, "m1"))).message
+    with scene.connect() as foreign:
+        foreign.execute("BEGIN")
+        foreign.execute("SELECT FROM messaging_message WHERE id = %s FOR UPDATE", [locked])
+        stuck = asyncio.ensure_future(code(journal, device, send(room, "m2", reply_to=locked)))
+        behind = asyncio.ensure_future(code(journal, device, send(room, "m3")))
+        async with asyncio.timeout(5):
+            for n in range(20):
+                await journal.submit(other.first.device, send(other, f"m{n}"))
+            assert [await stuck, await behind] == ["busy", "busy"]
+        foreign.execute("ROLLBACK")
+    assert (await journal.submit(device, send(room, "m2", reply_to=locked))).seq == 4
+
+
+async def test_changes_in_a_locked_conversation_meet_the_lock_once(
+    journal: Journal, room: Room, sql: Psql
+) -> None:
+    """An edit does not say where its message is; each that met the lock cost everyone 50 ms."""
+    device, other = room.first.device, scene.new_room(sql, *room.seats)
+    asked = [journal.submit(device, send(room, f"m{n}")) for n in range(20)]
+    messages = [stored.message for stored in await asyncio.gather(*asked)]
+    met = count_lock_timeouts(journal)
+    with scene.connect() as foreign:
+        foreign.execute("BEGIN")
+        foreign.execute(LOCK, [room.id])
+        changes = []
+        for n, message in enumerate(messages):
+            change = Edit(message=message, base_version=1, client_id=f"e{n}", body="edited")
+            changes.append(asyncio.ensure_future(code(journal, device, change)))
+            await journal.submit(device, send(other, f"other{n}"))
+        foreign.execute("ROLLBACK")
+        assert len(met) == 1
+        await asyncio.gather(*changes, return_exceptions=True)
+    assert scene.bodies(sql, other.id) == [f"other{n}" for n in range(20)]
+
+
+def count_lock_timeouts(journal: Journal) -> list[object]:
+    """Grows with each batch of the fast lane that waited for a lock in vain."""
+    met: list[object] = []
+    append = journal._writer.append
+
+    async def counting(entries: Any, **how: Any) -> Any:
+        try:
+            return await append(entries, **how)
+        except LockNotAvailable as error:
+            met.append(error)
+            raise
+
+    journal._writer.append = counting  # type: ignore[method-assign]
+    return met
+
+
+async def test_a_foreign_deadlock_is_a_normal_retry(
+    journal: Journal, room: Room, sql: Psql
+) -> None:
+    """The journal locks by id; a foreign transaction that locks the other way round loses or wins."""
+    rooms = sorted((room, scene.new_room(sql, *room.seats)), key=lambda r: r.id)
+    over = asyncio.Event()
+
+    def fight() -> int:
+        rounds = 0
+        with scene.connect() as foreign:
+            foreign.execute("SET deadlock_timeout = '5ms'")
+            while not over.is_set():
+                rounds += 1
+                with contextlib.suppress(Exception), foreign.transaction():
+                    for each in reversed(rooms):
+                        foreign.execute(LOCK, [each.id])
+        return rounds
+
+    fighter = asyncio.create_task(asyncio.to_thread(fight))
+    stored = []
+    for n in range(100):
+        stored += await asyncio.gather(
+            *(journal.submit(room.first.device, send(each, f"{each.id[-6:]}{n}")) for each in rooms)
+        )
+    over.set()
+    assert await fighter > 1
+    assert sorted(s.seq for s in stored) == sorted([*range(3, 103)] * 2)
