@@ -12,9 +12,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import cycle
+from itertools import count, cycle
 from time import perf_counter
-from typing import TypeAlias
 
 import msgspec
 import psutil
@@ -22,6 +21,7 @@ import psycopg
 
 from perf.load.device import Device
 from perf.measure.latency import Latency
+from perf.measure.processes import Group, cpu_s, machine_s
 from perf.measure.statements import ServerStatements as ServerStatements  # noqa: PLC0414 - for its users
 from perf.rig.database import Connection
 from perf.rig.environment import family
@@ -51,10 +51,6 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     rss_mb: float
 
 
-Group: TypeAlias = Callable[[], Iterable[psutil.Process]]
-"""Finds the processes of a group as they are now."""
-
-
 @dataclass
 class Resources:
     """CPU and memory of named groups of processes over the time inside `measured`."""
@@ -62,34 +58,36 @@ class Resources:
     groups: Mapping[str, Group]
     usage: dict[str, Usage] = field(default_factory=dict)
     others_percent: float | None = None
-    _before: dict[int, float] = field(default_factory=dict)
     _members: dict[str, list[psutil.Process]] = field(default_factory=dict)
     _rss: dict[str, float] = field(default_factory=dict)
 
     @asynccontextmanager
     async def measured(self) -> AsyncIterator[None]:
         """Measure the time inside."""
-        self._members = {name: list(find()) for name, find in self.groups.items()}
-        self._before = {one.pid: _cpu_s(one) for group in self._members.values() for one in group}
-        begun, busy = perf_counter(), _machine_busy_s()
+        before = self._find()
+        begun, (busy, _) = perf_counter(), machine_s()
         sampler = asyncio.create_task(self._sample())
         try:
             yield
         finally:
             sampler.cancel()
             passed = perf_counter() - begun
-            self._members = {name: list(find()) for name, find in self.groups.items()}
+            after = self._find()
             self._look()
             for name, group in self._members.items():
-                used = sum(_cpu_s(one) - self._before.get(one.pid, 0.0) for one in group)
                 self.usage[name] = Usage(
                     processes=len(group),
-                    cpu_percent=round(100 * used / passed, 1),
+                    cpu_percent=round(100 * max(after[name] - before[name], 0) / passed, 1),
                     rss_mb=round(self._rss.get(name, 0.0), 1),
                 )
             known = sum(one.cpu_percent for one in self.usage.values())
-            all_percent = 100 * (_machine_busy_s() - busy) / passed
+            all_percent = 100 * (machine_s()[0] - busy) / passed
             self.others_percent = round(max(all_percent - known, 0.0), 1)
+
+    def _find(self) -> dict[str, float]:
+        """Look the members of each group up; return the CPU seconds that each has used so far."""
+        self._members = {name: list(find()) for name, find in self.groups.items()}
+        return {name: cpu_s(name, members) for name, members in self._members.items()}
 
     async def _sample(self) -> None:
         while True:
@@ -103,20 +101,6 @@ class Resources:
                 with suppress(psutil.NoSuchProcess):
                     total += process.memory_info().rss / 2**20
             self._rss[name] = max(total, self._rss.get(name, 0.0))
-
-
-def _machine_busy_s() -> float:
-    """CPU seconds of everything on this machine so far."""
-    times = psutil.cpu_times()
-    return float(times.user + times.nice + times.system + times.irq + times.softirq)
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    """CPU seconds so far; a process that is gone counts nothing."""
-    with suppress(psutil.NoSuchProcess):
-        times = process.cpu_times()
-        return float(times.user + times.system)
-    return 0.0
 
 
 def generator() -> list[psutil.Process]:
@@ -180,14 +164,17 @@ class Pulse:
         return 100 * self.answered / self.asked if self.asked else None
 
     async def run(self) -> None:
-        """Ping until cancelled."""
-        for device in cycle(self._devices):
-            if not device.away and not any(waiting[0] is device for waiting in self._waiting):
-                asked = (device, device.cuts, device.pongs, perf_counter())
-                self._waiting.append(asked)
-                device.ping()
+        """Ping until cancelled; devices that come meanwhile have their turn, too."""
+        for number in count():
+            if self._devices:
+                self._ask(self._devices[number % len(self._devices)])
             await asyncio.sleep(PULSE_S)
             self.settle(lambda at: perf_counter() - at >= self._late_s)
+
+    def _ask(self, device: Device) -> None:
+        if not device.away and not any(waiting[0] is device for waiting in self._waiting):
+            self._waiting.append((device, device.cuts, device.pongs, perf_counter()))
+            device.ping()
 
     def settle(self, is_late: Callable[[float], bool]) -> None:
         """Count the pings that were answered, and those that are late.

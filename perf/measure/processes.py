@@ -1,8 +1,9 @@
 """What groups of processes use, second by second: CPU, memory, descriptors, sockets, threads.
 
-RSS counts shared pages in every process that maps them, so PostgreSQL's is far above what it
-takes; USS counts only what would come back if the group ended. USS and the descriptors cost the
-kernel a walk, so they are looked up less often.
+Laws: the CPU of a group is also that of its members that have ended, which their parents inherit,
+else a busy PostgreSQL whose backends come and go would look like foreign processes; what a process
+may not be asked is left out, and nothing else with it. RSS counts shared pages in every process
+that maps them; USS only what would come back if the group ended, and costs the kernel a walk.
 """
 
 from __future__ import annotations
@@ -22,8 +23,25 @@ COUNT_EVERY = 5  # descriptors and sockets
 USS_EVERY = 10
 MANY_DESCRIPTORS = 5_000  # beyond, telling sockets from files would take milliseconds
 
+STARTER = "generator"  # the group that starts the others: what it inherits is theirs
+
 Group: TypeAlias = Callable[[], Iterable[psutil.Process]]
 """Finds the processes of a group as they are now."""
+
+
+def cpu_s(name: str, members: Iterable[psutil.Process]) -> float:
+    """CPU seconds so far of the group `name`, of its members that have ended, too (on Linux).
+
+    The children of a group's own process must be members, else theirs come in when they end.
+    """
+    total = 0.0
+    for process in members:
+        with suppress(psutil.Error, OSError):
+            times = process.cpu_times()
+            total += times.user + times.system
+            if name != STARTER:
+                total += times.children_user + times.children_system
+    return float(total)
 
 
 @dataclass
@@ -32,8 +50,9 @@ class ProcessGroups:
 
     groups: Mapping[str, Group]
     _members: dict[str, list[psutil.Process]] = field(default_factory=dict)
+    _group_s: dict[str, float] = field(default_factory=dict)
     _cpu_s: dict[int, float] = field(default_factory=dict)
-    _machine_s: float | None = None
+    _machine_s: tuple[float, float] | None = None
     _at: float = 0.0
     _looks: int = 0
 
@@ -45,7 +64,8 @@ class ProcessGroups:
         passed, first = now - self._at, self._machine_s is None
         found: dict[str, float] = {}
         for name, members in self._members.items():
-            figures, spent, busiest = self._of(members)
+            figures, busiest = self._of(members)
+            spent = self._spent(name, members)
             used += spent
             if not first:
                 figures["cpu_percent"] = round(100 * spent / passed, 1)
@@ -56,20 +76,25 @@ class ProcessGroups:
         self._at, self._looks = now, self._looks + 1
         return found
 
-    def _of(self, members: Iterable[psutil.Process]) -> tuple[dict[str, float], float, float]:
-        """Figures of a group, and the CPU seconds since the last look: of all, of the busiest."""
+    def _spent(self, name: str, members: Iterable[psutil.Process]) -> float:
+        """CPU seconds of a group since the last look."""
+        now = cpu_s(name, members)
+        before, self._group_s[name] = self._group_s.get(name, now), now
+        return max(now - before, 0.0)  # whoever ended a moment ago may not be inherited yet
+
+    def _of(self, members: Iterable[psutil.Process]) -> tuple[dict[str, float], float]:
+        """Figures of a group, and the CPU seconds of its busiest process since the last look."""
         total: dict[str, float] = {"processes": 0}
-        spent = busiest = 0.0
+        busiest = 0.0
         for process in members:
             with suppress(psutil.Error, OSError):
-                figures, cpu_s = self._one(process)
-                passed = cpu_s - self._cpu_s.get(process.pid, cpu_s)
-                spent, busiest = spent + passed, max(busiest, passed)
-                self._cpu_s[process.pid] = cpu_s
+                figures, spent = self._one(process)
+                busiest = max(busiest, spent - self._cpu_s.get(process.pid, spent))
+                self._cpu_s[process.pid] = spent
                 for name, value in figures.items():
                     add = max if name.endswith("_share") else operator.add
                     total[name] = round(add(total.get(name, 0), value), 3)
-        return total, spent, busiest
+        return total, busiest
 
     def _one(self, process: psutil.Process) -> tuple[dict[str, float], float]:
         with process.oneshot():
@@ -79,20 +104,32 @@ class ProcessGroups:
                 "threads": process.num_threads(),
                 "rss_mb": memory.rss / 2**20,
             }
+        # The rest is told to the process's owner, and to a root that may trace it.
         if self._looks % COUNT_EVERY == 0:
-            found |= _descriptors(process)
+            with suppress(psutil.AccessDenied, OSError):
+                found |= _descriptors(process)
         if self._looks % USS_EVERY == 0:
-            found["uss_mb"] = process.memory_full_info().uss / 2**20
+            with suppress(psutil.AccessDenied, OSError):
+                found["uss_mb"] = process.memory_full_info().uss / 2**20
         return found, times.user + times.system
 
     def _others(self, used: float, passed: float) -> dict[str, float]:
-        """The CPU of processes that are in no group."""
-        times = psutil.cpu_times()
-        busy = times.user + times.nice + times.system + times.irq + times.softirq
-        before, self._machine_s = self._machine_s, busy
+        """The CPU of processes that are in no group, and what the machine's host took away."""
+        busy, stolen = machine_s()
+        before, self._machine_s = self._machine_s, (busy, stolen)
         if before is None:
             return {}
-        return {"others.cpu_percent": round(100 * max(busy - before - used, 0) / passed, 1)}
+        return {
+            "others.cpu_percent": round(100 * max(busy - before[0] - used, 0) / passed, 1),
+            "machine.steal_percent": round(100 * max(stolen - before[1], 0) / passed, 1),
+        }
+
+
+def machine_s() -> tuple[float, float]:
+    """CPU seconds so far of everything on this machine, and those that its host gave to others (steal)."""
+    times = psutil.cpu_times()
+    busy = times.user + times.nice + times.system + times.irq + times.softirq
+    return float(busy), float(getattr(times, "steal", 0.0))
 
 
 def _descriptors(process: psutil.Process) -> dict[str, float]:

@@ -27,6 +27,7 @@ from perf.load.presets import phases_of
 from perf.load.probe import DatabaseProbe, Pulse, Resources, ServerStatements
 from perf.load.workload import OpenLoop
 from perf.measure import metrics
+from perf.measure.processes import Group
 from perf.rig.accounts import Account
 from perf.rig.database import Connection, connected
 from perf.rig.environment import Crowd, Environment
@@ -140,7 +141,7 @@ async def _prepared(stage: Stage) -> AsyncIterator[Baseline]:
     visitors = Fleet(url=environment.url, recorder=recorder, observer=Observer())
     talkers, guests = _split(environment.accounts)
     await connect(stage, fleet, talkers)
-    groups: dict[str, probe.Group] = {
+    groups: dict[str, Group] = {
         "server": environment.server_processes,
         "generator": probe.generator,
     }

@@ -11,10 +11,11 @@ from perf.history.testimony import clock
 from perf.load import probe
 from perf.load.fleet import Fleet
 from perf.load.generator import Generator
-from perf.load.probe import Group, Resources, ServerStatements
+from perf.load.probe import Resources, ServerStatements
 from perf.load.workload import Saturation
 from perf.measure import metrics
 from perf.measure.latency import Latency
+from perf.measure.processes import Group
 from perf.rig.database import connected
 from perf.rig.environment import Environment
 from perf.scenario import Stage

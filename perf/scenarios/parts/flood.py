@@ -25,9 +25,10 @@ from perf.load.generator import Generator
 from perf.load.line import LOST, NO_CODE
 from perf.load.observer import Observer, Troubles
 from perf.load.plan import Phase, make
-from perf.load.probe import Group, Pulse, Resources
+from perf.load.probe import Pulse, Resources
 from perf.load.workload import OpenLoop
 from perf.measure.latency import Latency
+from perf.measure.processes import Group
 from perf.rig.accounts import Account
 from perf.rig.environment import Environment
 from perf.scenario import Findings, Options, Stage

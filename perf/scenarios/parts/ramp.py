@@ -23,9 +23,10 @@ from perf.load.flow import Flow
 from perf.load.generator import Generator
 from perf.load.observer import Sent
 from perf.load.plan import Phase, make
-from perf.load.probe import Group, Resources
+from perf.load.probe import Resources
 from perf.load.workload import OpenLoop, body
 from perf.measure.latency import Latency
+from perf.measure.processes import Group
 from perf.progress import Bar
 from perf.rig.accounts import Account
 from perf.scenario import Stage

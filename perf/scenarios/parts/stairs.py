@@ -17,9 +17,10 @@ from perf.load.flow import Flow
 from perf.load.generator import LATE_MS, Generator
 from perf.load.knee import Knee
 from perf.load.plan import Phase, make
-from perf.load.probe import Group, Resources
+from perf.load.probe import Resources
 from perf.load.workload import OpenLoop
 from perf.measure.latency import Latency
+from perf.measure.processes import Group
 from perf.scenario import Stage
 from perf.scenarios.parts.shared import still, usage_of
 from perf.targets import TABLE

@@ -1,15 +1,19 @@
 """What groups of processes use: of real processes, this one and a child."""
 
+import asyncio
 import os
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
 from typing import TypeAlias
 
 import psutil
 import pytest
 
+from perf.load.probe import Resources
 from perf.measure.processes import ProcessGroups
 
 Child: TypeAlias = "subprocess.Popen[bytes]"
@@ -20,17 +24,43 @@ for _ in sys.stdin:
     while time.process_time() < end: pass
     print(flush=True)
 """
+# The same work, but each time in a child that is gone afterwards, as PostgreSQL's backends are.
+FORK = """
+import os, sys, time
+for _ in sys.stdin:
+    if not os.fork():
+        while time.process_time() < 0.3: pass
+        os._exit(0)
+    os.wait()
+    print(flush=True)
+"""
+
+
+class Closed(psutil.Process):
+    """A process of another account, which tells no more than its times and its memory."""
+
+    def num_fds(self) -> int:
+        raise psutil.AccessDenied(self.pid)
+
+    memory_full_info = num_fds
+
+
+@contextmanager
+def running(program: str) -> Iterator[Child]:
+    """A process that works when it is told to."""
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()
 
 
 @pytest.fixture
 def child() -> Iterator[Child]:
     """A process that burns CPU when it is told to."""
-    with subprocess.Popen(
-        [sys.executable, "-c", SPIN], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
+    with running(SPIN) as process:
         yield process
-        assert process.stdin is not None
-        process.stdin.close()
 
 
 def burn(child: Child) -> None:
@@ -50,6 +80,36 @@ def test_cpu_is_what_was_used_since_the_last_look(child: Child) -> None:
     assert busy["child.cpu_percent"] > 5
     assert busy["nobody.cpu_percent"] == 0
     assert busy["nobody.processes"] == 0
+
+
+def test_the_cpu_of_members_that_have_ended_is_their_group_s_and_not_that_of_others() -> None:
+    with running(FORK) as parent:
+        group = {"group": lambda: [psutil.Process(parent.pid)]}
+        look, resources = ProcessGroups(group), Resources(group)
+        before = look()
+        assert before["group.processes"] == 1
+        began = perf_counter()
+        asyncio.run(_measured(resources, parent))
+        passed = perf_counter() - began
+        after = look()
+    assert after["group.cpu_percent"] * passed > 20  # 0.3 s, in % of a core
+    assert resources.usage["group"].cpu_percent * passed > 20
+    assert after["group.busiest_percent"] * passed < 20  # no process of now has done it
+
+
+async def _measured(resources: Resources, parent: Child) -> None:
+    async with resources.measured():
+        burn(parent)
+
+
+def test_who_tells_only_its_times_and_memory_is_counted_with_these(child: Child) -> None:
+    look = ProcessGroups({"child": lambda: [Closed(child.pid)]})
+    look()
+    burn(child)
+    found = look()
+    assert found["child.cpu_percent"] > 5
+    assert found["child.rss_mb"] > 1
+    assert "child.descriptors" not in found
 
 
 def test_memory_threads_descriptors_and_sockets_are_counted() -> None:
