@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from messaging.protocol.content import check_body, check_key
+from messaging.protocol.content import check_body, check_key, check_status
 from messaging.protocol.errors import FrameError, Refusal, Refused
 from messaging.protocol.frames import (
     MAX_FRAME_BYTES,
@@ -23,6 +23,7 @@ from messaging.protocol.frames import (
     Delete,
     Edit,
     Frame,
+    PresenceSet,
     Send,
     ServerFrame,
 )
@@ -155,9 +156,12 @@ class Codec:
 
 def _checked(frame: ClientFrame) -> ClientFrame | FrameError:
     """The frame, or why its text can't be stored."""
-    if not isinstance(frame, (Send, Edit, Delete)):
+    if not isinstance(frame, (Send, Edit, Delete, PresenceSet)):
         return frame
     try:
+        if isinstance(frame, PresenceSet):
+            check_status(frame.text or "")
+            return frame
         check_key(frame.client_id)
         if not isinstance(frame, Delete):
             check_body(frame.body, frame.kind if isinstance(frame, Send) else "text")
@@ -166,11 +170,12 @@ def _checked(frame: ClientFrame) -> ClientFrame | FrameError:
     return frame
 
 
-def _error(refusal: Refusal, detail: str, told: Envelope | Send | Edit | Delete) -> FrameError:
+def _error(
+    refusal: Refusal, detail: str, told: Envelope | Send | Edit | Delete | PresenceSet
+) -> FrameError:
     ref = told.ref if isinstance(told.ref, (str, int)) and not _is_long(told.ref) else None
-    key = (
-        told.client_id if isinstance(told.client_id, str) and not _is_long(told.client_id) else None
-    )
+    key = getattr(told, "client_id", None)
+    key = key if isinstance(key, str) and not _is_long(key) else None
     return FrameError(refusal, detail, ref=ref, client_id=key)
 
 

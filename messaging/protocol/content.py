@@ -1,4 +1,4 @@
-"""What a message's body may hold, told the same way to every door: WebSocket, REST, clients.
+"""What a message's body, its key and a presence text may hold, told the same way to every door: WebSocket, REST, clients.
 
 PostgreSQL's text has no NUL, UTF-8 has no lone surrogates, and a page of 500 messages must stay
 small. Who may write a message is decided elsewhere, under the conversation's lock.
@@ -11,7 +11,7 @@ import re
 import msgspec
 
 from messaging.protocol.errors import Refusal, Refused
-from messaging.protocol.frames import MAX_BODY_BYTES, MAX_KEY
+from messaging.protocol.frames import MAX_BODY_BYTES, MAX_KEY, MAX_STATUS
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -37,6 +37,18 @@ def _is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def check_status(text: str) -> None:
+    """Raise `Refused` if a presence text can't be stored: too long, NUL, lone surrogate."""
+    if len(text) > MAX_STATUS:
+        raise Refused(
+            Refusal.BAD_FRAME, f"text has {len(text)} characters, the limit is {MAX_STATUS}"
+        )
+    if "\x00" in text:
+        raise Refused(Refusal.BAD_FRAME, "text holds a NUL character")
+    if not _is_unicode(text):
+        raise Refused(Refusal.BAD_FRAME, "text holds a lone surrogate")
 
 
 def check_body(body: str, kind: str = "text") -> None:

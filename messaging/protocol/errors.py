@@ -105,6 +105,8 @@ class CloseCode(enum.IntEnum):
     SLOW = 4001
     OVERLOADED = 4002
     INTERNAL = 4004
+    PAUSED = 4005
+    DISCONNECTED = 4006
     UNAUTHORIZED = 4500
     REVOKED = 4501
     ORIGIN = 4502
@@ -134,6 +136,8 @@ CLOSE_TEXTS = {
     CloseCode.SLOW: "Nothing was acknowledged for 60 s; acknowledge with receipt frames.",
     CloseCode.OVERLOADED: "Too many unanswered requests; wait for the answers.",
     CloseCode.INTERNAL: "The server met an error of its own; nothing acknowledged is lost.",
+    CloseCode.PAUSED: "This server process stood still for so long that others took it for dead; go on with another one.",
+    CloseCode.DISCONNECTED: "An administrator ended this connection; open another one.",
     CloseCode.UNAUTHORIZED: "The token is unknown; log in and register the device again.",
     CloseCode.REVOKED: "This device was revoked; log in and register it again.",
     CloseCode.ORIGIN: "Pages of this origin are not allowed; add it to ALLOWED_ORIGINS.",

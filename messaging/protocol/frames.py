@@ -34,6 +34,14 @@ Reference: TypeAlias = (
 MAX_BODY_BYTES = 65_536  # UTF-8 bytes of one message body; larger content belongs in a file
 MAX_FRAME_BYTES = 1_048_576  # bytes of one WebSocket message, either way
 MAX_PAGE = 500  # messages in one answer to `sync`: about 100 KiB of chat
+MAX_STATUS = 140  # characters of a presence text: a line beside a name
+MAX_WATCHED = 200  # users in one watch list: more than a screen shows
+
+Milliseconds: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999)]
+"""A moment since 1970, up to the end of the year 9999: what every peer's calendar holds."""
+
+Here: TypeAlias = Literal["online", "away"]
+State: TypeAlias = Literal["online", "away", "offline"]
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
@@ -138,6 +146,25 @@ class Limits(Value, frozen=True, kw_only=True):
     requests: int
 
 
+class DevicePresence(Value, frozen=True, kw_only=True):
+    """How one of the user's own devices is here."""
+
+    device: str
+    state: State
+
+
+class UserPresence(Value, frozen=True, kw_only=True):
+    """How a user is here, folded from all devices. Absent fields say that there is nothing to tell."""
+
+    user: str
+    state: State
+    text: str = ""
+    until: int | None = None
+    last_seen: int | None = None
+    invisible: bool = False
+    devices: list[DevicePresence] = []
+
+
 # Client -> server
 
 
@@ -195,6 +222,30 @@ class Sync(Frame, frozen=True, kw_only=True, tag="sync"):
     since: Sequence
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_PAGE)] = 200
     ref: Reference | None = None
+
+
+class PresenceSet(Frame, frozen=True, kw_only=True, tag="presence.set"):
+    """Says how this session is here (`state`), and the user's text and visibility. What is left out stays as it is."""
+
+    state: Here | None = None
+    text: Annotated[str, msgspec.Meta(max_length=MAX_STATUS)] | None = None
+    until: Milliseconds | None = None
+    invisible: bool | None = None
+    ref: Reference | None = None
+
+
+class PresenceWatch(Frame, frozen=True, kw_only=True, tag="presence.watch"):
+    """Replaces this session's watch list; answered by `presence`. Watched anyway: yourself, and the members of small conversations."""
+
+    users: Annotated[list[Id], msgspec.Meta(max_length=MAX_WATCHED)]
+    ref: Reference | None = None
+
+
+class Typing(Frame, frozen=True, kw_only=True, tag="typing"):
+    """The user is typing, or not any more. Never stored, never answered unless it is wrong."""
+
+    conversation: Id
+    typing: bool = True
 
 
 class Ping(Frame, frozen=True, kw_only=True, tag="ping"):
@@ -284,6 +335,22 @@ class Reset(Frame, frozen=True, kw_only=True, tag="reset"):
     conversation: str
 
 
+class Presence(Frame, frozen=True, kw_only=True, tag="presence"):
+    """How users are here, those only who are news. After `welcome`: everyone watched who is not simply offline."""
+
+    users: list[UserPresence] = []
+    stale: bool = False
+    ref: Reference | None = None
+
+
+class Typed(Frame, frozen=True, kw_only=True, tag="typing"):
+    """Somebody else is typing in a conversation, or not any more. Forget it after 6 s."""
+
+    conversation: str
+    user: str
+    typing: bool
+
+
 class Pong(Frame, frozen=True, kw_only=True, tag="pong"):
     """Answers `ping`."""
 
@@ -298,7 +365,20 @@ class Goodbye(Frame, frozen=True, kw_only=True, tag="goodbye"):
     reconnect_after: int | None = None
 
 
-ClientFrame: TypeAlias = Hello | Send | Edit | Delete | Receipt | Sync | Ping
+ClientFrame: TypeAlias = (
+    Hello | Send | Edit | Delete | Receipt | Sync | PresenceSet | PresenceWatch | Typing | Ping
+)
 ServerFrame: TypeAlias = (
-    Welcome | Ok | Error | Events | Receipts | Conversation | Left | Reset | Pong | Goodbye
+    Welcome
+    | Ok
+    | Error
+    | Events
+    | Receipts
+    | Conversation
+    | Left
+    | Reset
+    | Presence
+    | Typed
+    | Pong
+    | Goodbye
 )

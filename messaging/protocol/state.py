@@ -1,6 +1,6 @@
 """The states of a session and the one table that owns every transition, for both peers.
 
-The table knows no role: a frame's name says who sends it. An unlisted pair is a protocol error.
+The table knows no role: a frame's name says who sends it (`typing` goes both ways). An unlisted pair is a protocol error.
 """
 
 from __future__ import annotations
@@ -19,8 +19,29 @@ class State(enum.Enum):
     CLOSING = "closing"  # goodbye said, or the socket is going
 
 
-REQUESTS = ("send", "edit", "delete", "receipt", "sync", "ping")
-ANSWERS = ("ok", "error", "events", "receipts", "conversation", "left", "reset", "pong")
+REQUESTS = (
+    "send",
+    "edit",
+    "delete",
+    "receipt",
+    "sync",
+    "presence.set",
+    "presence.watch",
+    "typing",
+    "ping",
+)
+ANSWERS = (
+    "ok",
+    "error",
+    "events",
+    "receipts",
+    "conversation",
+    "left",
+    "reset",
+    "presence",
+    "typing",
+    "pong",
+)
 
 TRANSITIONS: dict[tuple[State, str], State] = {
     (State.NEW, "hello"): State.GREETING,

@@ -31,7 +31,7 @@ def document() -> dict[str, Any]:
             "send": _operation("send", SERVER_FRAMES, "What the server sends."),
         },
         "components": {
-            "messages": {_name(frame): _message(frame) for frame in every},
+            "messages": {_key(frame): _message(frame) for frame in every},
             "schemas": schemas,
         },
     }
@@ -41,8 +41,15 @@ def _name(frame: type[msgspec.Struct]) -> str:
     return str(frame.__struct_config__.tag)
 
 
+def _key(frame: type[msgspec.Struct]) -> str:
+    """The frame's name; of the server's one that a client's frame has, too, another word."""
+    name = _name(frame)
+    taken = frame in SERVER_FRAMES and name in {_name(it) for it in CLIENT_FRAMES}
+    return frame.__name__.lower() if taken else name
+
+
 def _channel() -> dict[str, Any]:
-    names = [_name(frame) for frame in (*CLIENT_FRAMES, *SERVER_FRAMES)]
+    names = [_key(frame) for frame in (*CLIENT_FRAMES, *SERVER_FRAMES)]
     offered = {"type": "string", "enum": list(CODECS)}
     return {
         "address": "/ws/",
@@ -70,7 +77,7 @@ def _operation(
         "action": action,
         "summary": summary,
         "channel": {"$ref": CHANNEL},
-        "messages": [{"$ref": f"{CHANNEL}/messages/{_name(frame)}"} for frame in frames],
+        "messages": [{"$ref": f"{CHANNEL}/messages/{_key(frame)}"} for frame in frames],
     }
 
 

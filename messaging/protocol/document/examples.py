@@ -6,6 +6,7 @@ from messaging.protocol.errors import Refusal
 from messaging.protocol.frames import (
     ConversationState,
     DeviceMark,
+    DevicePresence,
     Edit,
     Error,
     Events,
@@ -15,10 +16,15 @@ from messaging.protocol.frames import (
     Mark,
     Message,
     Ok,
+    Presence,
+    PresenceSet,
     Receipt,
     Receipts,
     Send,
     Sync,
+    Typed,
+    Typing,
+    UserPresence,
     Welcome,
     Window,
 )
@@ -147,6 +153,48 @@ STORY: list[tuple[str, list[Turn]]] = [
         [
             ("<-", [Events(conversation=TEAM, since=46, upto=47)]),
             ("->", [Sync(conversation=TEAM, since=44, ref=2)]),
+        ],
+    ),
+    (
+        "Who is here: Ann's own devices one by one, Bob folded from his. Ann goes to lunch; Bob types, and his last device goes.",
+        [
+            (
+                "<-",
+                [
+                    Presence(
+                        users=[
+                            UserPresence(
+                                user=ANN,
+                                state="online",
+                                devices=[DevicePresence(device=PHONE, state="online")],
+                            ),
+                            UserPresence(user=BOB, state="online", text="in the workshop"),
+                        ]
+                    )
+                ],
+            ),
+            (
+                "->",
+                [PresenceSet(state="away", text="lunch", until=NOON + 3_600_000, ref=3)],
+            ),
+            ("<-", [Ok(ref=3)]),
+            ("->", [Typing(conversation=TEAM)]),
+            ("<-", [Typed(conversation=TEAM, user=BOB, typing=True)]),
+            (
+                "<-",
+                [
+                    Presence(
+                        users=[
+                            UserPresence(
+                                user=BOB,
+                                state="offline",
+                                text="in the workshop",
+                                last_seen=NOON + 60_000,
+                            )
+                        ]
+                    )
+                ],
+            ),
         ],
     ),
 ]

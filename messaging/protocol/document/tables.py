@@ -114,6 +114,8 @@ def limits() -> str:
             f"| messages in one answer to `sync` | {frames.MAX_PAGE} |",
             "| characters of a `client_id`, or of a `ref` that is text | 64 |",
             "| marks in one `receipt` | 10000 |",
+            f"| characters of a presence text | {frames.MAX_STATUS} |",
+            f"| users in one `presence.watch` | {frames.MAX_WATCHED} |",
         ]
     )
 

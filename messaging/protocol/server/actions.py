@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeAlias
 from messaging.protocol import frames
 
 Write: TypeAlias = frames.Send | frames.Edit | frames.Delete
+AboutPresence: TypeAlias = frames.PresenceSet | frames.PresenceWatch
 
 
 class Stored(NamedTuple):
@@ -81,4 +82,22 @@ class Read(NamedTuple):
     since: int
 
 
-Action: TypeAlias = Authenticate | Submit | StoreMarks | Read
+class SetPresence(NamedTuple):
+    """Store how the session and its user are here, then call `confirm` or `decline` with the ref."""
+
+    frame: frames.PresenceSet
+
+
+class Watch(NamedTuple):
+    """Watch these users for this session, and no others; then call `answer_watch` or `decline`."""
+
+    frame: frames.PresenceWatch
+
+
+class ShowTyping(NamedTuple):
+    """Show the conversation's other members that this session's user is typing, or not any more."""
+
+    frame: frames.Typing
+
+
+Action: TypeAlias = Authenticate | Submit | StoreMarks | Read | SetPresence | Watch | ShowTyping

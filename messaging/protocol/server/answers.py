@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from messaging.protocol import frames
-from messaging.protocol.errors import CloseCode, Refusal
+from messaging.protocol.errors import CloseCode, FrameError, Refused
 from messaging.protocol.server.actions import Identity, Stored, Write
 from messaging.protocol.server.admission import MAX_REQUESTS
+from messaging.protocol.server.batch import Batch
 from messaging.protocol.server.window import Window
 
 LIMITS = frames.Limits(
@@ -47,23 +48,28 @@ def stored(frame: Write, outcome: Stored) -> frames.Ok:
     )
 
 
-def refused(
-    refusal: Refusal,
-    detail: object = "",
-    *,
-    ref: str | int | None = None,
-    client_id: str | None = None,
-    current: frames.Message | None = None,
-) -> frames.Error:
-    """The answer to what is not done."""
+def page(batch: Batch, *, ref: frames.Reference | None) -> frames.Events:
+    """The answer to a `sync`."""
+    return frames.Events(
+        conversation=batch.conversation,
+        since=batch.since,
+        upto=batch.upto,
+        messages=batch.messages,
+        ref=ref,
+    )
+
+
+def refused(why: Refused, asked: frames.ClientFrame | FrameError) -> frames.Error:
+    """The answer to what is not done; it echoes what names the request."""
+    refusal = why.refusal
     return frames.Error(
         code=refusal.code,
-        message=refusal.text(detail),
+        message=refusal.text(why.detail),
         definite=refusal.definite,
         retry_after=refusal.retry_after,
-        ref=ref,
-        client_id=client_id,
-        current=current,
+        ref=getattr(asked, "ref", None),
+        client_id=getattr(asked, "client_id", None),
+        current=why.current,
     )
 
 

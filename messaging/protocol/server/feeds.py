@@ -6,12 +6,14 @@ it is *behind*: it holds its cursor and nothing more, until a page read from `cu
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from messaging.protocol.frames import Mark
 from messaging.protocol.server.actions import Standing
 from messaging.protocol.server.batch import Batch
+from messaging.protocol.server.window import Window
 
 READS = 4  # pages on their way for one session at a time
 
@@ -62,6 +64,13 @@ class Feed:
         return Mark(conversation=conversation, delivered=self.delivered, read=self.read)
 
 
+class Acknowledged(NamedTuple):
+    """The marks that moved, and what is wrong with one beyond the last change, else ""."""
+
+    moved: list[Mark]
+    ahead: str
+
+
 class Feeds:
     """All feeds of a session, by conversation."""
 
@@ -108,6 +117,32 @@ class Feeds:
         del self._feeds[conversation]
         self._behind.pop(conversation, None)
         self._reading.discard(conversation)
+
+    def acknowledge(self, marks: Iterable[Mark], window: Window) -> Acknowledged:
+        """Take what the client acknowledges, and give the window's credit back."""
+        moved, ahead = [], ""
+        for mark in marks:
+            feed = self._feeds.get(mark.conversation)
+            if feed is None:
+                continue  # of a conversation just left: nothing to say, nothing to store
+            delivered = max(mark.delivered, mark.read)
+            if delivered > feed.known:
+                ahead = f"{delivered} > {feed.known}"
+                continue
+            window.acknowledged(mark.conversation, delivered)
+            raised = feed.mark(mark.conversation, delivered=delivered, read=mark.read)
+            if raised is not None:
+                moved.append(raised)
+        return Acknowledged(moved, ahead)
+
+    def delivered(self, upto: Mapping[str, int]) -> list[Mark]:
+        """Take what was written to a client that never acknowledges; the marks that this raised."""
+        marks = (
+            feed.mark(conversation, delivered=seq, read=0)
+            for conversation, seq in upto.items()
+            if (feed := self._feeds.get(conversation)) is not None
+        )
+        return [mark for mark in marks if mark is not None]
 
     def fall_behind(self, conversation: str) -> None:
         """Stop taking live batches; a page on its way still counts."""

@@ -1,4 +1,4 @@
-"""What waits for one socket: encoded frames in order, and marks held back newest-only.
+"""What waits for one socket: encoded frames in order; marks and presence held back newest-only.
 
 *Bare* frames tell of nobody but their receiver and of nothing that is stored: they may leave when
 nothing else may, and then overtake it.
@@ -6,22 +6,33 @@ nothing else may, and then overtake it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from messaging.protocol.frames import DeviceMark, Frame, Receipts
+from messaging.protocol.frames import DeviceMark, Frame, Presence, Receipts, UserPresence
 
 if TYPE_CHECKING:
     from messaging.protocol.codec import Codec
 
-UNHEARD_BYTES = 262_144  # sent besides events since the client was last heard; then marks are held
+UNHEARD_BYTES = (
+    262_144  # sent besides events since the client was last heard; then marks and presence are held
+)
 MESSAGE_BYTES = 65_536  # one WebSocket message stays below, unless a single frame is larger
 
 
 class Outgoing:
     """The frames on their way to one client."""
 
-    __slots__ = ("_bare", "_codec", "_encoded", "_held", "_summaries", "_unheard")
+    __slots__ = (
+        "_bare",
+        "_codec",
+        "_encoded",
+        "_held",
+        "_present",
+        "_stale",
+        "_summaries",
+        "_unheard",
+    )
 
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
@@ -29,6 +40,8 @@ class Outgoing:
         self._bare: list[int] = []  # their places in `_encoded`
         self._held: dict[str, dict[str, DeviceMark]] = {}
         self._summaries: dict[str, bytes] = {}
+        self._present: dict[str, UserPresence] = {}  # bounded by whom the session watches
+        self._stale: bool | None = None  # whether presence is, if that is to be told
         self._unheard = 0
 
     def __len__(self) -> int:
@@ -36,12 +49,12 @@ class Outgoing:
 
     @property
     def holding(self) -> bool:
-        """Whether marks are held back."""
-        return bool(self._held or self._summaries)
+        """Whether marks or presence are held back."""
+        return bool(self._held or self._summaries or self._stale is not None)
 
     @property
     def patient(self) -> bool:
-        """Whether the client was heard recently enough to send it marks."""
+        """Whether the client was heard recently enough to send it marks and presence."""
         return self._unheard < UNHEARD_BYTES
 
     def heard(self) -> None:
@@ -50,7 +63,10 @@ class Outgoing:
 
     def push(self, frame: Frame, *, bare: bool = False) -> None:
         """Add a frame."""
-        encoded = self._codec.part(frame)
+        self.push_encoded(self._codec.part(frame), bare=bare)
+
+    def push_encoded(self, encoded: bytes, *, bare: bool = False) -> None:
+        """Add a frame that is encoded already."""
         self._unheard += len(encoded)
         if bare:
             self._bare.append(len(self._encoded))
@@ -64,8 +80,7 @@ class Outgoing:
         """Add encoded marks, unless older ones of the conversation are held. Returns whether it did."""
         if conversation in self._held or conversation in self._summaries:
             return False
-        self._unheard += len(encoded)
-        self._encoded.append(encoded)
+        self.push_encoded(encoded)
         return True
 
     def hold_marks(self, conversation: str, marks: list[DeviceMark], encoded: bytes) -> None:
@@ -82,9 +97,26 @@ class Outgoing:
             marks = list(self._held.pop(conversation).values())
             self.push(Receipts(conversation=conversation, marks=marks))
         for conversation in [c for c in self._summaries if may(c)]:
-            encoded = self._summaries.pop(conversation)
-            self._unheard += len(encoded)
-            self._encoded.append(encoded)
+            self.push_encoded(self._summaries.pop(conversation))
+
+    def push_presence(self, encoded: bytes, *, bare: bool = False) -> bool:
+        """Add encoded presence, unless older presence is held. Returns whether it did."""
+        if self._stale is not None:
+            return False
+        self.push_encoded(encoded, bare=bare)
+        return True
+
+    def hold_presence(self, users: Iterable[UserPresence], *, stale: bool) -> None:
+        """Keep presence for later: the newest of each user, and whether it is stale now."""
+        self._stale = stale
+        self._present.update((entry.user, entry) for entry in users)
+
+    def release_presence(self) -> None:
+        """Add the presence that was held."""
+        if self._stale is None:
+            return
+        self.push(Presence(users=list(self._present.values()), stale=self._stale))
+        self._present, self._stale = {}, None
 
     def forget(self, conversation: str) -> None:
         """Drop what is held of a conversation."""
@@ -97,6 +129,7 @@ class Outgoing:
         self._bare.clear()
         self._held.clear()
         self._summaries.clear()
+        self._present, self._stale = {}, None
 
     def take(self) -> str | bytes | None:
         """The next WebSocket message, or None. What is due leaves together."""

@@ -11,22 +11,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 from messaging.protocol import frames
 from messaging.protocol.errors import CloseCode, FrameError, Refusal, Refused
-from messaging.protocol.server import answers
-from messaging.protocol.server.actions import (
-    Action,
-    Authenticate,
-    Identity,
-    Read,
-    Standing,
-    Stored,
-    StoreMarks,
-    Submit,
-    Write,
-)
+from messaging.protocol.server import actions, answers
+from messaging.protocol.server.actions import AboutPresence, Identity, Standing, Stored, Write
 from messaging.protocol.server.admission import MAX_REQUESTS, Admission
 from messaging.protocol.server.feeds import Feed, Feeds
 from messaging.protocol.server.outgoing import Outgoing
 from messaging.protocol.server.resume import announced, listed, resume, start
+from messaging.protocol.server.typing_limit import TypingLimit
 from messaging.protocol.server.window import Window
 from messaging.protocol.state import TRANSITIONS, IllegalFrame, State, advance
 
@@ -57,25 +48,25 @@ class Session:
         self._hello = frames.Hello()
         self._out = Outgoing(codec)
         self._admission = Admission()
-        self._starved_since: float | None = None
+        self._typing = TypingLimit()
         self._cursors: dict[str, int] = {}  # what the device has where it has no feed now
 
     # What the client says
 
-    def receive(self, data: str | bytes) -> list[Action]:
+    def receive(self, data: str | bytes) -> list[actions.Action]:
         """Take one WebSocket message; return what is to be done for it."""
         self._out.heard()
-        actions: list[Action] = []
+        todo: list[actions.Action] = []
         for frame in self.codec.decode_client(data):
             if self.state is State.CLOSING:
                 break
             if isinstance(frame, FrameError):
-                self._refuse(frame.refusal, frame.detail, ref=frame.ref, client_id=frame.client_id)
+                self._refuse(Refused(frame.refusal, frame.detail), frame)
                 self._misbehaved(CloseCode.ABUSE)
             elif (self.state is State.LIVE and type(frame) in STAY_LIVE) or self._advances(frame):
                 self._admission.behaved()
-                self._HANDLERS[type(frame)](self, frame, actions)
-        return actions
+                self._HANDLERS[type(frame)](self, frame, todo)
+        return todo
 
     def _advances(self, frame: frames.ClientFrame) -> bool:
         """Move to the state after the frame, or refuse it."""
@@ -83,62 +74,71 @@ class Session:
             self.state = advance(self.state, frame.name, role="server")
         except IllegalFrame:
             early = Refusal.ALREADY_OPEN if isinstance(frame, frames.Hello) else Refusal.NOT_READY
-            self._refuse(early, ref=frame.ref, client_id=getattr(frame, "client_id", None))
+            self._refuse(early, frame)
             self._misbehaved(CloseCode.ABUSE)
             return False
         return True
 
-    def _on_hello(self, frame: frames.Hello, actions: list[Action]) -> None:
+    def _on_hello(self, frame: frames.Hello, todo: list[actions.Action]) -> None:
         self._hello = frame
-        actions.append(Authenticate(frame.token))
+        todo.append(actions.Authenticate(frame.token))
 
-    def _on_write(self, frame: Write, actions: list[Action]) -> None:
+    def _on_write(self, frame: Write, todo: list[actions.Action]) -> None:
         known = isinstance(frame, frames.Send) and frame.conversation in self.feeds
         refusal = self._admission.admit(frame, known=known)
         if refusal is None:
-            actions.append(Submit(frame))
+            todo.append(actions.Submit(frame))
             return
-        self._refuse(refusal, ref=frame.ref, client_id=frame.client_id)
+        self._refuse(refusal, frame)
         if refusal is Refusal.OVERLOADED:
             self._misbehaved(CloseCode.OVERLOADED)
 
-    def _on_receipt(self, frame: frames.Receipt, actions: list[Action]) -> None:
+    def _on_receipt(self, frame: frames.Receipt, todo: list[actions.Action]) -> None:
         if frame.ref is not None and (refusal := self._admission.admit_bodiless()) is not None:
-            self._refuse(refusal, ref=frame.ref)
+            self._refuse(refusal, frame)
             return
-        moved, ahead = [], ""
-        for mark in frame.marks:
-            feed = self.feeds.get(mark.conversation)
-            if feed is None:
-                continue  # of a conversation just left: nothing to say, nothing to store
-            delivered = max(mark.delivered, mark.read)
-            if delivered > feed.known:
-                ahead = f"{delivered} > {feed.known}"
-                continue
-            if self.window.acknowledged(mark.conversation, delivered):
-                self._starved_since = None
-            raised = feed.mark(mark.conversation, delivered=delivered, read=mark.read)
-            if raised is not None:
-                moved.append(raised)
+        moved, ahead = self.feeds.acknowledge(frame.marks, self.window)
         if ahead:  # that is the answer; the other marks are stored all the same
-            self._refuse(Refusal.CURSOR_AHEAD, ahead, ref=frame.ref)
+            self._refuse(Refused(Refusal.CURSOR_AHEAD, ahead), frame)
             if frame.ref is not None:
                 self._admission.answered()
         ref = None if ahead else frame.ref
         if moved or ref is not None:
-            actions.append(StoreMarks(moved, ref))
+            todo.append(actions.StoreMarks(moved, ref))
 
-    def _on_sync(self, frame: frames.Sync, actions: list[Action]) -> None:
+    def _on_sync(self, frame: frames.Sync, todo: list[actions.Action]) -> None:
         feed = self.feeds.get(frame.conversation)
         if feed is None:
-            self._refuse(Refusal.NO_SUCH_CONVERSATION, ref=frame.ref)
-        elif (refusal := self._admission.admit_bodiless()) is not None:
-            self._refuse(refusal, ref=frame.ref)
-            self._misbehaved(CloseCode.OVERLOADED)
-        else:  # never from beyond the cursor: the end of the stay may lie between
-            actions.append(Read(frame, min(frame.since, feed.cursor)))
+            self._refuse(Refusal.NO_SUCH_CONVERSATION, frame)
+        elif self._admits(
+            frame
+        ):  # never from beyond the cursor: the end of the stay may lie between
+            todo.append(actions.Read(frame, min(frame.since, feed.cursor)))
 
-    def _on_ping(self, frame: frames.Ping, _: list[Action]) -> None:
+    def _on_presence_set(self, frame: frames.PresenceSet, todo: list[actions.Action]) -> None:
+        if self._admits(frame):
+            todo.append(actions.SetPresence(frame))
+
+    def _on_presence_watch(self, frame: frames.PresenceWatch, todo: list[actions.Action]) -> None:
+        if self._admits(frame):
+            todo.append(actions.Watch(frame))
+
+    def _on_typing(self, frame: frames.Typing, todo: list[actions.Action]) -> None:
+        feed = self.feeds.get(frame.conversation)
+        if feed is None or feed.leaves_at is not None:
+            self._refuse(Refusal.NO_SUCH_CONVERSATION, frame)
+        elif self._typing.admits(frame):
+            todo.append(actions.ShowTyping(frame))
+
+    def _admits(self, frame: frames.Sync | AboutPresence) -> bool:
+        """Count a request without a body, or refuse it."""
+        refusal = self._admission.admit_bodiless()
+        if refusal is not None:
+            self._refuse(refusal, frame)
+            self._misbehaved(CloseCode.OVERLOADED)
+        return refusal is None
+
+    def _on_ping(self, frame: frames.Ping, _: list[actions.Action]) -> None:
         self._out.push(frames.Pong(ref=frame.ref), bare=True)
 
     _HANDLERS: ClassVar[dict[type[frames.Frame], Callable[..., None]]] = {
@@ -148,6 +148,9 @@ class Session:
         frames.Delete: _on_write,
         frames.Receipt: _on_receipt,
         frames.Sync: _on_sync,
+        frames.PresenceSet: _on_presence_set,
+        frames.PresenceWatch: _on_presence_watch,
+        frames.Typing: _on_typing,
         frames.Ping: _on_ping,
     }
 
@@ -193,20 +196,27 @@ class Session:
         if isinstance(outcome, Refused):
             if outcome.refusal.retry_after is not None:
                 self._admission.block(frame)
-            self._refuse(
-                outcome.refusal,
-                outcome.detail,
-                ref=frame.ref,
-                client_id=frame.client_id,
-                current=outcome.current,
-            )
+            self._refuse(outcome, frame)
         else:
             self._out.push(answers.stored(frame, outcome))
 
-    def confirm(self, ref: str | int) -> None:
-        """Answer a request that has nothing to tell but that it is done."""
+    def confirm(self, ref: str | int | None) -> None:
+        """Answer a request that has nothing to tell but that it is done; silently if it has no ref."""
         self._admission.answered()
-        self._out.push(frames.Ok(ref=ref))
+        if ref is not None:
+            self._out.push(frames.Ok(ref=ref))
+
+    def decline(self, frame: AboutPresence, refusal: Refusal) -> None:
+        """Answer a request about presence that is not done."""
+        self._admission.answered()
+        self._refuse(refusal, frame)
+
+    def answer_watch(
+        self, frame: frames.PresenceWatch, users: list[frames.UserPresence], *, stale: bool
+    ) -> None:
+        """Answer the client's watch list with how these users are here."""
+        self._admission.answered()
+        self._out.push(frames.Presence(users=users, stale=stale, ref=frame.ref))
 
     def answer_sync(self, frame: frames.Sync, page: Batch | Refused) -> None:
         """Answer the client's own `sync`; the page is counted like a live frame and needs credit as one."""
@@ -214,21 +224,14 @@ class Session:
         feed = self.feeds.get(frame.conversation)
         refusal = page.refusal if isinstance(page, Refused) else Refusal.NO_SUCH_CONVERSATION
         if isinstance(page, Refused) or feed is None or self.identity is None:
-            self._refuse(refusal, ref=frame.ref)
+            self._refuse(refusal, frame)
             return
         if self.window.exhausted:
-            self._refuse(Refusal.OVERLOADED, ref=frame.ref)
+            self._refuse(Refusal.OVERLOADED, frame)
             return
         feed.known = max(feed.known, page.upto)
         page = feed.permitted(page, self.identity.user)
-        answer = frames.Events(
-            conversation=page.conversation,
-            since=page.since,
-            upto=page.upto,
-            messages=page.messages,
-            ref=frame.ref,
-        )
-        self._send_events(page, self.codec.part(answer))
+        self._send_events(page, self.codec.part(answers.page(page, ref=frame.ref)))
 
     # What the conversations do
 
@@ -273,6 +276,24 @@ class Session:
             return
         if not (feed.live and self._keeps_up and self._out.push_marks(conversation, encoded)):
             self._out.hold_marks(conversation, marks, encoded)
+
+    def offer_presence(
+        self, users: list[frames.UserPresence], encoded: bytes, *, stale: bool = False
+    ) -> None:
+        """Take news of users; held back newest-only while the client does not keep up.
+
+        That presence is stale is told while nothing may be told of others, for it tells of nobody.
+        """
+        if self.state is not State.LIVE:
+            return
+        bare = stale and not users
+        if not (self._keeps_up and self._out.push_presence(encoded, bare=bare)):
+            self._out.hold_presence(users, stale=stale)
+
+    def offer_typing(self, conversation: str, encoded: bytes) -> None:
+        """Take that somebody is typing; dropped unless the client keeps up and has all of the conversation."""
+        if self._keeps_up and self.state is State.LIVE and self.feeds.is_live(conversation):
+            self._out.push_encoded(encoded)
 
     def _advance_feed(self, feed: Feed, batch: Batch) -> None:
         if self.identity is None:
@@ -320,6 +341,7 @@ class Session:
             return self._out.take_bare()
         if self._out.holding and self._keeps_up:
             self._out.release_marks(self.feeds.is_live)
+            self._out.release_presence()
         return self._out.take()
 
     def written(self) -> list[frames.Mark]:
@@ -327,21 +349,12 @@ class Session:
         if not self._hello.auto_ack or len(self._out):
             return []
         self._out.heard()  # or marks would be held for ever from a client that only listens
-        marks = []
-        for conversation, upto in self.window.written().items():
-            feed = self.feeds.get(conversation)
-            raised = feed.mark(conversation, delivered=upto, read=0) if feed is not None else None
-            if raised is not None:
-                marks.append(raised)
-        return marks
+        return self.feeds.delivered(self.window.written())
 
     def tick(self, now: float) -> None:
         """Notice that time passed (s): a session without credit for 60 s is told goodbye."""
-        if not self.window.exhausted:
-            self._starved_since = None
-        elif self._starved_since is None:
-            self._starved_since = now
-        elif now - self._starved_since >= SLOW_S:
+        self._typing.tick()
+        if self.window.starved_s(now) >= SLOW_S:
             self.close(CloseCode.SLOW, reconnect_after=SLOW_RECONNECT_MS)
 
     def close(
@@ -362,17 +375,9 @@ class Session:
 
     # Refusals
 
-    def _refuse(
-        self,
-        refusal: Refusal,
-        detail: object = "",
-        *,
-        ref: str | int | None = None,
-        client_id: str | None = None,
-        current: frames.Message | None = None,
-    ) -> None:
-        answer = answers.refused(refusal, detail, ref=ref, client_id=client_id, current=current)
-        self._out.push(answer, bare=not refusal.judged)
+    def _refuse(self, why: Refusal | Refused, asked: frames.ClientFrame | FrameError) -> None:
+        refused = why if isinstance(why, Refused) else Refused(why)
+        self._out.push(answers.refused(refused, asked), bare=not refused.refusal.judged)
 
     def _misbehaved(self, code: CloseCode) -> None:
         if self._admission.misbehaved(code) is not None:

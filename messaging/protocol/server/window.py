@@ -16,12 +16,13 @@ WINDOW_BYTES = 81_920
 class Window:
     """The credit of one session, in messages and bytes of `events` frames."""
 
-    __slots__ = ("_bytes", "_flight", "_messages", "max_bytes", "max_messages")
+    __slots__ = ("_bytes", "_flight", "_messages", "_starved_since", "max_bytes", "max_messages")
 
     def __init__(self, *, messages: int = WINDOW_MESSAGES, size: int = WINDOW_BYTES) -> None:
         self.max_messages, self.max_bytes = messages, size
         self._messages = self._bytes = 0
         self._flight: dict[str, deque[tuple[int, int, int]]] = {}
+        self._starved_since: float | None = None
 
     @property
     def exhausted(self) -> bool:
@@ -53,7 +54,17 @@ class Window:
             self._bytes -= size
         if not flight:
             del self._flight[conversation]
+        self._starved_since = None
         return True
+
+    def starved_s(self, now: float) -> float:
+        """For how long (s) there has been no credit and none came back, as far as it was asked."""
+        if not self.exhausted:
+            self._starved_since = None
+            return 0.0
+        if self._starved_since is None:
+            self._starved_since = now
+        return now - self._starved_since
 
     def forget(self, conversation: str) -> None:
         """Give back all credit of a conversation that the session left."""

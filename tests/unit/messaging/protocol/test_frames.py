@@ -1,5 +1,7 @@
 """Frames are values that describe themselves."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -10,9 +12,10 @@ C = "0198f3a0-0000-7000-8000-00000000c001"
 EVERY = [*ClientFrame.__args__, *ServerFrame.__args__]
 
 
-def test_no_two_frames_have_the_same_name() -> None:
-    """The type alone says what a frame is."""
-    names = [frame.__struct_config__.tag for frame in EVERY]
+@pytest.mark.parametrize("peer", [ClientFrame, ServerFrame])
+def test_no_two_frames_of_a_peer_have_the_same_name(peer: Any) -> None:
+    """The type alone says what a frame is; `typing` goes both ways."""
+    names = [frame.__struct_config__.tag for frame in peer.__args__]
     assert len(set(names)) == len(names)
 
 
@@ -60,6 +63,13 @@ def test_an_id_is_a_lower_case_uuid_and_nothing_else(name: str) -> None:
         {"type": "send", "conversation": C, "client_id": "k" * 65, "body": ""},
         {"type": "send", "conversation": C, "client_id": "k", "body": "", "kind": "system"},
         {"type": "edit", "message": C, "client_id": "k", "body": "", "base_version": 0},
+        {"type": "presence.set", "state": "offline"},
+        {"type": "presence.set", "text": "x" * 141},
+        {"type": "presence.set", "until": -1},
+        {"type": "presence.set", "until": 253_402_300_800_000},
+        {"type": "presence.watch", "users": [C] * 201},
+        {"type": "presence.watch", "users": ["me"]},
+        {"type": "typing"},
         {"type": "ping", "ref": "r" * 65},
         {"type": "ping", "ref": 2**54},
         {"type": "ping", "ref": 1.5},
