@@ -69,7 +69,7 @@ REDIS_URL = os.environ.get("REDIS_URL", "")
 
 CHANNEL_LAYERS = {
     "default": {
-        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "BACKEND": "messaging.hub.layer.PipelinedChannelLayer",
         # redis-py 8 closes a socket that is silent for 5 s unless it is told to wait, and with
         # RESP3 it makes a text of every message it receives, for a log line that nobody reads.
         "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_timeout": None, "protocol": 2}]},

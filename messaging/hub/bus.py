@@ -21,6 +21,7 @@ import msgspec
 from channels.layers import get_channel_layer
 
 from messaging import metrics
+from messaging.hub.layer import PipelinedChannelLayer
 from messaging.protocol.frames import DeviceMark
 from messaging.protocol.server.batch import Batch, Fence
 
@@ -29,6 +30,9 @@ logger = logging.getLogger(__name__)
 # What waits to be published; more is dropped, the reconciler of the others finds it.
 QUEUE = 1_000  # events
 QUEUE_BYTES = 16_777_216  # of their messages and marks: one batch may hold 1 MiB
+# What goes in one round trip.
+TOGETHER = 100  # events
+TOGETHER_BYTES = 1_048_576
 CALL_S = 1.0
 PULSE_S = 0.5
 MISSED = 2  # pulses in a row before the bus counts as deaf
@@ -133,17 +137,29 @@ class Bus:
             self._queue.put_nowait(event)
 
     async def _publish(self) -> None:
+        """Send what waits, all that fits into one round trip, then what came meanwhile."""
         while True:
-            event = await self._queue.get()
-            group = conversation_group(event["conversation"])
+            events = [await self._queue.get()]
+            size = _size(events[0])
+            while len(events) < TOGETHER and size < TOGETHER_BYTES and not self._queue.empty():
+                events.append(self._queue.get_nowait())
+                size += _size(events[-1])
             try:
                 async with asyncio.timeout(CALL_S):
-                    await self._layer.group_send(group, event)
+                    await self._send([(_group_of(event), event) for event in events])
             except Exception as error:
-                metrics.bus_dropped.inc()
-                logger.debug("the bus did not take an event: %s", error)
+                metrics.bus_dropped.inc(len(events))
+                logger.debug("the bus did not take %d events: %s", len(events), error)
             finally:
-                self._queued_bytes -= _size(event)
+                self._queued_bytes -= size
+
+    async def _send(self, events: list[tuple[str, dict[str, Any]]]) -> None:
+        """At once if the layer can; any other layer takes them one by one."""
+        if isinstance(self._layer, PipelinedChannelLayer):
+            await self._layer.group_send_all(events)
+        else:
+            for group, event in events:
+                await self._layer.group_send(group, event)
 
     async def _follow(self) -> None:
         """Enter and leave groups until these are the wanted ones, one after the other; what failed comes again."""
@@ -254,6 +270,10 @@ class Bus:
                     "the bus is deaf; changes of other processes come from the database meanwhile"
                 )
                 self._on_deaf()
+
+
+def _group_of(event: dict[str, Any]) -> str:
+    return conversation_group(event["conversation"])
 
 
 def _size(event: dict[str, Any]) -> int:

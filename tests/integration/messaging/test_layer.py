@@ -1,0 +1,89 @@
+"""The channel layer's own part: many events in one round trip, in order, readable by any Channels consumer."""
+
+import asyncio
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import redis
+from channels.layers import InMemoryChannelLayer
+from channels_redis.pubsub import RedisPubSubChannelLayer
+from django.conf import settings
+
+from messaging.hub.bus import Bus, conversation_group
+from messaging.hub.layer import PipelinedChannelLayer
+
+EVENTS = 100
+
+
+@pytest.fixture
+def options(redis_url: str) -> dict[str, Any]:
+    return dict(settings.CHANNEL_LAYERS["default"]["CONFIG"])
+
+
+async def listening(layer: Any, group: str) -> str:
+    """A channel in the group, subscribed for certain: its first event has come back."""
+    channel = str(await layer.new_channel())
+    await layer.group_add(group, channel)
+    while True:
+        await layer.group_send(group, {"type": "nonce"})
+        try:
+            async with asyncio.timeout(0.1):
+                await layer.receive(channel)
+        except TimeoutError:  # and the layer has unsubscribed with it
+            channel = str(await layer.new_channel())
+            await layer.group_add(group, channel)
+        else:
+            return channel
+
+
+async def test_events_sent_together_reach_each_group_in_order_and_take_one_round_trip(
+    options: dict[str, Any], redis_url: str
+) -> None:
+    ours, theirs = PipelinedChannelLayer(**options), RedisPubSubChannelLayer(**options)
+    groups = [f"conversation.{uuid4()}" for _ in range(2)]
+    channels = [await listening(theirs, group) for group in groups]
+    events = [(groups[n % 2], {"type": "lockstep.events", "n": n}) for n in range(EVENTS)]
+    await ours.group_send_all(events[:1])  # opens the connection
+    with redis.Redis.from_url(redis_url) as server:
+        before = server.info("stats")["total_reads_processed"]
+        await ours.group_send_all(events)
+        reads = server.info("stats")["total_reads_processed"] - before
+    heard: list[list[int]] = []
+    for channel in channels:
+        numbers: list[int] = []
+        while not numbers or numbers[-1] < EVENTS - 2:
+            event = await theirs.receive(channel)
+            if event["type"] == "lockstep.events":
+                numbers.append(event["n"])
+        heard.append(numbers)
+    await ours.flush()
+    await theirs.flush()
+    assert heard == [[0, *range(0, EVENTS, 2)], list(range(1, EVENTS, 2))]
+    assert reads < EVENTS / 4  # others may ask the server something meanwhile
+
+
+async def test_a_layer_of_another_kind_is_given_the_events_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    layer = InMemoryChannelLayer()
+    monkeypatch.setattr("messaging.hub.bus.get_channel_layer", lambda: layer)
+
+    def nothing(*_: object) -> None: ...
+
+    bus = Bus(
+        on_batch=nothing,
+        on_marks=nothing,
+        on_joined=nothing,
+        on_deaf=nothing,
+        on_return=nothing,
+    )
+    conversation = str(uuid4())
+    channel = await layer.new_channel()
+    await layer.group_add(conversation_group(conversation), channel)
+    await bus.start()
+    for _ in range(3):
+        bus.publish_marks(conversation, [])
+    kinds = [(await layer.receive(channel))["type"] for _ in range(3)]
+    await bus.close()
+    assert kinds == ["lockstep.receipts"] * 3
