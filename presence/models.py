@@ -1,8 +1,8 @@
-"""Users, devices, server processes and live sessions.
+"""Users and what they say of themselves, devices, server processes and live sessions.
 
 A device is revoked, never deleted, once it has written: its messages keep their author.
 A device is here while it has a `Connection` on a `Node` whose lease has not run out by database time.
-Tokens are in `tokens`, who is here is in `roster`.
+Tokens are in `tokens`, sessions in `roster`, who is here in `who`.
 """
 
 from typing import Any, ClassVar
@@ -13,6 +13,8 @@ from django.db import models
 from django.db.models.functions import Now
 
 from presence.identifiers import NewId
+
+MAX_TEXT = 140  # characters: a line beside a name
 
 
 class User(AbstractUser):
@@ -68,10 +70,48 @@ class Node(models.Model):
 class Connection(models.Model):
     """One live session of a device on a server process; its id is the session's id."""
 
+    class State(models.TextChoices):
+        """How its user is there. One that is ending was asked to go, and counts no more."""
+
+        ONLINE = "online"
+        AWAY = "away"
+        ENDING = "ending"
+
     id = models.UUIDField(primary_key=True, db_default=NewId(), editable=False)
     device = models.ForeignKey(Device, models.CASCADE, related_name="connections")
     node = models.ForeignKey(Node, models.CASCADE, related_name="connections")
     since = models.DateTimeField(db_default=Now(), editable=False)
+    state = models.CharField(max_length=8, choices=State, db_default=State.ONLINE)
+
+    class Meta:
+        constraints: ClassVar[list[Any]] = [
+            models.CheckConstraint(
+                condition=models.Q(state__in=["online", "away", "ending"]),
+                name="presence_connection_state",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"session {self.pk}"
+
+
+class Status(models.Model):
+    """What a user wants to be shown of them. Whoever never said anything has none."""
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, models.CASCADE, primary_key=True, related_name="status"
+    )
+    text = models.CharField(max_length=MAX_TEXT, blank=True, db_default="")
+    text_until = models.DateTimeField(
+        null=True, blank=True, help_text="The text is shown until this moment (database time)."
+    )
+    invisible = models.BooleanField(
+        db_default=False, help_text="Shown as offline to everyone else, whatever their devices do."
+    )
+    changed = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        verbose_name_plural = "statuses"
+
+    def __str__(self) -> str:
+        return f"status of {self.user_id}"

@@ -1,8 +1,8 @@
 """The only door to who is here: this process's lease, and the sessions it holds.
 
-A process registers as a node with a lease by database time and renews it; its sessions count only
-while the lease lasts. Until the process knows its lease renewed it must send nothing to anyone
-(`alive`), because revocation waits for exactly that. Hellos that wait in one turn share a statement.
+A process registers as a node with a lease by database time and renews it (`lease`); its sessions count
+only while the lease lasts. Until the process knows its lease renewed it must send nothing to anyone
+(`alive`), because revocation waits for exactly that. What waits in one turn shares a statement.
 """
 
 from __future__ import annotations
@@ -10,80 +10,30 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import os
-import socket
-from collections.abc import Awaitable, Callable
-from time import monotonic
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 import psycopg
 from django.contrib.auth import get_user_model
 from psycopg.errors import LockNotAvailable
 
-from presence import database
+from presence import conf, database, signals, statements
+from presence.lease import Lease
+from presence.line import Line, run
+from presence.liveness import Present
+from presence.turns import Turn
 
 logger = logging.getLogger(__name__)
 
 APPLICATION = "lockstep roster"
-LEASE_S = 6.0  # G7: with one missed beat everyone else knows within 10 s that a process is gone
-BEAT_S = 2.0
+LEASE_S = conf.current().lease_s
+BEAT_S = conf.current().beat_s
 LOCK_TIMEOUT_MS = 500  # a device whose row is locked for longer is told to come back: the lease must not wait for it
 STATEMENT_TIMEOUT_MS = 3_000  # half a lease
 REVOKE_TIMEOUT_MS = 10_000  # somebody waits for the answer, and may ask again
 STOP_S = 1.0  # for sessions that are just leaving
 POLL_S = 0.02  # how often a revocation looks whether its sessions are gone
-
-REGISTER = "INSERT INTO presence_node (name, lease) VALUES (%s, now() + make_interval(secs => %s)) RETURNING id::text"
-BEAT = (
-    "UPDATE presence_node SET lease = now() + make_interval(secs => %s) WHERE id = %s RETURNING id"
-)
-# One lease after it ran out nobody can still be using a node; its connections go with it.
-REAP = """
-WITH dead AS (SELECT id FROM presence_node WHERE lease < now() - make_interval(secs => %s) FOR UPDATE SKIP LOCKED),
-     gone AS (DELETE FROM presence_connection WHERE node_id IN (SELECT id FROM dead))
-SELECT id FROM dead
-"""
-REMOVE = "DELETE FROM presence_node WHERE id = ANY (%s)"
-# FOR SHARE makes this wait for a revocation under way, and a revocation wait for this.
-ARRIVE = """
-WITH hello AS (SELECT * FROM unnest(%s::bytea[]) WITH ORDINALITY AS h (hash, n)),
-     here AS (SELECT d.id, d.user_id, d.token_hash FROM presence_device d
-               WHERE d.token_hash = ANY (%s::bytea[]) AND d.revoked IS NULL
-                 AND EXISTS (SELECT FROM {users} u WHERE u.id = d.user_id AND u.is_active) FOR SHARE OF d),
-     session AS MATERIALIZED (SELECT h.n, lockstep_uuid() AS id, here.id AS device, here.user_id
-                                FROM hello h JOIN here ON here.token_hash = h.hash),
-     stored AS (INSERT INTO presence_connection (id, device_id, node_id) SELECT id, device, %s::uuid FROM session)
-SELECT n, device::text, user_id::text, id::text FROM session
-"""
-READMIT = """
-INSERT INTO presence_connection (id, device_id, node_id)
-SELECT s.id, s.device, %s FROM unnest(%s::uuid[], %s::uuid[]) AS s (id, device)
-  JOIN presence_device d ON d.id = s.device ON CONFLICT (id) DO NOTHING
-"""
-# Whoever holds a device's row must not hold up the others: the time then stays that of an earlier session.
-LEAVE = """
-WITH gone AS (DELETE FROM presence_connection WHERE id = ANY (%s::uuid[]) RETURNING device_id),
-     free AS (SELECT d.id FROM presence_device d WHERE d.id IN (SELECT device_id FROM gone) FOR NO KEY UPDATE SKIP LOCKED)
-UPDATE presence_device SET last_seen = now() WHERE id IN (SELECT id FROM free)
-"""
-# What a broken statement may have left behind: this node lives on, so no lease would ever clear it.
-SWEEP = "DELETE FROM presence_connection WHERE node_id = %s::uuid AND NOT id = ANY (%s::uuid[])"
-# The server's end of a connection that we gave up: frozen, it would begin sessions when it wakes up.
-DISOWN = """
-SELECT pg_terminate_backend(pid) FROM pg_stat_activity
- WHERE pid = %s AND application_name = %s AND usename = current_user
-"""
-EMPTY = "DELETE FROM presence_connection WHERE node_id = %s::uuid"
-REVOKE = "UPDATE presence_device SET revoked = now() WHERE id = %s AND revoked IS NULL"
-REVOKED = """
-SELECT d.id::text FROM presence_device d
- WHERE d.id = ANY (%s::uuid[])
-   AND (d.revoked IS NOT NULL OR NOT EXISTS (SELECT FROM {users} u WHERE u.id = d.user_id AND u.is_active))
-"""
-HELD = """
-SELECT 1 FROM presence_connection c JOIN presence_node n ON n.id = c.node_id
- WHERE c.device_id = %s AND n.lease > now() LIMIT 1
-"""
+LAST_MS = 253_402_300_799_999  # the end of the year 9999: no calendar of ours goes further
 
 
 class Arrival(NamedTuple):
@@ -97,41 +47,43 @@ class Arrival(NamedTuple):
 Hello: TypeAlias = tuple[bytes, asyncio.Future[Arrival | None]]  # the token's hash, the answer
 
 
-class Roster:
-    """This process's node and its sessions.
+@dataclass(slots=True)
+class Held:
+    """A session of this process; `state` is None while it is not known what the database has."""
 
-    When the lease is renewed after it lapsed, `on_renewed` finds out what was missed; then it counts
-    as held, and `on_alive` is called.
-    """
+    device: str
+    user: str
+    state: Present | None = "online"
+
+
+class Change(NamedTuple):
+    """What a user says of themselves; None stays as it is."""
+
+    user: str
+    text: str | None
+    until: int | None
+    invisible: bool | None
+
+
+class Roster(Lease):
+    """This process's node and its sessions."""
 
     def __init__(self) -> None:
-        self.node: str | None = None
-        self.sessions: dict[str, str] = {}  # session -> device
-        self._lease_until = 0.0
-        self._lapsed = False
-        self._connection: psycopg.AsyncConnection[Any] | None = None
-        self._backend: int | None = None  # the server's process behind it
-        self._lock = asyncio.Lock()
+        line = Line(
+            APPLICATION,
+            timeout_ms=STATEMENT_TIMEOUT_MS,
+            lockstep__writer="journal",
+            lock_timeout=LOCK_TIMEOUT_MS,
+        )
+        super().__init__(line, lease_s=LEASE_S, beat_s=BEAT_S, sweep_s=STATEMENT_TIMEOUT_MS / 1000)
+        self.sessions: dict[str, Held] = {}
+        self._lost: set[str] = set()  # sessions that others took for dead: they end
         self._changed = asyncio.Event()
         self._hellos: list[Hello] = []
-        self._leaving: list[tuple[str, asyncio.Future[None]]] = []
+        self._leaving = Turn(self._dismiss)
+        self._states = Turn(self._set_states)
+        self._changes = Turn(self._describe)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._beating: asyncio.Task[None] | None = None
-        self._sweep_until = 0.0
-        self._stopped = False
-        self.on_renewed: Callable[[], Awaitable[None]] | None = None
-        self.on_alive: Callable[[], None] | None = None
-        self._reap_after = float("inf")
-
-    @property
-    def alive(self) -> bool:
-        """Whether this process's lease certainly lasts, and what it missed while it did not is known."""
-        return monotonic() < self._lease_until and not self._lapsed
-
-    async def start(self) -> None:
-        """Register this process and begin to renew its lease. Raises psycopg.Error without a database."""
-        await self._register()
-        self._beating = asyncio.get_running_loop().create_task(self._beat())
 
     async def arrive(self, token: str) -> Arrival | None:
         """Begin a session of the token's device; None if the token is unknown or revoked."""
@@ -154,14 +106,46 @@ class Roster:
 
     async def leave(self, session: str) -> None:
         """End a session; returns when the database knows, or could not be reached."""
-        if self.sessions.pop(session, None) is None:
+        held = self.sessions.pop(session, None)
+        if held is None:
             return
+        self._lost.discard(session)
         self._changed.set()
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if not self._leaving:
-            asyncio.get_running_loop().call_soon(lambda: self._spawn(self._dismiss()))
-        self._leaving.append((session, future))
-        await future
+        await self._leaving.take((session, held.user))
+
+    async def set_state(self, session: str, state: Present) -> None:
+        """Say how a session is here; a repeat costs nothing. Raises psycopg.Error: then ask again."""
+        held = self.sessions.get(session)
+        if held is not None and held.state != state:
+            held.state = None  # until it is stored: who says the same meanwhile waits for it, too
+            await self._states.take((session, state))
+
+    async def describe(
+        self,
+        user: str,
+        *,
+        text: str | None = None,
+        until: int | None = None,
+        invisible: bool | None = None,
+    ) -> None:
+        """Say what a user wants to be shown of them; what is left out stays as it is.
+
+        `text` is at most 140 characters, `until` is when it ends, in ms since the Unix epoch: a text
+        that is given without it lasts. Raises psycopg.Error; psycopg.DataError for what can't be stored.
+        """
+        if (text, until, invisible) != (None, None, None):
+            await self._changes.take(Change(user, text, until, invisible))
+
+    async def missing(self) -> set[str]:
+        """The sessions here that somebody asked to end, or whose rows a foreign hand deleted.
+
+        Raises psycopg.Error.
+        """
+        node, held = self.node, list(self.sessions)
+        rows = await self._execute(statements.MISSING, (held, node))
+        if node != self.node:
+            return set()
+        return {row[0] for row in rows} & self.sessions.keys() - self._lost
 
     async def emptied(self) -> None:
         """Wait until no session is left here."""
@@ -171,84 +155,49 @@ class Roster:
 
     async def revoked(self, devices: list[str]) -> set[str]:
         """Which of the devices are revoked, or of a user who is not active."""
-        return {row[0] for row in await self._execute(with_users(REVOKED), (devices,))}
+        return {row[0] for row in await self._execute(with_users(statements.REVOKED), (devices,))}
 
     async def stop(self) -> None:
         """Give the lease back: nobody needs to wait for it any more."""
+        await self._stop_beating()
         await self._end_tasks()
         if self.node is not None:
             try:
-                await self._execute(LEAVE, (list(self.sessions),))
-                await self._execute(EMPTY, (self.node,))
-                await self._execute(REMOVE, ([self.node],))
+                await self._bury(statements.GIVE_UP, self.node)
             except psycopg.Error as error:
                 logger.warning("the node's lease could not be given back, it runs out: %s", error)
         self._lease_until = 0.0
-        self._stopped = True
-        if self._connection is not None:
-            await self._connection.close()
+        await self._line.close()
 
     async def _end_tasks(self) -> None:
-        """Stop the beat; who is just leaving may finish."""
-        if self._beating is not None:
-            self._beating.cancel()
-            await asyncio.gather(self._beating, return_exceptions=True)
+        """Who is just leaving may finish."""
+        for turn in (self._leaving, self._states, self._changes):
+            await turn.end(STOP_S)
         if self._tasks:
             _, late = await asyncio.wait(set(self._tasks), timeout=STOP_S)
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
-    async def _register(self) -> None:
-        asked = monotonic()
-        name = f"{socket.gethostname()}:{os.getpid()}"[:64]
-        rows = await self._execute(REGISTER, (name, LEASE_S))
-        node = rows[0][0]
-        if self.sessions:
-            await self._execute(READMIT, (node, list(self.sessions), list(self.sessions.values())))
-        self.node = node  # only now: a node without our sessions is none of ours
-        self._lease_until = asked + LEASE_S
-        self._reap_after = asked + LEASE_S
+    # What the lease asks for
 
-    async def _beat(self) -> None:
-        while True:
-            await asyncio.sleep(BEAT_S)
-            self._lapsed = not self.alive
-            try:
-                await self._renew()
-                if self._lapsed:
-                    await self._revive()
-            except psycopg.Error as error:
-                self._sweep_later()
-                self._reap_after = float("inf")
-                logger.warning("the lease could not be renewed: %s", error)
-            except Exception:  # without beats the process would be mute for ever
-                logger.exception("the lease was not renewed")
+    async def _readmit(self, node: str) -> None:
+        held = {key: one for key, one in self.sessions.items() if key not in self._lost}
+        if not held:
+            return
+        devices = [one.device for one in held.values()]
+        states = [one.state or "online" for one in held.values()]
+        await self._execute(statements.READMIT, (node, list(held), devices, states))
+        signals.announce_presence({one.user for one in held.values()})
 
-    async def _revive(self) -> None:
-        if self.on_renewed is not None:
-            await self.on_renewed()
-        self._lapsed = False
-        if self.on_alive is not None:
-            self.on_alive()
+    def _stood_still(self) -> None:
+        self._lost = set(self.sessions)
 
-    async def _renew(self) -> None:
-        asked = monotonic()
-        if not await self._execute(BEAT, (LEASE_S, self.node)):
-            self._lapsed = True  # whatever our clock says: others took us for dead
-            await self._register()
-        if monotonic() >= self._lease_until:
-            self._lapsed = True  # while the answer was on its way
-        self._lease_until = asked + LEASE_S
-        if asked < self._sweep_until:
-            async with self._lock:  # a hello counts as soon as it has the lock no more
-                await self._ask(SWEEP, (self.node, list(self.sessions)))
-        if self._reap_after == float("inf"):
-            self._reap_after = asked + LEASE_S
-        if asked > self._reap_after:
-            dead = await self._execute(REAP, (LEASE_S,))
-            if dead:
-                await self._execute(REMOVE, ([row[0] for row in dead],))
+    async def _sweep(self) -> None:
+        async with self._line.lock:  # a hello counts as soon as it has the lock no more
+            await self._line.ask_now(statements.SWEEP, (self.node, list(self.sessions)))
+
+    # What waits in one turn
 
     async def _admit(self) -> None:
         hellos, self._hellos = self._hellos, []
@@ -260,7 +209,7 @@ class Roster:
         """Answer these hellos; False if a locked device held them up, so that each is to be tried `alone`."""
         hashes = [digest for digest, _ in hellos]
         try:
-            rows = await self._execute(with_users(ARRIVE), (hashes, hashes, self.node))
+            rows = await self._execute(with_users(statements.ARRIVE), (hashes, hashes, self.node))
         except Exception as error:
             if isinstance(error, LockNotAvailable) and not alone:
                 return False
@@ -277,63 +226,56 @@ class Roster:
         for n, (_, future) in enumerate(hellos, start=1):
             arrival = arrivals.get(n)
             if arrival is not None:
-                self.sessions[arrival.session] = arrival.device
+                self.sessions[arrival.session] = Held(arrival.device, arrival.user)
             if not future.done():
                 future.set_result(arrival)
             elif arrival is not None:
                 self._spawn(self.leave(arrival.session))
+        signals.announce_presence({arrival.user for arrival in arrivals.values()})
 
-    async def _dismiss(self) -> None:
-        leaving, self._leaving = self._leaving, []
+    async def _dismiss(self, leaving: list[tuple[str, str]]) -> None:
         try:
-            await self._execute(LEAVE, ([session for session, _ in leaving],))
+            await self._execute(statements.LEAVE, ([session for session, _ in leaving],))
         except psycopg.Error as error:
             self._sweep_later()
             logger.warning("%d sessions are signed off with a later beat: %s", len(leaving), error)
-        finally:
-            for _, future in leaving:
-                if not future.done():
-                    future.set_result(None)
+            return
+        signals.announce_presence({user for _, user in leaving})
 
-    def _sweep_later(self) -> None:
-        """A statement broke: what it may still do, it does within its own time-out."""
-        self._sweep_until = monotonic() + STATEMENT_TIMEOUT_MS / 1000 + 2 * BEAT_S
+    async def _set_states(self, asked: list[tuple[str, Present]]) -> None:
+        states = dict(asked)  # the last word counts
+        await self._execute(statements.SET_STATES, (list(states), list(states.values())))
+        users = set()
+        for session, state in states.items():
+            if (held := self.sessions.get(session)) is not None:
+                held.state = state
+                users.add(held.user)
+        signals.announce_presence(users)
 
-    async def _execute(
-        self, statement: str, parameters: tuple[object, ...]
-    ) -> list[tuple[Any, ...]]:
-        async with self._lock:
-            return await self._ask(statement, parameters)
-
-    async def _ask(self, statement: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
-        if self._stopped:
-            raise psycopg.OperationalError("this process's roster is stopped")
-        if self._connection is None or self._connection.closed:
-            self._connection = await self._connect()
-        with database.deadline(self._connection, STATEMENT_TIMEOUT_MS):
-            return await _run(self._connection, statement, parameters)
-
-    async def _connect(self) -> psycopg.AsyncConnection[Any]:
-        made = await database.connect(
-            APPLICATION,
-            lockstep__writer="journal",
-            lock_timeout=LOCK_TIMEOUT_MS,
-            statement_timeout=STATEMENT_TIMEOUT_MS,
-        )
-        try:
-            if self._backend is not None:
-                with database.deadline(made, STATEMENT_TIMEOUT_MS):
-                    await _run(made, DISOWN, (self._backend, APPLICATION))
-        except BaseException:
-            await made.close()
-            raise
-        self._backend = made.info.backend_pid
-        return made
+    async def _describe(self, changes: list[Change]) -> None:
+        merged: dict[str, Change] = {}
+        for change in changes:
+            merged[change.user] = _merged(merged.get(change.user, change), change)
+        users = list(merged)
+        await self._execute(statements.MAKE_STATUSES, (users,))
+        texts, untils, flags = zip(*(change[1:] for change in merged.values()), strict=True)
+        await self._execute(statements.DESCRIBE, (users, list(texts), list(untils), list(flags)))
+        signals.announce_presence(set(users))
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _merged(first: Change, then: Change) -> Change:
+    """Two changes of one user, as if made one after the other."""
+    text, until = then.text, then.until
+    if text is None:
+        text, until = first.text, until if until is not None else first.until
+    until = None if until is None else min(max(until, 0), LAST_MS)
+    invisible = first.invisible if then.invisible is None else then.invisible
+    return Change(first.user, text, until, invisible)
 
 
 def with_users(statement: str) -> str:
@@ -350,16 +292,9 @@ async def revoke(device: str) -> None:
 
     async def ask(statement: str) -> list[tuple[Any, ...]]:
         with database.deadline(connection, REVOKE_TIMEOUT_MS):
-            return await _run(connection, statement, (device,))
+            return await run(connection, statement, (device,))
 
     async with connection:
-        await ask(REVOKE)
-        while await ask(HELD):  # noqa: ASYNC110 - it waits for other processes
+        await ask(statements.REVOKE)
+        while await ask(statements.HELD):  # noqa: ASYNC110 - it waits for other processes
             await asyncio.sleep(POLL_S)
-
-
-async def _run(
-    connection: psycopg.AsyncConnection[Any], statement: str, parameters: tuple[object, ...]
-) -> list[tuple[Any, ...]]:
-    cursor = await connection.execute(statement.encode(), parameters)
-    return await cursor.fetchall() if cursor.description else []

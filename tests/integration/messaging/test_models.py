@@ -19,6 +19,7 @@ REQUIRED = {
     "messaging_message": {"conversation_id"},
     "messaging_receipt": {"conversation_id", "device_id"},
     "presence_connection": {"device_id", "node_id"},
+    "presence_status": {"user_id"},
     "presence_user": {"username"},
     "presence_device": {"user_id", "installation", "token_hash"},
     "messaging_conversation": set(),
