@@ -10,15 +10,19 @@ import os
 import re
 import secrets
 import shlex
-from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import asynccontextmanager
+import sys
+import traceback
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeVar
 
 import msgspec
 import psycopg
 import uvloop
+from redis.exceptions import RedisError
 
 from perf import evidence, observed, report
 from perf.history.recorder import Recorder
@@ -33,11 +37,16 @@ from perf.rig import environment as environments
 from perf.rig.children import RigError
 from perf.rig.environment import Environment
 from perf.rig.limits import raise_file_limit
+from perf.rig.survivors import Survivors
 from perf.scenario import Findings, Options, Result, Scenario, Stage
 from perf.scenarios import health
 from perf.watch import watching
 
 T = TypeVar("T")
+
+SWITCH_S = 0.0005  # the sampler's thread may keep the load waiting so long; Python's own is 5 ms
+HUNG_S, HUNG_TIMES = 300.0, 5.0  # a run may last so many times its plan, and so much longer
+EXPECTED = (RigError, FleetError, psycopg.Error, RedisError, OSError)  # their text says it all
 
 PASSWORD = re.compile(r"(://[^/@:]*:)[^/@]*@")
 
@@ -47,6 +56,7 @@ def execute(work: Coroutine[Any, Any, T]) -> T:
 
     A second Ctrl-C kills the children, so that nothing is left to wait for.
     """
+    sys.setswitchinterval(SWITCH_S)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             return runner.run(work)
@@ -120,11 +130,15 @@ async def measure(
     _write(directory.plan, plan_of(scenario, options, command=command))
     async with _environment(scenario, options, directory, progress) as place:
         _write(directory.environment, dict(place.facts))
-        starts = await evidence.starts_of(place) if scenario.judged else {}
-        findings = await _perform(scenario, place, options, directory, progress)
-        if scenario.judged:
-            progress.say("reading what is stored")
-            await evidence.read_finally(place, directory, starts=starts)
+        with explained(directory):
+            starts = await evidence.starts_of(place) if scenario.judged else {}
+            survivors = Survivors(place)
+            findings = await _perform(scenario, place, options, directory, progress)
+            if not scenario.kills:
+                findings.broken += survivors.problems()
+            if scenario.judged:
+                progress.say("reading what is stored")
+                await evidence.read_finally(place, directory, starts=starts)
     if scenario.judged:
         progress.say("judging the history")
         evidence.conclude(findings, directory, goals=scenario.goals)
@@ -183,13 +197,46 @@ async def _perform(
             series=series,
             progress=progress,
         )
-        try:
-            async with watching(
-                series, place, redis_url=place.redis_url, generator=probe.generator
-            ):
-                return await scenario.run(stage)
-        except (FleetError, psycopg.Error) as error:
-            raise RigError(str(error).partition("\n")[0]) from None
+        async with watching(series, place, redis_url=place.redis_url, generator=probe.generator):
+            findings = await _bounded(scenario, stage)
+    if series.failures:
+        findings.figures["not_sampled"] = dict(series.failures)
+    return findings
+
+
+async def _bounded(scenario: Scenario, stage: Stage) -> Findings:
+    """Run the scenario, but not for ever: whoever hangs must not hang the rig. Raises RigError."""
+    planned = float(scenario.plan(stage.options).get("seconds", 0))
+    most = HUNG_S + HUNG_TIMES * planned
+    try:
+        async with asyncio.timeout(most) as limit:
+            return await scenario.run(stage)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise RigError(
+            f"it hung: planned for {planned:.0f} s, it had not ended after {most:.0f} s; see {stage.directory.logs}"
+        ) from None
+
+
+@contextmanager
+def explained(directory: RunDirectory) -> Iterator[None]:
+    """Make one line of any error inside; its stack trace goes to the run's logs. Raises RigError."""
+    try:
+        yield
+    except Exception as error:
+        log = directory.logs / "rig.log"
+        log.write_text(traceback.format_exc())
+        raise RigError(_line(error, log)) from None
+
+
+def _line(error: Exception, log: Path) -> str:
+    while isinstance(error, ExceptionGroup):  # of tasks that went on side by side
+        error = error.exceptions[0]
+    said = str(error).partition("\n")[0]
+    if isinstance(error, EXPECTED):
+        return said or type(error).__name__
+    return f"a fault of perf itself, {type(error).__name__}: {said}; see {log}"
 
 
 @asynccontextmanager

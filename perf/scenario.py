@@ -113,7 +113,8 @@ class Scenario:
     `plan` foretells steps, rates, durations and the cost, which --dry-run prints. One that records
     no history of messages says so with `judged=False`; `full=False` records no marks, which is
     for scenarios that look for the capacity. `goals` are the properties and situations (of
-    `checkers`) that the run must have tested: without them its verdict is unknown.
+    `checkers`) that the run must have tested: without them its verdict is unknown. One that kills
+    servers itself says so with `kills=True`; in all others a server process that ends is a fault.
     """
 
     name: str
@@ -124,6 +125,7 @@ class Scenario:
     plan: Callable[[Options], Mapping[str, Any]] = no_plan
     judged: bool = True
     full: bool = True
+    kills: bool = False
     goals: frozenset[str] = frozenset()
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -64,7 +64,7 @@ class Resources:
     @asynccontextmanager
     async def measured(self) -> AsyncIterator[None]:
         """Measure the time inside."""
-        before = self._find()
+        before = await asyncio.to_thread(self._find)  # it takes ten milliseconds and more
         begun, (busy, _) = perf_counter(), machine_s()
         sampler = asyncio.create_task(self._sample())
         try:
@@ -72,7 +72,7 @@ class Resources:
         finally:
             sampler.cancel()
             passed = perf_counter() - begun
-            after = self._find()
+            after = await asyncio.to_thread(self._find)
             self._look()
             for name, group in self._members.items():
                 self.usage[name] = Usage(
@@ -151,11 +151,15 @@ class DatabaseProbe:
 
 
 class Pulse:
-    """Pings the server through one device after another; what comes back late or never is downtime."""
+    """Pings the server through one device after another; what comes back late or never is downtime.
 
-    def __init__(self, devices: list[Device], *, late_s: float = PULSE_LATE_S) -> None:
+    Time passes only while this process lives: what stood still itself could hear nobody.
+    """
+
+    def __init__(self, devices: Sequence[Device], *, late_s: float = PULSE_LATE_S) -> None:
         self.asked = self.answered = 0
         self._devices, self._late_s = devices, late_s
+        self._lived_s = 0.0
         self._waiting: list[tuple[Device, int, int, float]] = []
 
     @property
@@ -164,32 +168,31 @@ class Pulse:
         return 100 * self.answered / self.asked if self.asked else None
 
     async def run(self) -> None:
-        """Ping until cancelled; devices that come meanwhile have their turn, too."""
-        for number in count():
-            if self._devices:
-                self._ask(self._devices[number % len(self._devices)])
+        """Ping until cancelled."""
+        for device in cycle(self._devices):
+            if not device.away and not any(waiting[0] is device for waiting in self._waiting):
+                asked = (device, device.cuts, device.pongs, self._lived_s)
+                self._waiting.append(asked)
+                device.ping()
+            begun = perf_counter()
             await asyncio.sleep(PULSE_S)
-            self.settle(lambda at: perf_counter() - at >= self._late_s)
-
-    def _ask(self, device: Device) -> None:
-        if not device.away and not any(waiting[0] is device for waiting in self._waiting):
-            self._waiting.append((device, device.cuts, device.pongs, perf_counter()))
-            device.ping()
+            self._lived_s += min(perf_counter() - begun, 2 * PULSE_S)
+            self.settle(lambda asked: self._lived_s - asked >= self._late_s)
 
     def settle(self, is_late: Callable[[float], bool]) -> None:
-        """Count the pings that were answered, and those that are late.
+        """Count the pings that were answered, and those that are late, by the moment (s lived) they were asked.
 
         A ping to a device whose connection the rig cut meanwhile says nothing.
         """
         waiting = []
-        for device, cuts, before, at in self._waiting:
+        for device, cuts, before, asked in self._waiting:
             if device.pongs > before:
                 self.answered += 1
                 self.asked += 1
             elif device.cuts != cuts:
                 continue
-            elif is_late(at):
+            elif is_late(asked):
                 self.asked += 1
             else:
-                waiting.append((device, cuts, before, at))
+                waiting.append((device, cuts, before, asked))
         self._waiting = waiting

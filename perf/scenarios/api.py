@@ -6,7 +6,6 @@ became of every send. A repeat of a `client_id` must give the first result and s
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import msgspec
 
 from perf.coverage import Covered
+from perf.load.alongside import alongside
 from perf.load.fleet import Fleet
 from perf.load.generator import Generator
 from perf.load.observer import Troubles
@@ -185,18 +185,14 @@ async def _climb(it: Api) -> None:
     """Take the stairs until two in a row are not held."""
     url = it.stage.environment.url
     before = await metrics.statement_buckets(url)
-    pinging = asyncio.create_task(it.pulse.run())
-    try:
+    async with alongside(it.pulse.run()):
         with still():
             await _warm_up(it)
             for rate in rates(it.stage.options):
                 it.steps.append(await _step(it, rate))
                 if all(step.failed_by for step in it.steps[-GIVE_UP:]) and it.steps[GIVE_UP - 1 :]:
                     break
-    finally:
-        pinging.cancel()
-        await asyncio.wait([pinging])
-        it.pulse.settle(lambda asked: False)
+    it.pulse.settle(lambda asked: False)
     it.served = metrics.since(before, await metrics.statement_buckets(url))
 
 

@@ -18,6 +18,7 @@ import msgspec
 
 from perf.history.testimony import clock
 from perf.load import probe
+from perf.load.alongside import alongside
 from perf.load.fleet import Fleet, until
 from perf.load.flow import Flow
 from perf.load.generator import Generator
@@ -193,15 +194,9 @@ async def _load(it: Baseline, stage: Stage) -> None:
     if it.statements is not None:
         await it.statements.begin()
     async with it.generator.watched(), it.resources.measured():
-        watching = [asyncio.create_task(it.pulse.run()), asyncio.create_task(_visit(it))]
-        if it.probe is not None:
-            watching.append(asyncio.create_task(it.probe.run()))
-        try:
+        probing = [it.probe.run()] if it.probe is not None else []
+        async with alongside(it.pulse.run(), _visit(it), *probing):
             await sending
-        finally:
-            for task in watching:
-                task.cancel()
-            await asyncio.gather(*watching, return_exceptions=True)
     it.skipped = work.skipped
     it.after = await metrics.statement_buckets(it.environment.url)
 

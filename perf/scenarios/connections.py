@@ -7,7 +7,6 @@ and the server's own count must be exactly what they were.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from statistics import correlation, linear_regression
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import msgspec
 
 from perf.coverage import Covered
+from perf.load.alongside import alongside
 from perf.load.fleet import RESERVE, Fleet
 from perf.load.generator import Generator
 from perf.load.observer import Observer
@@ -128,23 +128,17 @@ async def _climb(ramp: Ramp, pulse: Pulse) -> str:
     room = room_for(ramp.stage.options.processes)
     accounts = ramp.stage.environment.accounts
     known = 0
-    pinging: asyncio.Task[None] | None = None
-    try:
+    async with alongside(pulse.run()):
         for target in stairs(ramp.stage.options):
             end = min(target, room, len(accounts))
             if end <= known:
                 break
             step = await ramp.climb(accounts[known:end])
             known = end
-            pinging = pinging or asyncio.create_task(pulse.run())
             if not step.held:
-                return limit_of(ramp.steps)
-    finally:
-        if pinging is not None:
-            pinging.cancel()
-            await asyncio.wait([pinging])
-        pulse.settle(lambda asked: False)
-    return limit_of(ramp.steps, room=room)
+                break
+    pulse.settle(lambda asked: False)
+    return limit_of(ramp.steps, room=room if step.held else None)
 
 
 def room_for(processes: int) -> int:

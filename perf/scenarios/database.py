@@ -17,6 +17,7 @@ import msgspec
 
 from perf.coverage import Covered
 from perf.history.testimony import clock
+from perf.load.alongside import alongside
 from perf.load.fleet import Fleet
 from perf.load.flow import Flow
 from perf.load.generator import Generator
@@ -188,16 +189,12 @@ async def _fill(it: Bench) -> Troubles:
 
 async def _phases(it: Bench) -> None:
     """The same load three times."""
-    pinging = asyncio.create_task(it.pulse.run())
-    try:
+    async with alongside(it.pulse.run()):
         with still():
             await _phase(it, "writers alone", [])
             await _phase(it, "with readers", [it.readers.run, it.returners.run])
             await _phase(it, "one conversation held", [it.holder.run])
-    finally:
-        pinging.cancel()
-        await asyncio.wait([pinging])
-        it.pulse.settle(lambda asked: False)
+    it.pulse.settle(lambda asked: False)
 
 
 async def _phase(it: Bench, name: str, beside: Sequence[Beside]) -> None:
@@ -213,16 +210,14 @@ async def _phase(it: Bench, name: str, beside: Sequence[Beside]) -> None:
     probe, onlooker = _probe(it), Onlooker(connection=it.looking)
     resources, books = Resources(it.beside.groups), await it.books()
     async with generator.watched(), resources.measured(), going_on([*beside, onlooker.run]):
-        asking = asyncio.create_task(probe.run())
         begun = clock()
         flow.count_from = held.count_from = begun + WARM_UP_S
-        await asyncio.gather(
-            _load(it, it.writers, stage.options.rate or RATE, generator).run(begun),
-            _load(it, it.held, HELD_RATE, generator).run(begun),
-        )
+        async with alongside(probe.run()):
+            await asyncio.gather(
+                _load(it, it.writers, stage.options.rate or RATE, generator).run(begun),
+                _load(it, it.held, HELD_RATE, generator).run(begun),
+            )
         took = clock() - begun
-        asking.cancel()
-        await asyncio.wait([asking])
     for fleet in (it.writers, it.held):
         await fleet.quiesce(within_s=DRAIN_S)
     it.errors += probe.failures

@@ -8,12 +8,12 @@ million deliveries is checked by its identity.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from perf.history.testimony import clock
+from perf.load.alongside import alongside
 from perf.load.device import Device
 from perf.load.fleet import Fleet, FleetError
 from perf.load.flow import Flow
@@ -197,39 +197,24 @@ async def _bring_back(it: Queues, beside: Watched) -> None:
     it.live.observe(it.flow)
     stage.series.mark("all come back")
     with stage.progress.bar("coming back", len(it.away.devices)) as bar:
-        async with it.generator.watched(), it.resources.measured(), _beside(it):
+        others = alongside(_live_load(it).run(clock()), it.pulse.run(), _advance(it, bar))
+        async with it.generator.watched(), it.resources.measured(), others:
             it.flow.count_from = clock()
-            watching = asyncio.create_task(_advance(it, bar))
             it.late = await it.home.run(it.away.devices)
-            watching.cancel()
-            await asyncio.wait([watching])
             it.flow.count_from = float("inf")
+    it.pulse.settle(lambda asked: False)
     it.served = metrics.since(before, await metrics.statement_buckets(url))
     it.after_mb = await _memory(beside)
 
 
-@asynccontextmanager
-async def _beside(it: Queues) -> AsyncIterator[None]:
-    """A live load and pings for the time inside."""
-    options = it.stage.options
-    work = OpenLoop(
-        it.live.devices,
-        make(
-            seed=options.seed,
-            phases=[Phase(seconds=RETURN_S, rate=LIVE_RATE)],
-            devices=len(it.live.devices),
-        ),
-        it.generator,
-        it.stage.series,
+def _live_load(it: Queues) -> OpenLoop:
+    """What those say who never left."""
+    plan = make(
+        seed=it.stage.options.seed,
+        phases=[Phase(seconds=RETURN_S, rate=LIVE_RATE)],
+        devices=len(it.live.devices),
     )
-    tasks = [asyncio.create_task(work.run(clock())), asyncio.create_task(it.pulse.run())]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        it.pulse.settle(lambda asked: False)
+    return OpenLoop(it.live.devices, plan, it.generator, it.stage.series)
 
 
 async def _advance(it: Queues, bar: Any) -> None:

@@ -9,15 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
-
-import psutil
 
 from messaging.protocol.client.client import PONG_MS
 from perf.history.testimony import clock
+from perf.load.alongside import alongside
 from perf.load.calm import FACTOR, Calm
 from perf.load.device import Device
 from perf.load.fleet import Fleet, until
@@ -30,7 +28,6 @@ from perf.load.workload import OpenLoop
 from perf.measure.latency import Latency
 from perf.measure.processes import Group
 from perf.rig.accounts import Account
-from perf.rig.environment import Environment
 from perf.scenario import Findings, Options, Stage
 from perf.scenarios.parts.capacity import watched
 from perf.scenarios.parts.shared import (
@@ -121,7 +118,6 @@ class Flood:
     until: float = 0.0
     recovered_s: float | None = None
     peak_rss_mb: float | None = None
-    pids: set[int] = field(default_factory=set)
 
     @property
     def bound_s(self) -> float | None:
@@ -149,10 +145,10 @@ class Flood:
             devices=len(self.fleet.devices),
         )
         work = OpenLoop(self.fleet.devices, plan, self.generator, self.stage.series)
-        self.pids = _workers(self.stage.environment)
         self.calm.begun = clock()
         with still():
-            async with self.generator.watched(), self._talking(work):
+            talking = alongside(work.run(self.calm.begun), self.pulse.run())
+            async with self.generator.watched(), talking:
                 say(f"calm: {CALM_RATE:.0f} messages a second")
                 await asyncio.sleep(WARM_UP_S)
                 self.calm_from = self._mark("calm")
@@ -167,20 +163,6 @@ class Flood:
     def _mark(self, phase: str) -> float:
         self.stage.series.mark(phase)
         return clock()
-
-    @asynccontextmanager
-    async def _talking(self, work: OpenLoop) -> AsyncIterator[None]:
-        """The calm devices talk and are pinged for as long as it takes."""
-        tasks = [
-            asyncio.create_task(work.run(self.calm.begun)),
-            asyncio.create_task(self.pulse.run()),
-        ]
-        try:
-            yield
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _recover(self) -> None:
         while self.bound_s is not None and clock() < self.until + LIMIT_S + 1.0:
@@ -263,12 +245,6 @@ class Flood:
             )
         if codeless := sum(one.codeless for one in self.troubles):
             wrong.append(f"{codeless} sessions of the flood were cut off without a code")
-        if self.pids - _workers(self.stage.environment):
-            wrong.append("a server process ended during the flood")
-        if traces := _tracebacks(self.stage.environment.logs):
-            wrong.append(
-                f"{traces} tracebacks in the server's log, see {self.stage.environment.logs}"
-            )
         return wrong
 
 
@@ -309,18 +285,3 @@ async def silence(flood: Flood, findings: Findings) -> None:
         )
     for fleet in fleets:
         fleet.disconnect()
-
-
-def _workers(environment: Environment) -> set[int]:
-    """The processes that serve."""
-    with suppress(psutil.Error):
-        return {process.pid for process in environment.server_processes()}
-    return set()
-
-
-def _tracebacks(logs: Path | None) -> int:
-    """How many the servers wrote."""
-    if logs is None:
-        return 0
-    texts = [path.read_text(errors="replace") for path in logs.glob("server*.log")]
-    return sum(text.count("Traceback (most recent call last)") for text in texts)

@@ -1,0 +1,109 @@
+"""What the runner makes of scenarios that fail, hang or meet a server that breaks: one line, and no verdict."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+import pytest_asyncio
+
+from perf import runner
+from perf.progress import Progress
+from perf.rig.children import RigError
+from perf.rig.environment import Crowd
+from perf.scenario import Findings, Options, Result, Scenario, Stage
+
+Run = Callable[[Stage], Awaitable[Findings]]
+
+
+@pytest_asyncio.fixture
+async def options(tmp_path: Path) -> AsyncIterator[Options]:
+    """Of a run against something that answers HTTP, which is all that these scenarios need."""
+    accounts = tmp_path / "accounts.jsonl"
+    one = {"user": "u", "device": "d", "token": "t", "conversations": []}
+    accounts.write_text(json.dumps(one) + "\n")
+    server = await asyncio.start_server(_answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        yield Options(
+            seed=1, url=f"http://127.0.0.1:{port}", accounts=accounts, runs=tmp_path / "runs"
+        )
+
+
+async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    writer.close()
+
+
+async def measure(options: Options, run: Run) -> Result:
+    scenario = Scenario(
+        name="test",
+        group="stress",
+        title="a test",
+        crowd=lambda options: Crowd(conversations=1, members=1),
+        run=run,
+        judged=False,
+    )
+    return await runner.measure(scenario, options, progress=Progress(quiet=True), command="")
+
+
+def rig_log(options: Options) -> str:
+    return (options.runs / "latest" / "logs" / "rig.log").read_text()
+
+
+async def test_a_database_that_fails_in_a_task_is_one_line(options: Options) -> None:
+    async def fail() -> None:
+        raise psycopg.OperationalError("the server closed the connection\nand said more")
+
+    async def run(stage: Stage) -> Findings:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fail())
+        raise AssertionError
+
+    with pytest.raises(RigError) as raised:
+        await measure(options, run)
+    assert str(raised.value) == "the server closed the connection"
+    assert "in fail" in rig_log(options)
+
+
+async def test_a_fault_of_the_rig_itself_is_called_so_and_keeps_its_stack_trace(
+    options: Options,
+) -> None:
+    async def run(stage: Stage) -> Findings:
+        raise KeyError("nobody")
+
+    with pytest.raises(
+        RigError, match=r"a fault of perf itself, KeyError: 'nobody'; see .*rig.log"
+    ):
+        await measure(options, run)
+    assert "in run" in rig_log(options)
+
+
+async def test_a_scenario_that_hangs_is_ended(
+    options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run(stage: Stage) -> Findings:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(runner, "HUNG_S", 0.2)
+    with pytest.raises(RigError, match="it hung: planned for 0 s"):
+        async with asyncio.timeout(20):
+            await measure(options, run)
+
+
+async def test_what_could_not_be_sampled_is_in_the_figures(options: Options) -> None:
+    async def broken() -> dict[str, float]:
+        raise OSError("nobody there")
+
+    async def run(stage: Stage) -> Findings:
+        stage.series.source("broken", broken)
+        while not stage.series.failures:  # noqa: ASYNC110 - a series tells nobody
+            await asyncio.sleep(0.05)
+        return Findings(outcomes=[])
+
+    result = await measure(options, run)
+    assert result.figures["not_sampled"] == {"broken": "nobody there"}
