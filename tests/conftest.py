@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 from django.conf import settings
 
 from project import services
-from tests.plugin import PREFIX, remove
+from tests.plugin import new_directory, remove
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -49,7 +48,7 @@ def django_db_modify_db_settings(services_directory: Path) -> None:
 @pytest.fixture
 def private() -> Iterator[services.Services]:
     """A migrated PostgreSQL, and Valkey, of one test's own."""
-    directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir="/tmp"))
+    directory = new_directory()
     made = services.start(directory)
     subprocess.run(
         [sys.executable, "manage.py", "migrate", "-v0"],

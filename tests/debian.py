@@ -13,7 +13,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,7 +21,7 @@ import redis
 
 from project import daemons
 from project.home import Home, prepare
-from tests.plugin import PREFIX, remove
+from tests.plugin import new_directory, remove
 
 TESTS = [
     "tests/integration",
@@ -42,7 +41,7 @@ def main() -> int:
     if initdb is None or redis_server is None:
         print(MEND)
         return int(os.environ.get("CI") == "true")
-    directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir="/tmp"))
+    directory = new_directory()
     try:
         home = prepare(directory)
         with postgres(home, initdb) as database_url, bus(home, redis_server) as url:

@@ -237,3 +237,8 @@ class InProcess:
         self._to_app.put_nowait({"type": "websocket.disconnect", "code": 1006})
         self.taking.set()
         await asyncio.wait({self.task})
+
+
+async def greeted(socket: Socket, token: str | None, **more: Any) -> Device:
+    """A device that has said hello on this socket; without a token here, the socket's header has it."""
+    return await Device(token or "").connect(socket, token=token, **more)

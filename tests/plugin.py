@@ -2,9 +2,10 @@
 
 pytest loads this before Django's settings, which is why it is no conftest. It only chooses the
 addresses; the `services` fixture starts the servers when the first test needs them. With
-DATABASE_URL or REDIS_URL set, that server is used instead.
+DATABASE_URL or REDIS_URL set, that server is used instead. With `-n` each worker is such a run.
 """
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -17,21 +18,37 @@ import pytest
 from project import postgres, services
 
 PREFIX = "lockstep-test-"
-GIVEN = {name: os.environ.get(name, "") for name in ("DATABASE_URL", "REDIS_URL")}
+WORKER = os.environ.get(
+    "PYTEST_XDIST_WORKER"
+)  # its environment is the controller's: nothing was given
+GIVEN = {name: "" if WORKER else os.environ.get(name, "") for name in ("DATABASE_URL", "REDIS_URL")}
 
 
 def pytest_addoption() -> None:
     """Choose the directory and tell the settings its addresses."""
-    directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir="/tmp"))
+    directory = new_directory()
     places = services.locate(directory)
     os.environ["LOCKSTEP_DATA"] = str(directory)
     os.environ["DATABASE_URL"] = GIVEN["DATABASE_URL"] or places.database_url
     os.environ["REDIS_URL"] = GIVEN["REDIS_URL"] or places.redis_url
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse what can't work, and clear away what earlier runs have left."""
+    if WORKER:
+        return
+    if config.getoption("numprocesses", None) and any(GIVEN.values()):
+        raise pytest.UsageError(
+            "-n gives each process servers of its own: unset DATABASE_URL and REDIS_URL, or leave -n out."
+        )
+    sweep()
+
+
 def pytest_unconfigure() -> None:
     """Stop the servers and leave nothing behind, whether they were started or not."""
     remove(Path(os.environ["LOCKSTEP_DATA"]))
+    if not WORKER:
+        sweep()  # a worker may have been killed
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +58,6 @@ def services_directory() -> Path:
     Their PostgreSQL commits as the product's does, but does not wait for the disk: that would only
     help if the machine lost its power. Servers that a test starts for itself wait for it.
     """
-    sweep()
     directory = Path(os.environ["LOCKSTEP_DATA"])
     if not all(GIVEN.values()):
         with patch.dict(postgres.OPTIONS, fsync="off"):
@@ -49,12 +65,20 @@ def services_directory() -> Path:
     return directory
 
 
+def new_directory() -> Path:
+    """An empty directory for servers; it is known by its name to be this process's."""
+    return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir="/tmp"))
+
+
 def sweep() -> None:
-    """Remove what test runs that were killed have left."""
+    """Remove what test runs that were killed have left; of two that do it at once each takes some."""
     for directory in Path("/tmp").glob(f"{PREFIX}*-*"):
         pid = directory.name.removeprefix(PREFIX).split("-")[0]
         if pid.isdecimal() and not psutil.pid_exists(int(pid)) and os.access(directory, os.W_OK):
-            remove(directory)
+            mine = new_directory()
+            with contextlib.suppress(FileNotFoundError):
+                directory.rename(mine)
+            remove(mine)
 
 
 def remove(directory: Path) -> None:

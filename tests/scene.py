@@ -170,6 +170,11 @@ def count(psql: Psql, table: str, where: str = "true", *parameters: object) -> i
     return int(one(psql, f"SELECT count(*) FROM {table} WHERE {where}", *parameters))
 
 
+def sessions(psql: Psql, device: str) -> int:
+    """How many sessions of a device are listed."""
+    return count(psql, "presence_connection", "device_id = %s", device)
+
+
 def one(psql: Psql, statement: str, *parameters: object) -> Any:
     """The first column of the first row."""
     row = psql.execute(statement.encode(), parameters).fetchone()

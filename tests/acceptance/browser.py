@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,24 +23,18 @@ FLAGS = (
 )
 
 
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    """A browser with an empty profile; skips where there is none, fails if CI has none."""
+def started(profile: Path) -> webdriver.Chrome:
+    """A browser with this empty profile; skips where there is none, fails if CI has none."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser")
     driver = shutil.which("chromedriver")
     if not (browser and driver):
         _without_browser()
-    with _started(str(browser), str(driver), tmp_path_factory.mktemp("profile")) as chrome:
-        yield chrome
-
-
-def _started(browser: str, driver: str, profile: Path) -> webdriver.Chrome:
     options = webdriver.ChromeOptions()
-    options.binary_location = browser
+    options.binary_location = str(browser)
     for flag in (*FLAGS, f"--user-data-dir={profile}", "--window-size=1400,900"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    chrome = webdriver.Chrome(options=options, service=Service(driver))
+    chrome = webdriver.Chrome(options=options, service=Service(str(driver)))
     chrome.set_script_timeout(30)  # seconds
     return chrome
 

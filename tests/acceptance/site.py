@@ -5,45 +5,23 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
-from tests.plugin import PREFIX, remove
-
 ROOT = Path(__file__).resolve().parent.parent.parent
 START_S = 60.0  # initdb, migrations and the first request on a busy machine
 
 
-@pytest.fixture(scope="module")
-def site() -> Iterator[str]:
-    """The address of a site in development, with its demo users."""
-    directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir="/tmp"))
-    try:
-        with served(directory) as address:
-            yield address
-    finally:
-        remove(directory)
-
-
-@contextlib.contextmanager
-def served(directory: Path) -> Iterator[str]:
-    """Serve until the block ends; what the server said is in `serve.log` of the directory."""
-    with serving(directory) as server:
-        yield server.address
-
-
 @dataclass(frozen=True, kw_only=True)
 class Serving:
-    """A `serve` that answers, and its process."""
+    """A `serve` that answers, its process, and the directory of its servers."""
 
     address: str
     port: int
+    directory: Path
     process: subprocess.Popen[bytes]
 
 
@@ -65,7 +43,7 @@ def serving(directory: Path, *, processes: int = 1, port: int | None = None) -> 
     address = f"http://127.0.0.1:{number}/"
     try:
         _await_answer(address, server, log)
-        yield Serving(address=address, port=number, process=server)
+        yield Serving(address=address, port=number, directory=directory, process=server)
     finally:
         server.terminate()
         server.wait(timeout=30)

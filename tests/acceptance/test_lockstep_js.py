@@ -12,7 +12,6 @@ import pytest
 from selenium.webdriver import Chrome
 
 import messaging
-from tests.acceptance.browser import chromium  # noqa: F401  (a fixture)
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -45,7 +44,7 @@ class Files(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def page(chromium: Chrome) -> Iterator[Chrome]:  # noqa: F811
+def page(chromium: Chrome) -> Iterator[Chrome]:
     """A browser on an empty page whose origin has the client's modules."""
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Files)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -9,9 +9,8 @@ import asyncio
 import contextlib
 import os
 import signal
-import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import psycopg
@@ -26,7 +25,6 @@ from project.home import Home
 from tests import scene
 from tests.acceptance.site import serving
 from tests.device import Device
-from tests.plugin import PREFIX, remove
 from tests.scene import Psql, Room
 from tests.server import Network
 
@@ -34,14 +32,6 @@ pytestmark = pytest.mark.slow
 
 TALKERS, WORDS = 6, 60
 BACK_S = 10.0  # after a service of ours was killed, messages flow again within this
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    """Data of one test's own."""
-    made = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir="/tmp"))
-    yield made
-    remove(made)
 
 
 def psql(directory: Path) -> Psql:

@@ -32,11 +32,6 @@ WATCHED_S = 5.0 + 0.5  # G6: a silent loss is found by the next full pass
 
 
 @pytest.fixture
-def room(sql: Psql) -> Room:
-    return scene.new_room(sql)
-
-
-@pytest.fixture
 def server(redis_url: str) -> Iterator[redis.Redis]:
     with redis.Redis.from_url(redis_url) as client:
         yield client

@@ -20,11 +20,6 @@ from tests.scene import Psql, Room, Seat
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def room(sql: Psql) -> Room:
-    return scene.new_room(sql)
-
-
 def deactivate(sql: Psql, seat: Seat) -> None:
     sql.execute("UPDATE presence_user SET is_active = false WHERE id = %s", [seat.user])
 

@@ -4,7 +4,6 @@ import asyncio
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,15 +20,10 @@ from project import postgres, services
 from tests import scene
 from tests.device import Device
 from tests.peer import ROOT, Peer
-from tests.plugin import PREFIX, remove
+from tests.plugin import new_directory, remove
 from tests.scene import Psql, Room
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def room(sql: Psql) -> Room:
-    return scene.new_room(sql)
 
 
 def frame(room: Room, body: str) -> Send:
@@ -135,7 +129,7 @@ async def test_a_drain_without_an_engine_returns_at_once(shared_database: None) 
 @pytest.fixture
 def private() -> Iterator[Path]:
     """PostgreSQL and Valkey of one test's own."""
-    directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir="/tmp"))
+    directory = new_directory()
     services.start(directory)
     yield directory
     remove(directory)

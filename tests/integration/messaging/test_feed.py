@@ -37,11 +37,6 @@ async def feed(shared_database: None) -> AsyncIterator[FeedReader]:
     await made.close()
 
 
-@pytest.fixture
-def room(sql: Psql) -> Room:
-    return scene.new_room(sql)
-
-
 def stored(sql: Psql, room: str) -> list[Message]:
     """The messages as the table has them."""
     found = []

@@ -46,11 +46,6 @@ async def given_up(connection: Connection | None) -> None:
     await scene.eventually(lambda: connection.closed)
 
 
-@pytest.fixture
-def room(sql: Psql) -> Room:
-    return scene.new_room(sql)
-
-
 def send(room: Room, key: str) -> Send:
     return Send(conversation=room.id, client_id=key, body=key)
 

@@ -17,11 +17,6 @@ from tests.scene import Psql, Room
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def room(sql: Psql) -> Room:
-    return scene.new_room(sql)
-
-
 def frame(room: Room, body: str) -> Send:
     return Send(conversation=room.id, client_id=body, body=body)
 

@@ -19,11 +19,6 @@ from tests.scene import Psql, Room, Seat
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def room(sql: Psql) -> Room:
-    return scene.new_room(sql)
-
-
 def marks_heard(device: Device, of: Seat) -> list[int]:
     """How far `of` had got, as it was shown to this device."""
     frames = [frame for frame in device.heard if frame["type"] == "receipts"]

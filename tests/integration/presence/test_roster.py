@@ -1,21 +1,16 @@
-"""The roster against a real database: hellos in batches, leases, and revocation as a waiting call."""
+"""The roster against a real database: hellos in batches, and revocation as a waiting call."""
 
 import asyncio
 from collections.abc import AsyncIterator
 
-import psycopg
 import pytest
 
-from presence import database
 from presence import roster as rosters
-from presence.roster import Arrival, Roster
+from presence.roster import Roster
 from tests import scene
-from tests.frozen import backends, frozen
-from tests.scene import Psql, Seat
+from tests.scene import Psql, Seat, sessions
 
 pytestmark = pytest.mark.django_db
-
-LEASE = "SELECT extract(epoch FROM lease - now()) FROM presence_node WHERE id = %s"
 
 
 @pytest.fixture
@@ -34,10 +29,6 @@ async def other(shared_database: None) -> AsyncIterator[Roster]:
     await made.start()
     yield made
     await made.stop()
-
-
-def sessions(sql: Psql, device: str) -> int:
-    return scene.count(sql, "presence_connection", "device_id = %s", device)
 
 
 async def test_a_session_begins_with_a_token_and_ends_with_leave(roster: Roster, sql: Psql) -> None:
@@ -116,6 +107,22 @@ async def _round_trip(roster: Roster) -> None:
     await scene.eventually(lambda: not roster.sessions)
 
 
+async def test_stopping_lets_those_who_leave_finish(shared_database: None, sql: Psql) -> None:
+    seat = scene.new_seat(sql)
+    made = Roster()
+    await made.start()
+    arrival = await made.arrive(seat.token)
+    assert arrival
+    leaving = asyncio.ensure_future(made.leave(arrival.session))
+    await made.emptied()
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await made.stop()
+        await leaving
+    assert sessions(sql, seat.device) == 0
+    assert scene.count(sql, "presence_node", "id = %s", made.node) == 0
+
+
 # Revocation
 
 
@@ -188,216 +195,3 @@ async def test_a_dead_process_holds_up_a_revocation_only_as_long_as_its_lease(
     )
     await rosters.revoke(seat.device)
     assert scene.one(sql, "SELECT lease < now() FROM presence_node WHERE id = %s", dead)
-
-
-# Leases
-
-
-async def test_the_lease_is_renewed(
-    shared_database: None, sql: Psql, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rosters, "BEAT_S", 0.05)
-    made = Roster()
-    await made.start()
-    try:
-        first = scene.one(sql, "SELECT lease FROM presence_node WHERE id = %s", made.node)
-        await scene.eventually(
-            lambda: (
-                scene.one(sql, "SELECT lease FROM presence_node WHERE id = %s", made.node) > first
-            )
-        )
-        assert 0 < float(scene.one(sql, LEASE, made.node)) <= rosters.LEASE_S
-    finally:
-        await made.stop()
-    assert not made.alive
-    assert scene.count(sql, "presence_node", "id = %s", made.node) == 0
-
-
-async def test_a_process_whose_node_was_removed_registers_again_with_its_sessions(
-    shared_database: None, sql: Psql, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rosters, "BEAT_S", 0.05)
-    seat = scene.new_seat(sql)
-    made = Roster()
-    await made.start()
-    try:
-        await made.arrive(seat.token)
-        sql.execute("DELETE FROM presence_connection WHERE node_id = %s", [made.node])
-        sql.execute("DELETE FROM presence_node WHERE id = %s", [made.node])
-        await scene.eventually(lambda: scene.count(sql, "presence_node", "id = %s", made.node) == 1)
-        assert sessions(sql, seat.device) == 1
-    finally:
-        await made.stop()
-
-
-async def test_without_a_lease_a_process_is_not_alive_and_is_told_when_it_is_again(
-    shared_database: None, sql: Psql, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rosters, "BEAT_S", 0.1)
-    monkeypatch.setattr(rosters, "LEASE_S", 0.3)
-    renewed, alive = asyncio.Event(), asyncio.Event()
-    made = Roster()
-
-    async def on_renewed() -> None:
-        assert not made.alive  # nothing is sent until it is known what was missed
-        renewed.set()
-
-    made.on_renewed, made.on_alive = on_renewed, alive.set
-    await made.start()
-    try:
-        with scene.connect() as foreign:
-            foreign.execute("BEGIN; LOCK TABLE presence_node IN ACCESS EXCLUSIVE MODE")
-            await scene.eventually(lambda: not made.alive)
-            foreign.execute("ROLLBACK")
-        await renewed.wait()
-        async with asyncio.timeout(5):
-            await alive.wait()
-        assert made.alive
-    finally:
-        await made.stop()
-
-
-async def test_the_dead_are_cleared_away_by_the_living(
-    shared_database: None, sql: Psql, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rosters, "BEAT_S", 0.05)
-    monkeypatch.setattr(rosters, "LEASE_S", 0.2)
-    seat = scene.new_seat(sql)
-    dead = scene.one(sql, "INSERT INTO presence_node (lease) VALUES (now()) RETURNING id")
-    sql.execute(
-        "INSERT INTO presence_connection (device_id, node_id) VALUES (%s, %s)", [seat.device, dead]
-    )
-    made = Roster()
-    await made.start()
-    try:
-        await scene.eventually(lambda: not scene.count(sql, "presence_node", "id = %s", dead))
-        assert sessions(sql, seat.device) == 0
-    finally:
-        await made.stop()
-
-
-async def test_a_session_that_could_not_be_signed_off_is_swept_away(
-    shared_database: None, sql: Psql, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The node lives on, so no lease would clear it: a revocation of the device would wait for ever."""
-    monkeypatch.setattr(rosters, "BEAT_S", 0.1)
-    seat, stays = scene.new_seat(sql), scene.new_seat(sql)
-    made = Roster()
-    await made.start()
-    try:
-        arrival, other = await made.arrive(seat.token), await made.arrive(stays.token)
-        assert arrival
-        assert other
-        with scene.connect() as foreign:
-            foreign.execute("BEGIN; LOCK TABLE presence_connection IN ACCESS EXCLUSIVE MODE")
-            await made.leave(arrival.session)
-            foreign.execute("ROLLBACK")
-        await scene.eventually(lambda: sessions(sql, seat.device) == 0)
-        assert sessions(sql, stays.device) == 1
-    finally:
-        await made.stop()
-
-
-async def test_a_locked_device_holds_up_neither_the_lease_nor_the_others(
-    shared_database: None, sql: Psql, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rosters, "LOCK_TIMEOUT_MS", 100)
-    locked, free = scene.new_seat(sql), scene.new_seat(sql)
-    made = Roster()
-    await made.start()
-    try:
-        with scene.connect() as foreign:
-            foreign.execute("BEGIN")
-            foreign.execute("UPDATE presence_device SET name = 'x' WHERE id = %s", [locked.device])
-            refused, admitted = await asyncio.gather(
-                made.arrive(locked.token), made.arrive(free.token), return_exceptions=True
-            )
-            foreign.execute("ROLLBACK")
-        assert isinstance(refused, psycopg.Error)
-        assert isinstance(admitted, Arrival)
-        assert made.alive
-        assert isinstance(await made.arrive(locked.token), Arrival)
-    finally:
-        await made.stop()
-
-
-async def test_a_frozen_connection_costs_its_hello_and_not_the_lease(
-    shared_database: None, sql: Psql, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What was given up is still carried out when the server wakes up: a beat's sweep finds it."""
-    monkeypatch.setattr(rosters, "STATEMENT_TIMEOUT_MS", 1_000)
-    monkeypatch.setattr(rosters, "BEAT_S", 0.3)
-    monkeypatch.setattr(database, "ANSWER_S", -0.9)
-    seat = scene.new_seat(sql)
-    made = Roster()
-    await made.start()
-    try:
-        with frozen(*backends(sql, "lockstep roster")):
-            with pytest.raises(psycopg.OperationalError, match="no answer"):
-                await made.arrive(seat.token)
-            assert made.alive
-            assert await made.arrive(seat.token)
-        await scene.eventually(lambda: len(backends(sql, "lockstep roster")) == 1)
-        await scene.eventually(lambda: sessions(sql, seat.device) == 1)
-        assert made.alive
-    finally:
-        await made.stop()
-
-
-async def test_a_frozen_connection_that_was_given_up_begins_no_session_however_late_it_wakes_up(
-    shared_database: None, sql: Psql, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No sweep looks for it then, and a revocation of the device would wait for ever."""
-    monkeypatch.setattr(rosters, "STATEMENT_TIMEOUT_MS", 1_000)
-    monkeypatch.setattr(database, "ANSWER_S", -0.9)
-    monkeypatch.setattr(Roster, "_sweep_later", lambda _: None)
-    seat, other = scene.new_seat(sql), scene.new_seat(sql)
-    made = Roster()
-    await made.start()
-    try:
-        assert await made.arrive(other.token)  # prepared: the next one is sent as a whole
-        (woken,) = backends(sql, "lockstep roster")
-        with frozen(woken):
-            with pytest.raises(psycopg.OperationalError, match="no answer"):
-                await made.arrive(seat.token)
-            assert await made.arrive(other.token)
-        await scene.eventually(lambda: woken not in backends(sql, "lockstep roster"))
-        assert sessions(sql, seat.device) == 0
-        assert sessions(sql, other.device) == 2
-    finally:
-        await made.stop()
-
-
-async def test_a_revocation_asked_of_a_frozen_database_is_refused_in_bounded_time(
-    shared_database: None, sql: Psql, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rosters, "REVOKE_TIMEOUT_MS", 1_000)
-    monkeypatch.setattr(database, "ANSWER_S", 0.1)
-    seat = scene.new_seat(sql)
-    with scene.connect() as foreign:
-        foreign.execute("BEGIN")
-        foreign.execute("SELECT FROM presence_device WHERE id = %s FOR UPDATE", [seat.device])
-        revoking = asyncio.ensure_future(rosters.revoke(seat.device))
-        waits = "application_name = 'lockstep revoke' AND wait_event_type = 'Lock'"
-        await scene.eventually(lambda: scene.count(sql, "pg_stat_activity", waits))
-        with (
-            frozen(*backends(sql, "lockstep revoke")),
-            pytest.raises(psycopg.OperationalError, match="no answer"),
-        ):
-            await revoking
-
-
-async def test_stopping_lets_those_who_leave_finish(shared_database: None, sql: Psql) -> None:
-    seat = scene.new_seat(sql)
-    made = Roster()
-    await made.start()
-    arrival = await made.arrive(seat.token)
-    assert arrival
-    leaving = asyncio.ensure_future(made.leave(arrival.session))
-    await made.emptied()
-    await asyncio.sleep(0)
-    async with asyncio.timeout(5):
-        await made.stop()
-        await leaving
-    assert sessions(sql, seat.device) == 0
-    assert scene.count(sql, "presence_node", "id = %s", made.node) == 0

@@ -1,0 +1,52 @@
+"""What the tests of the whole share: one site, one Chromium and one page, whichever module asks first."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from selenium.webdriver import Chrome
+
+from tests.acceptance.browser import started
+from tests.acceptance.page import Desk, Device
+from tests.acceptance.site import Serving, serving
+from tests.plugin import new_directory, remove
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """Data of one test's own servers."""
+    made = new_directory()
+    yield made
+    remove(made)
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[Serving]:
+    """A site in development; its demo users Alice and Bob belong to the tests of the page."""
+    directory = new_directory()
+    try:
+        with serving(directory) as it:
+            yield it
+    finally:
+        remove(directory)
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    """A browser with an empty profile; skips where there is none, fails if CI has none."""
+    with started(tmp_path_factory.mktemp("profile")) as chrome:
+        yield chrome
+
+
+@pytest.fixture(scope="session")
+def desk(chromium: Chrome, site: Serving) -> Desk:
+    """A first visit to the page."""
+    desk = Desk(chromium, site.address)
+    desk.open()
+    return desk
+
+
+@pytest.fixture
+def pair(desk: Desk) -> tuple[Device, Device]:
+    """A device of Alice, a device of Bob, both on the conversation of the two."""
+    return desk.tidy()

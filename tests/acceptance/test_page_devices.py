@@ -1,0 +1,131 @@
+"""The page's devices: cut off, reloaded, crashed, revoked, logged in; in real Chromium."""
+
+from __future__ import annotations
+
+import pytest
+from selenium.common.exceptions import InvalidSessionIdException, WebDriverException
+from selenium.webdriver import Chrome, Keys
+from selenium.webdriver.common.by import By
+
+from tests.acceptance.page import SELECT_ALL, Desk, Device, eventually
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+REVOKE = """
+    const [revoked, by] = [...arguments].map((key) => JSON.parse(localStorage["lockstep.devices"]).find((one) => one.key === key));
+    const { device } = JSON.parse(localStorage[`lockstep:${revoked.key}:session`]);
+    fetch(`/api/devices/${device}`, { method: "DELETE", headers: { Authorization: `Bearer ${by.token}` } });
+"""
+
+
+def test_device_that_was_cut_off_sends_and_catches_up(
+    desk: Desk, pair: tuple[Device, Device]
+) -> None:
+    """Offline it keeps what is written; back again it has everything, in one order."""
+    alice, bob = pair
+    bob.switch()
+    eventually(desk.chrome, lambda: bob.phase, "closed")
+    alice.say("while you were away 1")
+    alice.say("while you were away 2")
+    bob.say("written in a tunnel")
+    eventually(desk.chrome, lambda: bob.ticks("written in a tunnel"), "waiting")
+    eventually(desk.chrome, lambda: bob.texts(".queue"), ["1 waiting"])
+    eventually(desk.chrome, lambda: "2 behind" in bob.texts(".counter")[0], True)
+    bob.switch()
+    told = ("while you were away 1", "while you were away 2", "written in a tunnel")
+    bob.shows(*told)
+    alice.shows(*told)
+    eventually(
+        desk.chrome,
+        lambda: (bob.texts(".queue"), "behind" in bob.texts(".counter")[0]),
+        ([""], False),
+    )
+
+
+def test_second_device_of_a_user_shows_the_history_and_clears_the_badge_of_the_first(
+    desk: Desk, pair: tuple[Device, Device]
+) -> None:
+    """Devices of one user are one person."""
+    alice, bob = pair
+    alice.say("for all your devices")
+    bob.shows("for all your devices")
+    phone = desk.add("bob")
+    phone.shows("for all your devices")
+    phone.look()
+    eventually(desk.chrome, lambda: bob.unread, "")
+    phone.say("from the phone")
+    bob.shows("for all your devices", "from the phone")
+    assert "own" in (bob.message("from the phone").get_attribute("class") or "").split()
+
+
+def test_reload_keeps_devices_cursors_and_outbox(desk: Desk, pair: tuple[Device, Device]) -> None:
+    """A reloaded page is the same devices: nothing is sent twice, nothing is forgotten."""
+    alice, bob = pair
+    alice.say("before the reload")
+    bob.shows("before the reload")
+    bob.switch()
+    bob.say("kept over the reload")
+    eventually(desk.chrome, lambda: bob.ticks("kept over the reload"), "waiting")
+    desk.chrome.refresh()
+    eventually(desk.chrome, lambda: [one.key for one in desk.devices], [alice.key, bob.key])
+    eventually(desk.chrome, lambda: [alice.phase, bob.phase], ["open", "closed"])
+    bob.shows("before the reload", "kept over the reload")
+    bob.switch()
+    alice.shows("before the reload", "kept over the reload")
+    bob.shows("before the reload", "kept over the reload")
+
+
+def test_killed_tab_loses_nothing_that_was_asked_for(
+    desk: Desk, pair: tuple[Device, Device]
+) -> None:
+    """The renderer dies without a word to the page; the next visit sends what waited."""
+    alice, bob = pair
+    bob.switch()
+    bob.say("survives a crash")
+    eventually(desk.chrome, lambda: bob.ticks("survives a crash"), "waiting")
+    tab = desk.chrome.current_window_handle
+    desk.chrome.switch_to.new_window("tab")
+    kill_renderer(desk.chrome, tab)
+    desk.chrome.get(desk.address)
+    eventually(desk.chrome, lambda: [alice.phase, bob.phase], ["open", "closed"])
+    bob.switch()
+    alice.shows("survives a crash")
+
+
+def kill_renderer(chrome: Chrome, tab: str) -> None:
+    """Crash the page in a tab, and close what is left of it."""
+    here = chrome.current_window_handle
+    chrome.switch_to.window(tab)
+    for fatal in (lambda: chrome.execute_cdp_cmd("Page.crash", {}), chrome.close):
+        try:
+            fatal()
+        except (WebDriverException, InvalidSessionIdException):
+            continue  # there is no page to answer any more
+    chrome.switch_to.window(here)
+
+
+def test_revoked_device_says_so_and_stays_away(desk: Desk, pair: tuple[Device, Device]) -> None:
+    """Another device of the user revokes it; it tells why, and does not try to come back."""
+    phone = desk.add("bob")
+    desk.chrome.execute_script(REVOKE, phone.key, pair[1].key)
+    eventually(desk.chrome, lambda: phone.phase, "stopped")
+    reason = "This device was revoked; log in and register it again."
+    eventually(desk.chrome, lambda: phone.texts(".notice"), [reason])
+    phone.log_out()
+    eventually(desk.chrome, lambda: len(desk.devices), 2)
+
+
+def test_wrong_password_is_told_in_the_log_in_form_and_a_right_one_adds_a_device(
+    desk: Desk, pair: tuple[Device, Device]
+) -> None:
+    """The way in where there are no demo users."""
+    chrome = desk.chrome
+    chrome.find_element(By.CSS_SELECTOR, ".top [data-login]").click()
+    form = chrome.find_element(By.CSS_SELECTOR, "#login form")
+    form.find_element(By.NAME, "username").send_keys("bob")
+    form.find_element(By.NAME, "password").send_keys("wrong", Keys.ENTER)
+    problem = form.find_element(By.CSS_SELECTOR, ".problem")
+    eventually(chrome, lambda: problem.text, "The user name or the password is wrong.")
+    form.find_element(By.NAME, "password").send_keys(*SELECT_ALL, "lockstep", Keys.ENTER)
+    desk.all_live(3)
+    assert desk.devices[-1].texts(".device") == ["Browser"]

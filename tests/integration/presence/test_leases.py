@@ -1,0 +1,119 @@
+"""Leases: a process is alive as long as its own is renewed, and the living clear away the dead."""
+
+import asyncio
+
+import pytest
+
+from presence import roster as rosters
+from presence.roster import Roster
+from tests import scene
+from tests.scene import Psql, sessions
+
+pytestmark = pytest.mark.django_db
+
+LEASE = "SELECT extract(epoch FROM lease - now()) FROM presence_node WHERE id = %s"
+
+
+async def test_the_lease_is_renewed(
+    shared_database: None, sql: Psql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rosters, "BEAT_S", 0.05)
+    made = Roster()
+    await made.start()
+    try:
+        first = scene.one(sql, "SELECT lease FROM presence_node WHERE id = %s", made.node)
+        await scene.eventually(
+            lambda: (
+                scene.one(sql, "SELECT lease FROM presence_node WHERE id = %s", made.node) > first
+            )
+        )
+        assert 0 < float(scene.one(sql, LEASE, made.node)) <= rosters.LEASE_S
+    finally:
+        await made.stop()
+    assert not made.alive
+    assert scene.count(sql, "presence_node", "id = %s", made.node) == 0
+
+
+async def test_a_process_whose_node_was_removed_registers_again_with_its_sessions(
+    shared_database: None, sql: Psql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rosters, "BEAT_S", 0.05)
+    seat = scene.new_seat(sql)
+    made = Roster()
+    await made.start()
+    try:
+        await made.arrive(seat.token)
+        sql.execute("DELETE FROM presence_connection WHERE node_id = %s", [made.node])
+        sql.execute("DELETE FROM presence_node WHERE id = %s", [made.node])
+        await scene.eventually(lambda: scene.count(sql, "presence_node", "id = %s", made.node) == 1)
+        assert sessions(sql, seat.device) == 1
+    finally:
+        await made.stop()
+
+
+async def test_without_a_lease_a_process_is_not_alive_and_is_told_when_it_is_again(
+    shared_database: None, sql: Psql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rosters, "BEAT_S", 0.1)
+    monkeypatch.setattr(rosters, "LEASE_S", 0.3)
+    renewed, alive = asyncio.Event(), asyncio.Event()
+    made = Roster()
+
+    async def on_renewed() -> None:
+        assert not made.alive  # nothing is sent until it is known what was missed
+        renewed.set()
+
+    made.on_renewed, made.on_alive = on_renewed, alive.set
+    await made.start()
+    try:
+        with scene.connect() as foreign:
+            foreign.execute("BEGIN; LOCK TABLE presence_node IN ACCESS EXCLUSIVE MODE")
+            await scene.eventually(lambda: not made.alive)
+            foreign.execute("ROLLBACK")
+        await renewed.wait()
+        async with asyncio.timeout(5):
+            await alive.wait()
+        assert made.alive
+    finally:
+        await made.stop()
+
+
+async def test_the_dead_are_cleared_away_by_the_living(
+    shared_database: None, sql: Psql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rosters, "BEAT_S", 0.05)
+    monkeypatch.setattr(rosters, "LEASE_S", 0.2)
+    seat = scene.new_seat(sql)
+    dead = scene.one(sql, "INSERT INTO presence_node (lease) VALUES (now()) RETURNING id")
+    sql.execute(
+        "INSERT INTO presence_connection (device_id, node_id) VALUES (%s, %s)", [seat.device, dead]
+    )
+    made = Roster()
+    await made.start()
+    try:
+        await scene.eventually(lambda: not scene.count(sql, "presence_node", "id = %s", dead))
+        assert sessions(sql, seat.device) == 0
+    finally:
+        await made.stop()
+
+
+async def test_a_session_that_could_not_be_signed_off_is_swept_away(
+    shared_database: None, sql: Psql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The node lives on, so no lease would clear it: a revocation of the device would wait for ever."""
+    monkeypatch.setattr(rosters, "BEAT_S", 0.1)
+    seat, stays = scene.new_seat(sql), scene.new_seat(sql)
+    made = Roster()
+    await made.start()
+    try:
+        arrival, other = await made.arrive(seat.token), await made.arrive(stays.token)
+        assert arrival
+        assert other
+        with scene.connect() as foreign:
+            foreign.execute("BEGIN; LOCK TABLE presence_connection IN ACCESS EXCLUSIVE MODE")
+            await made.leave(arrival.session)
+            foreign.execute("ROLLBACK")
+        await scene.eventually(lambda: sessions(sql, seat.device) == 0)
+        assert sessions(sql, stays.device) == 1
+    finally:
+        await made.stop()
