@@ -28,6 +28,7 @@ from messaging.protocol.client.happenings import (
 )
 from messaging.protocol.client.holes import AGAIN_MS, Holes
 from messaging.protocol.client.outbox import Outbox
+from messaging.protocol.client.presence import Presence
 from messaging.protocol.client.reconnect import LOST, Backoff, may_return
 from messaging.protocol.client.saved import Saved
 
@@ -69,6 +70,9 @@ class Client:
         self.send, self.edit, self.delete = self.outbox.send, self.outbox.edit, self.outbox.delete
         for conversation, request in saved.outbox:
             self.outbox.add(request, conversation)
+        self.presence = Presence()
+        self.set_presence, self.watch = self.presence.wishes.set, self.presence.wishes.watch
+        self.typing = self.presence.typists.say
         self._backoff = Backoff(random)
         self._happened: list[AnyHappening] = []
         self._begin()
@@ -82,6 +86,7 @@ class Client:
         self._heard = 0.0
         self._give_up: float | None = None  # ms at which the connection counts as dead
         self._come_back: float | None = None  # ms of the next connect
+        self._happened += self.presence.lose()
 
     # What the application asks
 
@@ -138,7 +143,12 @@ class Client:
         if self.phase is not Phase.OPEN:
             return self._come_back if self.phase is Phase.WAITING else self._give_up
         moments = [self._heard + SILENCE_MS if self._give_up is None else self._give_up]
-        others = (self._acks.deadline, self.outbox.deadline, self._holes.deadline)
+        others = (
+            self._acks.deadline,
+            self.outbox.deadline,
+            self._holes.deadline,
+            self.presence.deadline,
+        )
         moments.extend(moment for moment in others if moment is not None)
         return min(moments)
 
@@ -161,8 +171,9 @@ class Client:
             self._frames.append(
                 frames.Receipt(marks=[self._mark(conversation) for conversation in owed])
             )
-        if self.outbox:
-            self._frames.extend(self.outbox.ready(now))
+        requests = self.outbox.ready(now) if self.outbox else []
+        self._frames += [*requests, *self.presence.due(now, requests)]
+        self._happened += self.presence.typists.over(now)
         if self._give_up is None and now >= self._heard + SILENCE_MS:
             self._give_up = now + PONG_MS
             self._frames.append(frames.Ping())
@@ -201,6 +212,7 @@ class Client:
         self._backoff.attempts = 0
         self._acks.max_messages, self._acks.max_bytes = frame.window.messages, frame.window.bytes
         self.outbox.start(max_requests=frame.limits.requests, max_bytes=frame.limits.frame_bytes)
+        self.presence.begin()
         for listed in frame.conversations:
             self._list(listed)
         self._acks.owed.update(self.unsettled)
@@ -243,6 +255,7 @@ class Client:
         self._holes.drop(conversation)
         self._acks.owed.pop(conversation, None)
         self.unsettled.pop(conversation, None)
+        self._happened += self.presence.typists.leave(conversation)
 
     def _on_events(self, frame: frames.Events) -> None:
         conversation, messages = frame.conversation, frame.messages
@@ -259,6 +272,7 @@ class Client:
             self._happened.append(
                 Applied(conversation=conversation, messages=messages, upto=frame.upto)
             )
+            self._happened += self.presence.typists.arrived(conversation, messages)
             if self.outbox:
                 self._confirm_own(messages)
         if self._holes:
@@ -302,6 +316,8 @@ class Client:
         entry = self.outbox.settle(frame.client_id)
         if entry is not None:
             self._happened.append(entry.confirmed(frame.message or "", frame))
+        else:
+            self._happened += self.presence.wishes.answered(frame.ref)
 
     def _on_error(self, frame: frames.Error) -> None:
         entry = self.outbox.entries.get(frame.client_id or "")
@@ -317,11 +333,16 @@ class Client:
         again = None
         if frame.retry_after is not None:
             again = self._heard + self._jittered(max(frame.retry_after, AGAIN_MS))
-        if not self._holes.refused(frame.ref, again=again) or again is None:
+        if self.presence.wishes.has(frame.ref):
+            self._happened += self.presence.wishes.refused(frame, again=again)
+        elif not self._holes.refused(frame.ref, again=again) or again is None:
             self._happened.append(Problem(error=frame))
 
     def _jittered(self, retry_after: float) -> float:
         return retry_after * (1 + self._random() / 2)
+
+    def _on_presence(self, frame: frames.Presence | frames.Typed) -> None:
+        self._happened += self.presence.heard(frame, self._heard)
 
     def _on_pong(self, _: frames.Pong) -> None:
         """That anything was heard is all it says."""
@@ -338,6 +359,8 @@ class Client:
         frames.Conversation: _on_conversation,
         frames.Left: _on_left,
         frames.Reset: _on_reset,
+        frames.Presence: _on_presence,
+        frames.Typed: _on_presence,
         frames.Pong: _on_pong,
         frames.Goodbye: _on_goodbye,
     }

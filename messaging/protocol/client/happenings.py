@@ -18,6 +18,7 @@ from messaging.protocol.frames import (
     MarkSummary,
     Message,
     Send,
+    UserPresence,
 )
 
 Request: TypeAlias = Send | Edit | Delete
@@ -96,6 +97,28 @@ class Restarted(Happening, frozen=True, kw_only=True):
     conversation: str
 
 
+class PresenceChanged(Happening, frozen=True, kw_only=True):
+    """These users are otherwise than before. `stale`: what is known of all may be wrong by now, until told again."""
+
+    users: list[UserPresence]
+    stale: bool
+
+
+class TypingChanged(Happening, frozen=True, kw_only=True):
+    """Another user began to type in a conversation, or stopped, or was not heard of for 6 s."""
+
+    conversation: str
+    user: str
+    typing: bool
+
+
+class PresenceAnswered(Happening, frozen=True, kw_only=True):
+    """The server took what these calls of `set_presence` or `watch` asked, or refused it for good."""
+
+    calls: list[int]
+    error: Error | None
+
+
 class Problem(Happening, frozen=True, kw_only=True):
     """The server refused something that was no request of the outbox."""
 
@@ -119,6 +142,9 @@ AnyHappening: TypeAlias = (
     | Joined
     | LeftConversation
     | Restarted
+    | PresenceChanged
+    | TypingChanged
+    | PresenceAnswered
     | Problem
     | Disconnected
 )

@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import msgspec
 import pytest
 
 import messaging.protocol
@@ -112,9 +113,13 @@ class Run:
             "outbox": list(client.outbox.entries),
             "left": list(client.left),
             "reads": client.reads,
+            "stale": client.presence.others.stale,
+            "typing": {c: client.presence.typists.others(c) for c in value.get("typing", {})},
         }
-        for key in value.keys() - {"messages"}:
+        for key in value.keys() - {"messages", "presence"}:
             assert found[key] == value[key], f"{key} at {note}"
+        if "presence" in value:
+            self._check_presence(value["presence"], note)
         for conversation, messages in value.get("messages", {}).items():
             shown = self.timelines.get(conversation, Timeline()).ordered()
             assert len(shown) == len(messages), note
@@ -122,6 +127,13 @@ class Run:
                 for field, wanted in fields.items():
                     actual = getattr(message, field)
                     assert (bool(actual) if wanted is True else actual) == wanted, (field, note)
+
+    def _check_presence(self, expected: Json, note: str) -> None:
+        users = self.client.presence.others.users
+        assert users.keys() == expected.keys(), note
+        for user, fields in expected.items():
+            for field, wanted in fields.items():
+                assert msgspec.to_builtins(getattr(users[user], field)) == wanted, (field, note)
 
     def do_connect(self) -> None:
         self.client.connect(self.now)
@@ -147,13 +159,23 @@ class Run:
     def do_read(self, conversation: str, upto: int) -> None:
         self.client.read(conversation, upto)
 
+    def do_set_presence(self, **fields: Any) -> None:
+        self.client.set_presence(**fields)
+
+    def do_watch(self, users: list[str]) -> None:
+        self.client.watch(users)
+
+    def do_typing(self, conversation: str, typing: bool) -> None:
+        self.client.typing(conversation, typing=typing)
+
     def _complete(self, frame: Json) -> Json:
         if frame["type"] == "welcome":
             return {**WELCOME, **frame}
         if frame.get("ref") == "$sync":
             return {**frame, "ref": self.refs["sync", frame.get("conversation")]}
-        if frame.get("ref") == "$ping":
-            return {**frame, "ref": self.refs["ping", None]}
+        last = {"$ping": "ping", "$set": "presence.set", "$watch": "presence.watch"}
+        if frame.get("ref") in last:
+            return {**frame, "ref": self.refs[last[frame["ref"]], None]}
         return frame
 
     def _collect(self) -> None:
@@ -195,10 +217,12 @@ def _plain(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     plain = {key: _plain(one) for key, one in value.items() if key != "ref"}
+    # Nothing said is not the same as false or no text where it means "as it was", or true.
+    nothing = (None,) if value.get("type") in ("presence.set", "typing") else NOTHING
     return {
         key: one
         for key, one in plain.items()
-        if one not in NOTHING and (key, one) != ("kind", "text")
+        if one not in nothing and (key, one) not in (("kind", "text"), ("typing", True))
     }
 
 
