@@ -9,7 +9,8 @@
 few calls that are not of the socket. `python -m messaging.client` is a chat for the command line.
 """
 
-from messaging.client.client import Client, ClosedError, Handle, RequestRefused
+from messaging.client.client import Client
+from messaging.client.handle import ClosedError, Handle, Pending, RequestRefused
 from messaging.client.rest import ApiError, Rest
 from messaging.client.store import Store, StoreError
 
@@ -18,6 +19,7 @@ __all__ = [
     "Client",
     "ClosedError",
     "Handle",
+    "Pending",
     "RequestRefused",
     "Rest",
     "Store",

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -20,74 +19,31 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.typing import Subprotocol
 
+from messaging.client.handle import ClosedError, Handle, Pending, RequestRefused
 from messaging.client.ledger import Ledger
+from messaging.client.news import News
 from messaging.client.rest import Rest, socket_url
 from messaging.client.store import Store
-from messaging.protocol import LOST, MSGPACK, CloseCode, Codec, FrameError, LockstepError, Phase
+from messaging.protocol import LOST, MSGPACK, CloseCode, Codec, FrameError, Phase
 from messaging.protocol import Client as Core
 from messaging.protocol.client.happenings import (
     AnyHappening,
-    Applied,
     Confirmed,
     Declined,
-    MarksMoved,
+    PresenceAnswered,
     Restarted,
 )
 from messaging.protocol.client.outbox import Entry
-from messaging.protocol.frames import Error, Frame, Message
+from messaging.protocol.frames import Frame, Here, Message, UserPresence
 
 logger = logging.getLogger(__name__)
 
 MAX_MESSAGE_BYTES = 16_777_216  # of one WebSocket message: far above what a server sends
 CHUNK_BYTES = 262_144  # frames that leave together stay below, unless a single one is larger
 SEND_S = 30.0  # a socket that takes nothing for so long is dead
-QUEUE = 10_000  # happenings kept for a slow application; then changes are read from the store
 REFUSED_HANDSHAKES = {401: CloseCode.UNAUTHORIZED, 403: CloseCode.ORIGIN}
 
 T = TypeVar("T")
-
-
-class RequestRefused(LockstepError):
-    """The server refused a request for good. `error.current` is the message as it is, on a conflict."""
-
-    def __init__(self, error: Error) -> None:
-        self.error, self.code = error, error.code
-
-    def __str__(self) -> str:
-        return f"{self.code}: {self.error.message}"
-
-
-class ClosedError(LockstepError):
-    """The client ended before the answer. In a store with a file the request waits for the next start."""
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-
-    def __str__(self) -> str:
-        why = f" ({self.reason})" if self.reason else ""
-        return f"The client was closed before the server answered{why}; the request stays in the outbox."
-
-
-class Handle:
-    """A request under way. Await it for the `Confirmed`; raises `RequestRefused` or `ClosedError`."""
-
-    def __init__(self, client_id: str) -> None:
-        self.client_id = client_id
-        self._future: asyncio.Future[Confirmed] = asyncio.get_running_loop().create_future()
-        # Nobody has to await it: then its exception is nobody's either.
-        self._future.add_done_callback(lambda future: future.cancelled() or future.exception())
-
-    def __await__(self) -> Generator[Any, None, Confirmed]:
-        return asyncio.shield(self._future).__await__()
-
-    def settle(self, outcome: Confirmed | LockstepError) -> None:
-        """Wake who awaits."""
-        if self._future.done():
-            return
-        if isinstance(outcome, Confirmed):
-            self._future.set_result(outcome)
-        else:
-            self._future.set_exception(outcome)
 
 
 class Client:
@@ -108,10 +64,9 @@ class Client:
         self.core = Core(saved=self.store.load())
         self._ledger = Ledger(self.core)
         self._handles: dict[str, Handle] = {}
-        self._queue: deque[AnyHappening] = deque()
-        self._behind = True  # the store holds changes that were not queued
-        self._seen: dict[str, int] = {}
-        self._wake, self._news, self._answer = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._calls: dict[int, Pending[None]] = {}  # of presence
+        self._news = News(untaken=lambda: self._stored(self.store.untaken), taken=self._taken)
+        self._wake, self._answer = asyncio.Event(), asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="lockstep-store")
         self._task: asyncio.Task[None] | None = None
         self._closing = False
@@ -183,6 +138,51 @@ class Client:
         self._ledger.touched(conversation)
         self._wake.set()
 
+    @property
+    def presence(self) -> Mapping[str, UserPresence]:
+        """The newest that was told of each user; who is not in it is offline, as far as one can know."""
+        return self.core.presence.others.users
+
+    @property
+    def stale(self) -> bool:
+        """Whether `presence` may be wrong by now: there is no connection, or the server has no database."""
+        return self.core.presence.others.stale
+
+    def typists(self, conversation: str) -> list[str]:
+        """The other users who are typing in a conversation."""
+        return self.core.presence.typists.others(conversation)
+
+    def set_presence(
+        self,
+        *,
+        state: Here | None = None,
+        text: str | None = None,
+        until: int | None = None,
+        invisible: bool | None = None,
+    ) -> Pending[None]:
+        """Say how the user is here: `state` of this device, `text` until a moment (ms), and whether others see it.
+
+        None leaves it as it is. It need not be awaited, and outlives reconnects. Raises `Refused` for a text that can't be stored.
+        """
+        call = self.core.set_presence(state=state, text=text, until=until, invisible=invisible)
+        return self._called(call)
+
+    def watch(self, users: Iterable[str]) -> Pending[None]:
+        """Be told of exactly these users, besides those whom the server shows anyway; also after a reconnect."""
+        return self._called(self.core.watch(users))
+
+    def typing(self, conversation: str, typing: bool = True) -> None:  # noqa: FBT001, FBT002  reads as it is said
+        """The user pressed a key in a conversation, or gave the draft up. Call it for every key: few of them are sent."""
+        self.core.typing(conversation, typing=typing)
+        self._wake.set()
+
+    def _called(self, call: int) -> Pending[None]:
+        pending = self._calls[call] = Pending()
+        if self._closing:
+            pending.settle(ClosedError(self.core.reason))
+        self._wake.set()
+        return pending
+
     async def messages(self, conversation: str, *, limit: int = 200) -> list[Message]:
         """This device's copy of the newest messages, in screen order, tombstones included."""
         return await self._stored(lambda: self.store.messages(conversation, limit=limit))
@@ -195,39 +195,13 @@ class Client:
             self._answer.clear()
             await self._answer.wait()
 
-    async def __aiter__(self) -> AsyncIterator[AnyHappening]:
+    def __aiter__(self) -> AsyncIterator[AnyHappening]:
         """What happens. An `Applied` counts as taken when the next one is asked for, also across restarts."""
-        while not self._closing or self._queue:
-            self._news.clear()
-            if self._queue:
-                happening = self._unseen(self._queue.popleft())
-                if happening is not None:
-                    yield happening
-                    self._taken(happening)
-            elif self._behind:
-                self._behind = False
-                self._queue.extend(await self._stored(self.store.untaken))
-            else:
-                await self._news.wait()
+        return aiter(self._news)
 
-    def _taken(self, happening: AnyHappening) -> None:
-        """The application is done with it; unless the conversation was reset meanwhile, that is remembered."""
-        if not isinstance(happening, Applied):
-            return
-        if self._seen.get(happening.conversation) == happening.upto:
-            self._ledger.taken(happening.conversation, happening.upto)
-            self._wake.set()
-
-    def _unseen(self, happening: AnyHappening) -> AnyHappening | None:
-        """Leave out what the application has seen: the store and the queue may both have brought it."""
-        if not isinstance(happening, Applied):
-            return happening
-        seen = self._seen.get(happening.conversation, -1)
-        if happening.upto <= seen:
-            return None
-        self._seen[happening.conversation] = happening.upto
-        messages = [message for message in happening.messages if message.seq > seen]
-        return Applied(conversation=happening.conversation, messages=messages, upto=happening.upto)
+    def _taken(self, conversation: str, upto: int) -> None:
+        self._ledger.taken(conversation, upto)
+        self._wake.set()
 
     # Life
 
@@ -245,7 +219,7 @@ class Client:
         self._closing = True
         self.core.disconnect()
         self._wake.set()
-        self._news.set()
+        self._news.end()
         if self._task is not None:
             with suppress(Exception):  # it was raised, or logged, by _ended
                 await self._task
@@ -258,10 +232,11 @@ class Client:
         failure = None if task.cancelled() else task.exception()
         if failure is not None:
             logger.error("The client stopped on an error of its own.", exc_info=failure)
-        for handle in self._handles.values():
-            handle.settle(ClosedError(self.core.reason))
+        unanswered: list[Pending[Any]] = [*self._handles.values(), *self._calls.values()]
+        for pending in unanswered:
+            pending.settle(ClosedError(self.core.reason))
         self._closing = True
-        self._news.set()
+        self._news.end()
         self._answer.set()
 
     async def _run(self) -> None:
@@ -353,20 +328,15 @@ class Client:
         self._ledger.learn(happened)
         for happening in happened:
             if isinstance(happening, Restarted):
-                self._seen.pop(happening.conversation, None)
+                self._news.restart(happening.conversation)
 
     def _tell(self, happened: list[AnyHappening]) -> None:
         for happening in happened:
-            if isinstance(happening, Restarted):
-                self._unqueue(happening.conversation)
             if isinstance(happening, (Confirmed, Declined)):
                 self._settle(happening)
-            if len(self._queue) < QUEUE or not isinstance(happening, (Applied, MarksMoved)):
-                self._queue.append(happening)
-            else:
-                self._behind = True
-        if happened:
-            self._news.set()
+            elif isinstance(happening, PresenceAnswered):
+                self._settle_calls(happening)
+        self._news.tell(happened)
 
     def _settle(self, answer: Confirmed | Declined) -> None:
         self._answer.set()
@@ -374,14 +344,10 @@ class Client:
         if handle is not None:
             handle.settle(answer if isinstance(answer, Confirmed) else RequestRefused(answer.error))
 
-    def _unqueue(self, conversation: str) -> None:
-        """What was told of a conversation before its reset is not true any more."""
-        kept = [
-            happening
-            for happening in self._queue
-            if not (isinstance(happening, Applied) and happening.conversation == conversation)
-        ]
-        self._queue = deque(kept)
+    def _settle_calls(self, answer: PresenceAnswered) -> None:
+        outcome = None if answer.error is None else RequestRefused(answer.error)
+        for call in answer.calls:
+            self._calls.pop(call).settle(outcome)
 
     async def _stored(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

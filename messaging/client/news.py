@@ -1,0 +1,108 @@
+"""What the application is told, in order: a queue, and behind it the store.
+
+A slow application's queue is bounded: past its end changes are read from the store when their turn comes.
+An `Applied` counts as taken when the next happening is asked for, also across restarts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from messaging.protocol.client.happenings import (
+    AnyHappening,
+    Applied,
+    MarksMoved,
+    PresenceChanged,
+    Restarted,
+    TypingChanged,
+)
+
+QUEUE = 10_000  # happenings kept for a slow application; then changes are read from the store
+PASSING = (
+    Applied,
+    MarksMoved,
+    PresenceChanged,
+    TypingChanged,
+)  # their newest state can be asked for
+
+
+class News:
+    """What one application has not been told yet. Iterate it from one place."""
+
+    def __init__(
+        self,
+        *,
+        untaken: Callable[[], Awaitable[list[Applied]]],
+        taken: Callable[[str, int], None],
+    ) -> None:
+        """`untaken` reads from the store what was never taken; `taken` is told what is, as (conversation, upto)."""
+        self._untaken, self._taken = untaken, taken
+        self._queue: deque[AnyHappening] = deque()
+        self._behind = True  # the store holds changes that were not queued
+        self._seen: dict[str, int] = {}
+        self._grown = asyncio.Event()
+        self._ended = False
+
+    def end(self) -> None:
+        """Nothing more follows, but what is queued is still told."""
+        self._ended = True
+        self._grown.set()
+
+    def tell(self, happened: list[AnyHappening]) -> None:
+        """Queue what happened; of what does not fit, changes are kept by the store."""
+        for happening in happened:
+            if isinstance(happening, Restarted):
+                self._unqueue(happening.conversation)
+            if len(self._queue) < QUEUE or not isinstance(happening, PASSING):
+                self._queue.append(happening)
+            else:
+                self._behind = True
+        if happened:
+            self._grown.set()
+
+    def restart(self, conversation: str) -> None:
+        """The conversation starts anew: whatever was seen of it will come again."""
+        self._seen.pop(conversation, None)
+
+    async def __aiter__(self) -> AsyncIterator[AnyHappening]:
+        while not self._ended or self._queue:
+            self._grown.clear()
+            if self._queue:
+                happening = self._unseen(self._queue.popleft())
+                if happening is not None:
+                    yield happening
+                    self._done_with(happening)
+            elif self._behind:
+                self._behind = False
+                self._queue.extend(await self._untaken())
+            else:
+                await self._grown.wait()
+
+    def _done_with(self, happening: AnyHappening) -> None:
+        """The application has taken it; unless the conversation was reset meanwhile, that is remembered."""
+        if not isinstance(happening, Applied):
+            return
+        if self._seen.get(happening.conversation) == happening.upto:
+            self._taken(happening.conversation, happening.upto)
+
+    def _unseen(self, happening: AnyHappening) -> AnyHappening | None:
+        """Leave out what the application has seen: the store and the queue may both have brought it."""
+        if not isinstance(happening, Applied):
+            return happening
+        seen = self._seen.get(happening.conversation, -1)
+        if happening.upto <= seen:
+            return None
+        self._seen[happening.conversation] = happening.upto
+        messages = [message for message in happening.messages if message.seq > seen]
+        return Applied(conversation=happening.conversation, messages=messages, upto=happening.upto)
+
+    def _unqueue(self, conversation: str) -> None:
+        """What was told of a conversation before its reset is not true any more."""
+        kept = [
+            happening
+            for happening in self._queue
+            if not (isinstance(happening, Applied) and happening.conversation == conversation)
+        ]
+        self._queue = deque(kept)
