@@ -32,13 +32,14 @@ class Protocol(WebSocketProtocol):  # type: ignore[misc]
 def run(
     listener: socket.socket,
     *,
+    warm_up: Callable[[], Awaitable[None]],
     drain: Callable[[], Awaitable[None]],
     ready: Callable[[], None],
     on_end: Ender,
 ) -> None:
-    """Serve on `listener` until `on_end` calls back; then drain and stop."""
+    """Serve on `listener`, and say so when warm, until `on_end` calls back; then drain and stop."""
     loop: asyncio.AbstractEventLoop = reactor._asyncioEventloop
-    ending: list[asyncio.Task[None]] = []
+    tasks: list[asyncio.Task[None]] = []  # the loop itself keeps none
 
     async def end() -> None:
         for listening in server.listeners:
@@ -48,9 +49,13 @@ def run(
         finally:
             reactor.stop()
 
+    async def begin() -> None:
+        await warm_up()
+        ready()
+
     def start() -> None:
-        on_end(loop, lambda: ending.append(loop.create_task(end())))
-        reactor.callWhenRunning(ready)
+        on_end(loop, lambda: tasks.append(loop.create_task(end())))
+        tasks.append(loop.create_task(begin()))
 
     WebSocketFactory.protocol = Protocol
     server = Server(

@@ -1,5 +1,6 @@
 """The numbers that both ASGI servers are told."""
 
+WARM_UP_S = 5.0  # for a process to reach the database before it listens
 DRAIN_S = 8.0  # commit, ack and goodbye; then sockets are cut
 GRACE_S = 4  # seconds that requests get to finish after the drain
 STOP_S = DRAIN_S + GRACE_S + 3  # after that the parent sends SIGKILL

@@ -81,10 +81,12 @@ class Server(uvicorn.Server):
         self,
         config: uvicorn.Config,
         *,
+        warm_up: Callable[[], Awaitable[None]],
         drain: Callable[[], Awaitable[None]],
         ready: Callable[[], None],
     ) -> None:
         super().__init__(config)
+        self._warm_up = warm_up
         self._drain = drain
         self._ready = ready
         self._ending: asyncio.Task[None] | None = None
@@ -95,11 +97,12 @@ class Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, then say so.
+        """Warm up, listen, then say so.
 
         uvloop's libuv (1.45 and newer) accepts one connection in each turn of the loop from each listener:
         a busy loop then accepts dozens a second, whatever it could serve. So we listen several times.
         """
+        await self._warm_up()
         copies = [one.dup() for one in sockets or [] for _ in range(ACCEPTS_A_TURN - 1)]
         await super().startup([*sockets, *copies] if sockets else None)
         self._ready()

@@ -8,13 +8,18 @@ the other pipe says that its parent is gone. SIGINT is the parent's business.
 import argparse
 import asyncio
 import gc
+import logging
 import os
 import signal
 import socket
 from collections.abc import Callable
 
+import psycopg
+
 from project import ports
-from project.limits import DRAIN_S
+from project.limits import DRAIN_S, WARM_UP_S
+
+logger = logging.getLogger(__name__)
 
 SERVERS = ("uvicorn", "daphne")
 
@@ -55,6 +60,20 @@ def on_end(loop: asyncio.AbstractEventLoop, parent_fd: int, end: Callable[[], No
     loop.add_reader(parent_fd, once)
 
 
+async def warm_up() -> None:
+    """Start the engine of this process before anyone waits for it.
+
+    Without a database the first hello starts it, and is told so; nothing is raised here.
+    """
+    from messaging import engine
+
+    try:
+        async with asyncio.timeout(WARM_UP_S):
+            await engine.running()
+    except (psycopg.Error, TimeoutError) as error:
+        logger.warning("this process begins without the database: %s", error or "no answer yet")
+
+
 async def drain() -> None:
     """Let the engine of this process commit, ack and say goodbye; never raises."""
     from messaging import engine
@@ -67,7 +86,7 @@ def _run_uvicorn(listener: socket.socket, ready: Callable[[], None], parent_fd: 
 
     from project.uvicorn_server import Server, config
 
-    server = Server(config(), drain=drain, ready=ready)
+    server = Server(config(), warm_up=warm_up, drain=drain, ready=ready)
 
     async def serve() -> None:
         on_end(asyncio.get_running_loop(), parent_fd, server.begin_end)
@@ -80,7 +99,13 @@ def _run_uvicorn(listener: socket.socket, ready: Callable[[], None], parent_fd: 
 def _run_daphne(listener: socket.socket, ready: Callable[[], None], parent_fd: int) -> None:
     from project.daphne_server import run
 
-    run(listener, drain=drain, ready=ready, on_end=lambda loop, end: on_end(loop, parent_fd, end))
+    run(
+        listener,
+        warm_up=warm_up,
+        drain=drain,
+        ready=ready,
+        on_end=lambda loop, end: on_end(loop, parent_fd, end),
+    )
 
 
 if __name__ == "__main__":

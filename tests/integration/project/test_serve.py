@@ -49,13 +49,17 @@ def _serves(process: psutil.Process) -> bool:
     return False
 
 
+def own_database(database_url: str) -> str:
+    return re.sub(r"/[^/?]+(?=\?|$)", "/serve_test", database_url, count=1)
+
+
 @pytest.fixture(scope="module")
 def serve(database_url: str, redis_url: str) -> Iterator[Serve]:
     """Starts `serve` on a database of its own; the first start migrates it."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("DROP DATABASE IF EXISTS serve_test WITH (FORCE)")
         connection.execute("CREATE DATABASE serve_test")
-    own = re.sub(r"/[^/?]+(?=\?|$)", "/serve_test", database_url, count=1)
+    own = own_database(database_url)
     environment = {**os.environ, "DATABASE_URL": own, "REDIS_URL": redis_url}
 
     @contextlib.contextmanager
@@ -122,6 +126,18 @@ def answered(running: Running) -> bool:
         ):
             return int(it.status) == 200
     return False
+
+
+@pytest.mark.parametrize("server", ["uvicorn", "daphne"])
+def test_a_process_that_says_it_is_ready_is_warm(
+    serve: Serve, database_url: str, server: str
+) -> None:
+    """The first hello after a deploy waits for no connections: the node is registered already."""
+    with serve("--processes", "1", "--server", server) as ready:
+        (worker,) = ready.workers()
+        with psycopg.connect(own_database(database_url)) as connection:
+            names = connection.execute("SELECT name FROM presence_node WHERE lease > now()")
+            assert f"{socket.gethostname()}:{worker.pid}" in [name for (name,) in names]
 
 
 def test_metrics_of_all_processes_are_on_one_page(running: Running) -> None:

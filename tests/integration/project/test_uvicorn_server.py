@@ -44,6 +44,10 @@ class Flood:
             self.ended.set()
 
 
+async def nothing() -> None:
+    """What these servers have to warm up, and to drain."""
+
+
 async def test_a_client_that_stops_reading_is_cut_after_a_ping_without_an_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -60,10 +64,7 @@ async def test_a_client_that_stops_reading_is_cut_after_a_ping_without_an_answer
     )
     ready = asyncio.Event()
 
-    async def drain() -> None:
-        """There is nothing to drain."""
-
-    server = uvicorn_server.Server(config, drain=drain, ready=ready.set)
+    server = uvicorn_server.Server(config, warm_up=nothing, drain=nothing, ready=ready.set)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         await asyncio.wait_for(ready.wait(), PATIENCE_S)
@@ -99,10 +100,7 @@ async def answering() -> AsyncIterator[tuple[str, int]]:
     )
     ready = asyncio.Event()
 
-    async def drain() -> None:
-        """There is nothing to drain."""
-
-    server = uvicorn_server.Server(config, drain=drain, ready=ready.set)
+    server = uvicorn_server.Server(config, warm_up=nothing, drain=nothing, ready=ready.set)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         await asyncio.wait_for(ready.wait(), PATIENCE_S)
@@ -167,11 +165,8 @@ def test_a_busy_loop_accepts_several_connections_in_each_turn() -> None:
     async def crowd() -> int:
         ready = asyncio.Event()
 
-        async def drain() -> None:
-            """There is nothing to drain."""
-
         config = uvicorn.Config(answer, lifespan="off", log_config=None)
-        server = uvicorn_server.Server(config, drain=drain, ready=ready.set)
+        server = uvicorn_server.Server(config, warm_up=nothing, drain=nothing, ready=ready.set)
         with contextlib.ExitStack() as stack:
             listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=CROWD))
             serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -226,10 +221,7 @@ async def test_a_revoked_device_that_does_not_read_never_gets_what_was_still_our
     )
     ready = asyncio.Event()
 
-    async def drain() -> None:
-        """There is nothing to drain."""
-
-    server = uvicorn_server.Server(config, drain=drain, ready=ready.set)
+    server = uvicorn_server.Server(config, warm_up=nothing, drain=nothing, ready=ready.set)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         await asyncio.wait_for(ready.wait(), PATIENCE_S)
