@@ -119,12 +119,15 @@ class Calm(Troubles):
         """How many seconds after `ended` everything was as calm as `bound_s` again; None if not yet.
 
         It is calm from the first of STEADY windows in a row that are free of errors, complete and fast.
+        A window counts once something was sent in a later one, and only if something was sent in it:
+        of those that a late generator has not come to yet nothing is known.
         """
-        first, last = self.number(ended), max(self.windows, default=0)
+        first = self.number(ended)
+        last = max((number for number, one in self.windows.items() if one.asked), default=first)
         steady = 0
-        for number in range(first, last + 1):
+        for number in range(first, last):
             window = self.windows.get(number)
-            good = window is None or self._good(window, bound_s)
+            good = window is not None and self._good(window, bound_s)
             steady = steady + 1 if good else 0
             if steady == STEADY:
                 start = self.begun + (number - STEADY + 1) * WINDOW_S
@@ -132,4 +135,5 @@ class Calm(Troubles):
         return None
 
     def _good(self, window: Window, bound_s: float) -> bool:
-        return not window.troubles and window.complete(self.others) and window.p99_s <= bound_s
+        quiet = not window.troubles and window.asked > 0
+        return quiet and window.complete(self.others) and window.p99_s <= bound_s

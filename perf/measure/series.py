@@ -76,7 +76,7 @@ class Series:
         self._marks.append(text)
 
     def gauge(self, name: str, look: Look) -> None:
-        """Ask `look` once a second; None leaves the name out of that line."""
+        """Ask `look` once a second; None leaves the name out of that line. Failures as of `source`."""
         self._gauges[name] = look
 
     def source(self, name: str, look: Source) -> None:
@@ -115,25 +115,51 @@ class Series:
         return 100 * self.cpu_s / max(perf_counter() - self._begun, 1e-9)
 
     async def _sample(self) -> None:
-        due = perf_counter()
-        while True:
-            found: dict[str, float] = {}
-            for name, look in list(self._sources.items()):
-                try:
-                    found |= await _Metered(look(), self)
-                except Exception as error:
-                    self.failures[name] = str(error).partition("\n")[0] or type(error).__name__
-                    del self._sources[name]
-            self._write(found)
-            due = max(due + self.every_s, perf_counter())
-            await asyncio.sleep(due - perf_counter())
+        """Ask every source, and write a line in time: one that hangs answers on a later one."""
+        due, asked = perf_counter(), dict[str, asyncio.Task[Mapping[str, float]]]()
+        try:
+            while True:
+                for name, look in self._sources.items():
+                    if name not in asked:
+                        asked[name] = asyncio.create_task(self._ask(look))
+                if asked:
+                    await asyncio.wait(asked.values(), timeout=self.every_s)
+                self._write(self._answers(asked))
+                due = max(due + self.every_s, perf_counter())
+                await asyncio.sleep(due - perf_counter())
+        finally:
+            for task in asked.values():
+                task.cancel()
+            await asyncio.gather(*asked.values(), return_exceptions=True)
+
+    async def _ask(self, look: Source) -> Mapping[str, float]:
+        answer: Mapping[str, float] = await _Metered(look(), self)
+        return answer
+
+    def _answers(self, asked: dict[str, asyncio.Task[Mapping[str, float]]]) -> dict[str, float]:
+        """What has been answered; a source that has failed is not asked again."""
+        found: dict[str, float] = {}
+        for name in [name for name, task in asked.items() if task.done()]:
+            try:
+                found |= asked.pop(name).result()
+            except Exception as error:
+                self._failed(name, error)
+                self._sources.pop(name, None)
+        return found
+
+    def _failed(self, name: str, error: Exception) -> None:
+        self.failures[name] = str(error).partition("\n")[0] or type(error).__name__
 
     def _write(self, found: Mapping[str, float]) -> None:
         began = thread_time()
         line: Line = {"t": monotonic_ns(), **found, **self._taken()}
-        for name, look in self._gauges.items():
-            if (value := look()) is not None:
-                line[name] = value
+        for name, look in list(self._gauges.items()):
+            try:
+                if (value := look()) is not None:
+                    line[name] = value
+            except Exception as error:
+                self._failed(name, error)
+                del self._gauges[name]
         line["sampler.cpu_ms"] = round(self.cpu_s * 1000, 3)
         with self.path.open("ab") as file:
             file.write(msgspec.json.encode(line) + b"\n")

@@ -57,34 +57,45 @@ def story() -> Story:
 
 
 def test_who_is_served_as_before_from_the_end_on_has_recovered_at_once(story: Story) -> None:
-    story.windows(0, 10 + STEADY)
+    story.windows(0, 11 + STEADY)
     assert story.recovered == 0
 
 
 def test_slow_windows_after_the_end_count_to_the_recovery(story: Story) -> None:
     story.windows(0, 10)
     story.windows(10, 14, took_s=0.2)
-    story.windows(14, 14 + STEADY)
+    story.windows(14, 15 + STEADY)
     assert story.recovered == pytest.approx(4 * WINDOW_S)
 
 
 def test_too_few_calm_windows_are_no_recovery_yet(story: Story) -> None:
-    story.windows(0, 10 + STEADY - 1)
+    story.windows(0, 10 + STEADY)  # the last may not be over yet
     assert story.recovered is None
+
+
+def test_windows_that_a_late_generator_has_not_come_to_are_no_calm(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story.windows(0, 11)
+    monkeypatch.setattr("perf.load.calm.clock", lambda: 40 * WINDOW_S)
+    story.calm.refused(READER, "overloaded", final=False)  # now, far ahead of what was sent
+    assert story.recovered is None
+    story.windows(20, 21 + STEADY)  # nothing was sent in the ten windows before
+    assert story.recovered == pytest.approx(10 * WINDOW_S)
 
 
 @pytest.mark.parametrize("missing", ["acked", "arrived"])
 def test_a_message_that_was_not_served_is_no_calm(story: Story, missing: str) -> None:
     story.windows(0, 10)
     story.window(10, acked=missing != "acked", arrived=missing != "arrived")
-    story.windows(11, 11 + STEADY)
+    story.windows(11, 12 + STEADY)
     assert story.recovered == pytest.approx(WINDOW_S)
 
 
 def test_an_error_belongs_to_the_moment_at_which_it_came(
     story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    story.windows(0, 20 + STEADY)
+    story.windows(0, 21 + STEADY)
     monkeypatch.setattr("perf.load.calm.clock", lambda: 12.5 * WINDOW_S)
     story.calm.refused(READER, "overloaded", final=False)
     assert story.recovered == pytest.approx(3 * WINDOW_S)

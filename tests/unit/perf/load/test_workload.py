@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 from perf.history.testimony import clock
+from perf.load.alongside import alongside
 from perf.load.device import Device
 from perf.load.fleet import until
 from perf.load.generator import LATE_MS, Generator
@@ -130,3 +131,24 @@ async def test_a_generator_that_has_no_reserve_says_so() -> None:
         generator.sent(0.0)
     generator.cpu_percent = 99.0
     assert generator.trouble == "the generator was the bottleneck: it took 99 % of a core"
+
+
+async def test_a_loop_that_is_behind_lets_others_read(tmp_path: Path) -> None:
+    class Slow(Recording):
+        def flush(self) -> None:
+            end = clock() + 0.001  # twice as long as there is time
+            while clock() < end:
+                pass
+
+    loop, generator = work(tmp_path, Slow(), phases=[Phase(seconds=0.2, rate=2_000)])
+    turns = 0
+
+    async def read() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with generator.watched(), alongside(read()):
+        await loop.run(clock())
+    assert turns > 20

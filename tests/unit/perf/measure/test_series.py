@@ -63,6 +63,45 @@ async def test_a_source_that_fails_is_left_out_and_its_reason_kept(series: Serie
     assert all(line["good.value"] == 1.0 for line in lines[:2])
 
 
+async def test_a_source_that_hangs_keeps_no_line_waiting_and_answers_on_a_later_one(
+    series: Series,
+) -> None:
+    answer: asyncio.Future[dict[str, float]] = asyncio.get_running_loop().create_future()
+    ended = asyncio.Event()
+
+    async def slow() -> dict[str, float]:
+        return await answer
+
+    async def stuck() -> dict[str, float]:
+        try:
+            await asyncio.Event().wait()
+            raise AssertionError
+        finally:
+            ended.set()
+
+    series.source("slow", slow)
+    series.source("stuck", stuck)
+    async with series.sampling():
+        assert not any("slow.value" in line for line in await lines_of(series, 3))
+        answer.set_result({"slow.value": 1.0})
+        await lines_of(series, 5)
+    assert any("slow.value" in line for line in serieses.load(series.path))
+    assert ended.is_set()
+    assert series.failures == {}
+
+
+async def test_a_gauge_that_fails_ends_nothing_else(series: Series) -> None:
+    def broken() -> float:
+        raise OSError("nobody there")
+
+    series.gauge("broken", broken)
+    series.gauge("good", lambda: 1.0)
+    async with series.sampling():
+        lines = await lines_of(series, 2)
+    assert all(line["good"] == 1.0 for line in lines)
+    assert series.failures == {"broken": "nobody there"}
+
+
 async def test_the_worst_of_a_second_is_kept(series: Series) -> None:
     for value in (1.0, 9.0, 2.0):
         series.worst("generator.late_ms", value)
