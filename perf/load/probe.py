@@ -168,16 +168,19 @@ class Pulse:
         return 100 * self.answered / self.asked if self.asked else None
 
     async def run(self) -> None:
-        """Ping until cancelled."""
-        for device in cycle(self._devices):
-            if not device.away and not any(waiting[0] is device for waiting in self._waiting):
-                asked = (device, device.cuts, device.pongs, self._lived_s)
-                self._waiting.append(asked)
-                device.ping()
+        """Ping until cancelled; devices that come meanwhile have their turn, too."""
+        for number in count():
+            if self._devices:
+                self._ask(self._devices[number % len(self._devices)])
             begun = perf_counter()
             await asyncio.sleep(PULSE_S)
             self._lived_s += min(perf_counter() - begun, 2 * PULSE_S)
             self.settle(lambda asked: self._lived_s - asked >= self._late_s)
+
+    def _ask(self, device: Device) -> None:
+        if not device.away and not any(waiting[0] is device for waiting in self._waiting):
+            self._waiting.append((device, device.cuts, device.pongs, self._lived_s))
+            device.ping()
 
     def settle(self, is_late: Callable[[float], bool]) -> None:
         """Count the pings that were answered, and those that are late, by the moment (s lived) they were asked.
