@@ -19,7 +19,7 @@ from ninja.errors import AuthenticationError, HttpError, ValidationError
 from messaging.api.refusals import Declined, Problem, decline, refuse
 from messaging.protocol.errors import Refusal, Refused
 from messaging.protocol.frames import MAX_FRAME_BYTES
-from presence.logins import TooManyFailures
+from presence.attempts import TooMany
 from presence.tokens import DeviceRevoked
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ def install(api: NinjaAPI) -> None:
     handlers: dict[type[Exception], Callable[[HttpRequest, Any], HttpResponse]] = {
         Refused: _refused,
         Declined: lambda _, error: decline(error.problem, error.detail),
-        TooManyFailures: _too_many_failures,
+        TooMany: _too_many,
         DeviceRevoked: lambda _, error: refuse(Refusal.REVOKED, str(error)),
         AuthenticationError: lambda _, error: refuse(Refusal.UNAUTHORIZED, _HOW_TO_AUTHENTICATE),
         ValidationError: _invalid,
@@ -88,7 +88,7 @@ def _refused(_: HttpRequest, error: Refused) -> HttpResponse:
     return refuse(error.refusal, str(error), current=error.current)
 
 
-def _too_many_failures(_: HttpRequest, error: TooManyFailures) -> HttpResponse:
+def _too_many(_: HttpRequest, error: TooMany) -> HttpResponse:
     return refuse(Refusal.OVERLOADED, str(error), retry_after=error.retry_after)
 
 

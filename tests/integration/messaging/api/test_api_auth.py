@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.test import Client
 
-from presence import logins
+from presence import attempts, logins
 from presence.models import Device, User
 
 if TYPE_CHECKING:
@@ -74,12 +74,12 @@ def test_a_wrong_password_and_an_unknown_user_are_refused_alike(ann: Person) -> 
 
 
 def test_the_eleventh_guess_in_a_minute_is_not_looked_at(ann: Person, bob: Person) -> None:
-    guesses = [log_in("ann", f"guess {n}").status_code for n in range(logins.FAILURES)]
+    guesses = [log_in("ann", f"guess {n}").status_code for n in range(attempts.FAILURES)]
     assert set(guesses) == {401}
     refused = log_in("ann")
     assert (refused.status_code, refused.json()["code"]) == (429, "overloaded")
-    assert 0 < refused.json()["retry_after"] <= logins.WINDOW_S * 1000
-    assert 0 < int(refused["Retry-After"]) <= logins.WINDOW_S
+    assert 0 < refused.json()["retry_after"] <= attempts.WINDOW_S * 1000
+    assert 0 < int(refused["Retry-After"]) <= attempts.WINDOW_S
     assert log_in("bob").status_code == 200
 
 
