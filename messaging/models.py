@@ -1,4 +1,4 @@
-"""Conversations, stays of members, inboxes, messages and receipts.
+"""Conversations, stays of members, inboxes, messages, their files, and receipts.
 
 Laws: a conversation numbers its changes 1, 2, 3 … in commit order (`last_seq`, `Message.seq`), and
 the message table is the change feed. Rows written outside the journal are numbered, checked and
@@ -159,6 +159,12 @@ class Message(models.Model):
     created = models.DateTimeField(db_default=Now(), editable=False)
     edited = models.DateTimeField(null=True, blank=True, editable=False)
     deleted = models.DateTimeField(null=True, blank=True, editable=False)
+    attachments = models.JSONField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="What the rows of its attachments say, as devices see it; kept by the database.",
+    )
 
     class Meta:
         constraints: ClassVar[list[Any]] = [
@@ -191,6 +197,54 @@ class Message(models.Model):
 
     def __str__(self) -> str:
         return f"message {self.pk}"
+
+
+class Attachment(models.Model):
+    """A file that a device has uploaded, of one message at most. Equal contents are stored once."""
+
+    id = models.UUIDField(primary_key=True, db_default=NewId(), editable=False)
+    device = models.ForeignKey(
+        Device, models.PROTECT, related_name="attachments", help_text="Which uploaded it."
+    )
+    file = models.CharField(
+        max_length=255,
+        blank=True,
+        db_default="",
+        help_text="Its place in the storage `files`; equal contents share one.",
+    )
+    name = models.CharField(max_length=255, blank=True, db_default="")
+    size = models.BigIntegerField(db_default=0, help_text="Bytes.")
+    type = models.CharField(max_length=127, blank=True, db_default="application/octet-stream")
+    sha256 = models.CharField(max_length=64, blank=True, db_default="")
+    # Nothing to do on delete: a deleted message stays as a tombstone, a purge takes its files along.
+    message = models.ForeignKey(
+        Message,
+        models.DO_NOTHING,
+        related_name="files",
+        null=True,
+        blank=True,
+        db_index=False,
+        help_text="Empty until a message takes it along.",
+    )
+    created = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(
+                fields=["message"],
+                condition=Q(message__isnull=False),
+                name="messaging_attachment_message",
+            ),
+            models.Index(
+                fields=["created"],
+                condition=Q(message__isnull=True),
+                name="messaging_attachment_free",
+            ),
+            models.Index(fields=["sha256"], name="messaging_attachment_sha256"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name or f"file {self.pk}"
 
 
 class Receipt(models.Model):

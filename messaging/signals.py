@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 from django.db.models.signals import post_save
 from django.dispatch import Signal
+from msgspec import to_builtins
 
 from messaging.protocol.frames import DeviceMark
 from messaging.protocol.server.batch import Batch
@@ -66,6 +67,7 @@ def _announce_models(batches: Iterable[Batch]) -> None:
                 created=datetime.fromtimestamp(message.created / 1000, UTC),
                 edited=_moment(message.edited),
                 deleted=_moment(message.deleted),
+                attachments=to_builtins(message.attachments) or None,
             )
             instance._state.adding = False
             created = message.version == 1

@@ -27,6 +27,7 @@ STATUS = {
     Refusal.REVOKED: HTTPStatus.UNAUTHORIZED,
     Refusal.NO_SUCH_CONVERSATION: HTTPStatus.NOT_FOUND,
     Refusal.NO_SUCH_MESSAGE: HTTPStatus.NOT_FOUND,
+    Refusal.NO_SUCH_ATTACHMENT: HTTPStatus.NOT_FOUND,
     Refusal.FORBIDDEN: HTTPStatus.FORBIDDEN,
     Refusal.CLIENT_ID_REUSED: HTTPStatus.CONFLICT,
     Refusal.CONFLICT: HTTPStatus.CONFLICT,
@@ -53,6 +54,27 @@ class Problem(enum.Enum):
     NO_SUCH_USER = "There is no user {detail}; look at /api/users?search=.", HTTPStatus.NOT_FOUND
     NO_SUCH_MEMBER = "This user is not a member of the conversation.", HTTPStatus.NOT_FOUND
     NO_SUCH_DEVICE = "There is no such device among yours.", HTTPStatus.NOT_FOUND
+    NO_SUCH_LINK_CODE = (
+        "This code links nothing: it is mistyped, used or over two minutes old; get a new one.",
+        HTTPStatus.NOT_FOUND,
+    )
+    FILE_TOO_LARGE = "{detail}", HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    TOO_SLOW = (
+        "Nothing of the request's body came for {detail} s; send it again.",
+        HTTPStatus.REQUEST_TIMEOUT,
+    )
+    FILE_TYPE = (
+        "Files of type {detail} are not taken here; file_types in the settings says which are.",
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    )
+    FILES_UNAVAILABLE = (
+        "The storage of files does not work now; try again later, or ask who runs this server.",
+        HTTPStatus.SERVICE_UNAVAILABLE,
+    )
+    NO_SUCH_RANGE = (
+        "The file has no such bytes: {detail}.",
+        HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+    )
     METHOD_NOT_ALLOWED = "This route takes only {detail}.", HTTPStatus.METHOD_NOT_ALLOWED
     INTERNAL = (
         "The server met an error of its own; nothing acknowledged is lost.",

@@ -20,9 +20,7 @@ from messaging.protocol.server.batch import Batch, Fence
 from presence import database
 from presence.roster import with_users
 
-PAGE_BYTES = (
-    65_536  # of bodies; the message that passes it is the last, so a page has at most twice that
-)
+PAGE_BYTES = 65_536  # of bodies and files' names; the message that passes it is the last, so a page has at most twice that
 PAGE = 200  # messages; at about 200 bytes each a page is 40 KiB
 STATEMENT_TIMEOUT_MS = 10_000
 
@@ -34,12 +32,13 @@ SELECT c.id::text, asked.since, c.last_seq, page.fetched, page.count, page.upto,
     SELECT count(*) AS fetched, count(*) FILTER (WHERE m.fits) AS count,
            max(m.seq) FILTER (WHERE m.fits) AS upto, min(m.position) FILTER (WHERE m.fits) AS oldest,
            concat('[', string_agg(messaging_wire(m.id, m.seq, m.position, m.kind, m.body, m.version, m.created,
-                  m.device_id, d.user_id, m.client_id, m.reply_to_id, m.edited, m.deleted), ',' ORDER BY m.seq)
+                  m.device_id, d.user_id, m.client_id, m.reply_to_id, m.edited, m.deleted, m.attachments), ',' ORDER BY m.seq)
                   FILTER (WHERE m.fits), ']') AS messages,
            json_agg(json_build_array(m.body::json->>'user', m.seq) ORDER BY m.seq)
                FILTER (WHERE m.fits AND m.kind = 'system' AND m.body::json->>'event' = 'left')::text AS fences
-      FROM (SELECT x.*, sum(octet_length(x.body)) OVER (ORDER BY x.seq) - octet_length(x.body) < %s AS fits
-              FROM (SELECT * FROM messaging_message y
+      FROM (SELECT x.*, sum(x.bytes) OVER (ORDER BY x.seq) - x.bytes < %s AS fits
+              FROM (SELECT *, octet_length(y.body) + coalesce(octet_length(y.attachments::text), 0) AS bytes
+                      FROM messaging_message y
                      WHERE y.conversation_id = asked.conversation AND y.seq > asked.since
                      ORDER BY y.seq LIMIT %s) x) m
       LEFT JOIN LATERAL (SELECT x.user_id FROM presence_device x WHERE x.id = m.device_id LIMIT 1) d ON true) page

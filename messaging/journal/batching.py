@@ -15,17 +15,22 @@ from messaging.protocol.server.batch import Batch
 BATCH_ROWS = 500
 BATCH_BYTES = 1_048_576
 
-DETAILS = {"invalid_body": "the body of kind `data` is a JSON text"}
+DETAILS = {
+    "invalid_body": "the body of kind `data` is a JSON text",
+    "no_such_attachment": "a message takes files that its user has uploaded and no other message has",
+}
 REFUSALS = {refusal.code: refusal for refusal in Refusal}
 
 
 def cut(entries: Iterable[Entry], *, most: int = BATCH_ROWS) -> list[Entry]:
-    """The longest head that may be one batch: bounded, and ending before a repeat of a key or of a changed message."""
+    """The longest head that may be one batch: bounded, and ending before a repeat of a key, a changed message or a file."""
     batch: list[Entry] = []
     seen: set[tuple[str, str]] = set()
     size = 0
     for entry in entries:
         keys = {(entry.device, entry.frame.client_id), ("", target(entry.frame) or str(len(batch)))}
+        if isinstance(entry.frame, Send) and entry.frame.attachments:
+            keys |= {("file", file) for file in entry.frame.attachments}
         if len(batch) >= most or size >= BATCH_BYTES or seen & keys:
             break
         seen |= keys
@@ -73,7 +78,7 @@ def _runs(messages: list[Message]) -> list[list[Message]]:
 
 def _appended(entry: Entry, outcome: Outcome) -> Message:
     frame = entry.frame
-    assert isinstance(frame, Send)  # amended ones come as rows
+    assert isinstance(frame, Send)  # amended ones, and those with files, come as rows
     assert outcome.message
     assert outcome.seq
     return Message(

@@ -20,6 +20,7 @@ from messaging.protocol.server.actions import Stored, Write
 
 logger = logging.getLogger(__name__)
 
+FILE_BYTES = 400  # of one file in a message as devices see it, with a name of ordinary length
 OUTAGE_S = 5.0  # how long a batch waits for the database before its clients are told
 
 
@@ -42,6 +43,7 @@ class Settling:
     def take(self, device: str, frame: Write, settle: Settle) -> Entry:
         """Note a write that is to be answered."""
         size = len(getattr(frame, "body", "")) + 200
+        size += FILE_BYTES * len(getattr(frame, "attachments", ()))
         entry = Entry(device, frame, settle, size, number=next(self._numbers))
         self._open[entry.number] = entry
         self.bytes += size

@@ -26,7 +26,8 @@ IDLE_TIMEOUT_MS = 5_000
 
 # One round trip, the simple query protocol; the answer counts only with the tag COMMIT behind it.
 APPEND = (
-    "BEGIN; SELECT messaging_append(%s::uuid[], %s::uuid[], %s::uuid[], %s::json, %s)::text; COMMIT"
+    "BEGIN; SELECT messaging_append("
+    "%s::uuid[], %s::uuid[], %s::uuid[], %s::json, %s, %s::uuid[])::text; COMMIT"
 )
 
 PLACES = """
@@ -65,10 +66,11 @@ class Operation(msgspec.Struct, omit_defaults=True):
     body: str | None = None
     reply_to: str | None = None
     fingerprint: str | None = None
+    attachments: tuple[str, ...] = ()
 
 
 class Outcome(NamedTuple):
-    """What `messaging_append` says of one operation; `row` is the whole message where it changed or conflicts."""
+    """What `messaging_append` says of one operation; `row` is the whole message where it changed, conflicts or has files."""
 
     n: int
     verdict: str
@@ -132,6 +134,7 @@ class Writer:
         conversations = {o.conversation for o in operations if o.conversation}
         devices = {o.device for o in operations}
         messages = {o.message for o in operations if o.message}
+        files = {file for o in operations for file in o.attachments}
         await cursor.execute(
             APPEND,
             (
@@ -140,6 +143,7 @@ class Writer:
                 _array(devices),
                 _encode(operations).decode(),
                 skip_locked,
+                _array(files),
             ),
         )
         cursor.nextset()
@@ -193,6 +197,7 @@ def operation(n: int, entry: Entry) -> Operation:
             body=frame.body,
             reply_to=frame.reply_to,
             fingerprint=fingerprint(frame),
+            attachments=frame.attachments,
         )
     return Operation(
         n=n,
@@ -207,7 +212,8 @@ def operation(n: int, entry: Entry) -> Operation:
 
 def fingerprint(frame: Send) -> str:
     """A digest of what the client said (16 bytes in hex), to tell a repeat from another message under the same key."""
-    content = "\x00".join((frame.conversation, frame.kind, frame.reply_to or "", frame.body))
+    parts = (frame.conversation, frame.kind, frame.reply_to or "", frame.body, *frame.attachments)
+    content = "\x00".join(parts)  # none of the parts holds a NUL
     return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 
 

@@ -29,6 +29,7 @@ class Refusal(enum.Enum):
     REVOKED = "This device was revoked; log in and register it again."
     NO_SUCH_CONVERSATION = "There is no such conversation among yours."
     NO_SUCH_MESSAGE = "There is no such message in your conversations."
+    NO_SUCH_ATTACHMENT = "There is no such file: {detail}."
     FORBIDDEN = (
         "Only the author edits a message; the author or an admin of the conversation deletes it."
     )
@@ -86,6 +87,7 @@ JUDGED = frozenset(
         "REVOKED",
         "NO_SUCH_CONVERSATION",
         "NO_SUCH_MESSAGE",
+        "NO_SUCH_ATTACHMENT",
         "FORBIDDEN",
         "CLIENT_ID_REUSED",
         "CONFLICT",

@@ -33,6 +33,7 @@ Reference: TypeAlias = (
 
 MAX_BODY_BYTES = 65_536  # UTF-8 bytes of one message body; larger content belongs in a file
 MAX_FRAME_BYTES = 1_048_576  # bytes of one WebSocket message, either way
+MAX_ATTACHMENTS = 10  # files of one message: with 300 bytes each they add 3 KiB to a frame
 MAX_PAGE = 500  # messages in one answer to `sync`: about 100 KiB of chat
 MAX_STATUS = 140  # characters of a presence text: a line beside a name
 MAX_WATCHED = 200  # users in one watch list: more than a screen shows
@@ -73,6 +74,16 @@ class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A part of frames that never stands alone on the wire."""
 
 
+class Attachment(Value, frozen=True, kw_only=True):
+    """A file of a message; its content is at `GET /api/files/{id}`, for who may read the message."""
+
+    id: str
+    name: str
+    size: int
+    type: str
+    sha256: str
+
+
 class Message(Value, frozen=True, kw_only=True):
     """A message in its newest state. Feeds are ordered by `seq`; screens by `position`."""
 
@@ -89,6 +100,7 @@ class Message(Value, frozen=True, kw_only=True):
     reply_to: str | None = None
     edited: int | None = None
     deleted: int | None = None
+    attachments: tuple[Attachment, ...] = ()
 
 
 class Mark(Value, frozen=True, kw_only=True):
@@ -186,6 +198,7 @@ class Send(Frame, frozen=True, kw_only=True, tag="send"):
     body: str
     kind: Literal["text", "data"] = "text"
     reply_to: Id | None = None
+    attachments: Annotated[tuple[Id, ...], msgspec.Meta(max_length=MAX_ATTACHMENTS)] = ()
     ref: Reference | None = None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 FIELDS = {
+    "attachments": "its files, in the sender's order; a tombstone has none",
     "auto_ack": "true: this client never sends `receipt`; what was written counts as delivered (at most once)",
     "base_version": "the version of the message that the change is based on",
     "body": "the text; for `data` and `system` a JSON text",
@@ -62,6 +63,11 @@ FIELDS = {
     "users": "one entry for each user who is news; the newest entry of a user counts",
     "version": "1, and one more with each edit and with the deletion",
     "window": "how much may be unacknowledged before the server stops sending",
+    "attachment.id": "id of the file, for `GET /api/files/{id}`",
+    "attachment.name": "what the sender's device calls it; no path",
+    "attachment.sha256": "of the content, in lower-case hex",
+    "attachment.size": "of the content, in bytes",
+    "attachment.type": "MIME type, by its first bytes where they tell",
     "delete.client_id": "the client's key of this change",
     "devicemark.device": "whose mark it is",
     "devicemark.user": "whose device it is",
@@ -85,6 +91,7 @@ FIELDS = {
     "presenceset.until": "when `text` ends, ms since 1970; taken only with `text`, absent: it stays",
     "presencewatch.users": "at most 200; those who share no conversation with you are left out of the answer",
     "receipts.marks": "one entry for each device whose mark moved",
+    "send.attachments": "ids of files that this user has uploaded (`POST /api/files`) and no message has yet, at most 10",
     "send.kind": "`text` or `data`",
     "sync.since": "your cursor",
     "userpresence.devices": "only in your own entry: each of your devices that is here",

@@ -67,7 +67,7 @@ def test_every_field_has_a_meaning_and_every_meaning_a_field() -> None:
         for field in struct.__struct_fields__:
             assert meaning(owner, field)
             used |= {field, f"{owner}.{field}"}
-    assert FIELDS.keys() - used == {"type"}
+    assert FIELDS.keys() - used <= {"type"}  # the tag of every frame
 
 
 @pytest.mark.parametrize("codec", CODECS.values(), ids=list(CODECS))
