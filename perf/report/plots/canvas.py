@@ -37,6 +37,7 @@ FAULTS = {
 """The colour of each fault, the same in every report."""
 
 WIDTH_IN = 10.2
+MARK_POINTS = 4.4  # the width of a character of a step's name
 RC: dict[str, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -113,11 +114,15 @@ def shade(on: Axes, faults: Sequence[Window], *, length: float) -> None:
         on.axvspan(fault.begin, end, color=fault_colour(fault.name), alpha=0.16, linewidth=0)
 
 
-def mark(on: Axes, marks: Sequence[tuple[float, str]], *, named: bool = False) -> None:
-    """Show where a step began; with their names if `named`."""
-    for at, text in marks:
+def mark(
+    on: Axes, marks: Sequence[tuple[float, str]], *, length: float, named: bool = False
+) -> None:
+    """Show where a step began; if `named` with its name, where that ends before the next step."""
+    ends = [at for at, _ in marks[1:]] + [length]
+    for (at, text), end in zip(marks, ends, strict=False):
         on.axvline(at, color=COLOUR["muted"], linewidth=0.7, dashes=(2, 3), alpha=0.7)
-        if named:
+        room = (end - at) / (length or 1.0) * on.get_position().width * WIDTH_IN * 72
+        if named and len(text) * MARK_POINTS <= room:
             on.annotate(
                 text, (at, 1), xycoords=("data", "axes fraction"), xytext=(3, -1), fontsize=8,
                 textcoords="offset points", va="top", color=COLOUR["muted"], annotation_clip=True,

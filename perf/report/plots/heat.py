@@ -48,7 +48,7 @@ def draw(what: str, material: Material) -> str | None:
             extent=(0, material.length_s, low, high),
         )  # fmt: skip
         shade(on, material.faults, length=material.length_s)
-        mark(on, marks(material))
+        mark(on, marks(material), length=material.length_s)
         _scale(on, low, high, material.length_s)
         _key(on, int(counts.max()))
     return finished[0]

@@ -53,7 +53,7 @@ def draw(panel: Panel, material: Material, *, named_marks: bool = False) -> str 
         if panel.log:
             on.set_yscale("log")
         shade(on, material.faults, length=material.length_s)
-        mark(on, marks(material), named=named_marks)
+        mark(on, marks(material), length=material.length_s, named=named_marks)
         for curve, found in drawn:
             _draw(on, curve, found)
         _finish(on, panel, material)

@@ -12,6 +12,7 @@ import pytest
 from perf import report
 from perf.history.rundir import RunDirectory
 from perf.report import page
+from perf.report.plots import canvas
 from tests import sample_run
 
 MOST_BYTES = 5 * 2**20
@@ -129,6 +130,14 @@ def test_faults_are_shaded_and_named_with_what_was_felt_of_them(shown: str) -> N
 
 def test_steps_are_marked_on_the_plots_of_time(shown: str) -> None:
     assert "8,000/s" in shown
+
+
+def test_names_of_steps_that_follow_closely_do_not_overlap() -> None:
+    names = [(float(at), f"step {at}: 1,000 a second") for at in range(12)]
+    with canvas.axes("rate", height=2.0) as (on, finished):
+        canvas.mark(on, [*names, (50.0, "the last")], length=100.0, named=True)
+    assert re.findall(r"step \d+", finished[0]) == ["step 11"]
+    assert "the last" in finished[0]
 
 
 def test_the_limiting_resource_the_command_and_the_commit_are_named(shown: str) -> None:
