@@ -8,6 +8,11 @@ const WELCOME = {
   limits: { body_bytes: 65536, frame_bytes: 1048576, requests: 256 },
 };
 
+const VERBS = { delete: "remove", set_presence: "setPresence" };
+
+/** Nothing said is not the same as false or no text where it means "as it was", or true. */
+const LITERAL = new Set(["presence.set", "typing"]);
+
 const isNothing = (value) =>
   value === undefined || value === null || value === 0 || value === "" || value === false ||
   (typeof value === "object" && Object.keys(value).length === 0);
@@ -16,7 +21,9 @@ const isNothing = (value) =>
 function plain(value) {
   if (Array.isArray(value)) return value.map(plain);
   if (value === null || typeof value !== "object") return value;
-  const kept = Object.entries(value).filter(([key, one]) => key !== "ref" && !isNothing(one) && !(key === "kind" && one === "text"));
+  const isAbsent = LITERAL.has(value.type) ? (one) => one == null : isNothing;
+  const isDefault = (key, one) => (key === "kind" && one === "text") || (key === "typing" && one === true);
+  const kept = Object.entries(value).filter(([key, one]) => key !== "ref" && !isAbsent(one) && !isDefault(key, one));
   return Object.fromEntries(kept.sort().map(([key, one]) => [key, plain(one)]));
 }
 
@@ -29,7 +36,7 @@ class Run {
     );
     const entries = outbox.map((frame) => ({ id: frame.client_id, conversation: frame.conversation, frame, asked: 0 }));
     this.session = new Session({ token: "t", saved: { ...rest, conversations, outbox: entries }, random: () => random });
-    Object.assign(this, { now: 0, sent: [], told: [], syncs: new Map(), lastSync: null, lastPing: null });
+    Object.assign(this, { now: 0, sent: [], told: [], syncs: new Map(), lastSync: null, last: {} });
   }
 
   step(step) {
@@ -57,7 +64,7 @@ class Run {
     const { session, now } = this;
     if (verb === "closed") return session.closed(rest.code, now);
     if (verb === "connect" || verb === "opened" || verb === "disconnect") return session[verb](now);
-    session[verb === "delete" ? "remove" : verb]({ ...rest, clientId, baseVersion, replyTo }, now);
+    session[VERBS[verb] ?? verb]({ ...rest, clientId, baseVersion, replyTo }, now);
   }
 
   #refuses(verb, fields) {
@@ -72,7 +79,8 @@ class Run {
   #addressed(frame) {
     if (frame.type === "welcome") return { ...WELCOME, ...frame };
     const sync = this.syncs.get(frame.conversation) ?? this.lastSync;
-    const refs = { $sync: frame.type === "error" ? this.lastSync : sync, $ping: this.lastPing };
+    const { ping, "presence.set": set, "presence.watch": watch } = this.last;
+    const refs = { $sync: frame.type === "error" ? this.lastSync : sync, $ping: ping, $set: set, $watch: watch };
     return frame.ref in refs ? { ...frame, ref: refs[frame.ref] } : frame;
   }
 
@@ -90,7 +98,7 @@ class Run {
     const { frames, settled } = this.session.take();
     for (const frame of frames) {
       if (frame.type === "sync") this.syncs.set(frame.conversation, (this.lastSync = frame.ref));
-      if (frame.type === "ping") this.lastPing = frame.ref;
+      this.last[frame.type] = frame.ref;
     }
     this.sent.push(...frames);
     const told = settled.map(({ entry: { id }, error }) => (error ? { refused: id, code: error.code } : { confirmed: id }));
@@ -108,9 +116,19 @@ class Run {
       outbox: session.outbox.entries.map(({ id }) => id),
       messages: Object.fromEntries(Object.entries(asked.messages ?? {}).map(([id, some]) => [id, this.#messages(id, some)])),
       left: all.filter(({ left }) => left !== null).map(({ id }) => id),
+      stale: session.presence.stale,
+      presence: this.#presence(asked.presence ?? {}),
+      typing: Object.fromEntries(Object.keys(asked.typing ?? {}).map((id) => [id, session.typists.of(id)])),
       reads: Object.fromEntries(all.filter(({ read }) => read > 0).map(({ id, read }) => [id, read])),
     };
     return Object.fromEntries(Object.keys(asked).map((key) => [key, shown[key]]));
+  }
+
+  #presence(asked) {
+    const users = [...this.session.presence.users.values()];
+    return Object.fromEntries(
+      users.map((one) => [one.user, Object.fromEntries(Object.keys(asked[one.user] ?? one).map((field) => [field, one[field]]))]),
+    );
   }
 
   #messages(id, asked) {

@@ -47,8 +47,8 @@ export async function register({ username, password, installation, name, platfor
 
 /**
  * One device, connected. Events: `change` after anything moved (detail: the types of frames heard), `confirmed` for a request
- * that the server took (detail: {entry}), `refused` for one it never will (detail: {entry, error}), `warning` when the
- * store can't keep something (detail: the error).
+ * that the server took (detail: {entry}), `refused` for one it never will (detail: {entry, error}), `problem` when it refused
+ * presence or a watch list for good (detail: the error), `warning` when the store can't keep something (detail: the error).
  */
 export class Client extends EventTarget {
   #socket = null;
@@ -74,6 +74,16 @@ export class Client extends EventTarget {
 
   get outbox() {
     return this.session.outbox.entries;
+  }
+
+  /** How users are: {users: Map(user -> {state, text?, until?, last_seen?, …}), stale}. Who is not in it is offline, as far as one can know. */
+  get presence() {
+    return this.session.presence;
+  }
+
+  /** The other users who are typing in a conversation. */
+  typists(conversation) {
+    return this.session.typists.of(conversation);
   }
 
   connect() {
@@ -111,6 +121,21 @@ export class Client extends EventTarget {
     this.#do((session, now) => session.read(mark, now));
   }
 
+  /** Says how the user is here {state?, text?, until?, invisible?}; kept over reconnects. Throws RangeError if the text can't be stored. */
+  setPresence(fields) {
+    this.#do((session, now) => session.setPresence(fields, now));
+  }
+
+  /** Watches exactly these users (ids), besides those whom the server shows anyway; kept over reconnects. */
+  watch(users) {
+    this.#do((session, now) => session.watch({ users }, now));
+  }
+
+  /** Says that the user pressed a key in a conversation, or gave the draft up {conversation, typing?}. Call it for every key. */
+  typing(about) {
+    this.#do((session, now) => session.typing(about, now));
+  }
+
   /** Asks for the newest changes and marks of a conversation. */
   sync(conversation) {
     this.#do((session) => session.sync({ conversation }));
@@ -137,7 +162,7 @@ export class Client extends EventTarget {
   }
 
   #pump() {
-    const { saves, frames, settled, command, heardOf } = this.session.take();
+    const { saves, frames, settled, problems, command, heardOf } = this.session.take();
     try {
       this.store.save(saves, this.session);
     } catch (error) {
@@ -148,6 +173,7 @@ export class Client extends EventTarget {
     if (command === "close") this.#drop();
     this.#sleep();
     for (const { entry, error } of settled) this.#tell(error ? "refused" : "confirmed", { entry, error });
+    for (const error of problems) this.#tell("problem", error);
     this.#tell("change", heardOf);
   }
 

@@ -6,10 +6,11 @@
  * the server names its place, and each repeat carries the same client_id. Marks never go back.
  */
 
-import { Acks } from "./acks.js";
-import { Conversation } from "./conversation.js";
+import { Feeds } from "./feeds.js";
 import { Outbox } from "./outbox.js";
+import { Others, Wishes } from "./presence.js";
 import { Backoff, mayReturn } from "./reconnect.js";
+import { Typists } from "./typists.js";
 
 const SILENCE_MS = 20_000; // nothing heard for this long: ask with a ping
 const PONG_MS = 10_000; // and this long after the ping: the connection is dead
@@ -33,16 +34,22 @@ export class Session {
     this.device = saved.device ?? null;
     this.user = saved.user ?? null;
     this.epoch = saved.epoch ?? null;
-    this.conversations = new Map(
-      Object.entries(saved.conversations ?? {}).map(([id, value]) => [id, new Conversation(id, value)]),
-    );
+    this.timers = new Map(); // name -> moment
+    this.feeds = new Feeds(saved, { timers: this.timers, random, say: (frame) => this.#frame(frame) });
     this.outbox = new Outbox(saved.outbox);
-    this.unsettled = new Set(saved.unsettled ?? []); // conversations whose marks the server may not have
-    this.acks = new Acks();
+    Object.assign(this, { presence: new Others(), wishes: new Wishes(), typists: new Typists() });
     this.backoff = new Backoff(random);
-    this.timers = new Map();
     this.#startConnection();
     this.#clear();
+  }
+
+  get conversations() {
+    return this.feeds.all;
+  }
+
+  /** Conversations whose marks the server may not have. */
+  get unsettled() {
+    return this.feeds.unsettled;
   }
 
   // -- what the app asks
@@ -57,41 +64,46 @@ export class Session {
 
   /** Replaces the body of a message if it is still as this device (or the caller, who names all three) knows it. */
   edit({ message, body, clientId = this.makeId(), ...known }, now = 0) {
-    const { conversation, baseVersion } = { ...this.#knows(message, known), ...known };
+    const { conversation, baseVersion } = known.conversation && known.baseVersion ? known : this.feeds.find(message);
     return this.#enqueue(conversation, { type: "edit", message, base_version: baseVersion, client_id: clientId, body }, now);
   }
 
   /** Turns a message into a tombstone if it is still as this device (or the caller, who names all three) knows it. */
   remove({ message, clientId = this.makeId(), ...known }, now = 0) {
-    const { conversation, baseVersion } = { ...this.#knows(message, known), ...known };
+    const { conversation, baseVersion } = known.conversation && known.baseVersion ? known : this.feeds.find(message);
     return this.#enqueue(conversation, { type: "delete", message, base_version: baseVersion, client_id: clientId }, now);
   }
 
   /** Says that the user has seen everything up to `upto`; never beyond what has arrived, never back. */
-  read({ conversation, upto = Infinity }, now = 0) {
-    const known = this.conversations.get(conversation);
-    const mark = Math.min(upto, known?.cursor ?? 0);
-    if (!known || known.left !== null || mark <= known.read) return;
-    known.read = mark;
-    this.#owe(known);
-    this.#pace(now);
+  read(mark, now = 0) {
+    this.feeds.read(mark, now);
   }
 
   /** Asks for a conversation's changes and marks now; also the answer to a hole in the feed. */
   sync({ conversation }) {
-    const known = this.conversations.get(conversation);
-    if (this.phase !== "open" || !known || known.syncing !== null) return;
-    known.syncing = `sync-${(this.refs += 1)}`;
-    this.#frame({ type: "sync", conversation, since: known.cursor ?? 0, ref: known.syncing });
+    this.feeds.sync(conversation);
   }
 
   /** Adds what came over REST {id, kind?, title?, messages?, floor?, read?}: the newest state of each message wins, the cursor stays. */
-  merge({ id, kind, title, messages = [], floor, read = 0 }) {
-    const known = this.#change(id);
-    Object.assign(known, { kind: kind ?? known.kind, title: title ?? known.title });
-    known.readElsewhere = Math.max(known.readElsewhere, read);
-    for (const message of messages) known.put(message);
-    if (floor !== undefined) known.floor = Math.min(floor, known.floor ?? floor);
+  merge(conversation) {
+    this.feeds.merge(conversation);
+  }
+
+  /** Says how the user is here {state?, text?, until?, invisible?}, in every session to come; what is left out stays as it is. */
+  setPresence(fields, now = 0) {
+    this.wishes.set(fields);
+    this.#pump(now);
+  }
+
+  /** Watches exactly these {users}, in every session to come, besides those whom the server shows anyway. */
+  watch({ users }, now = 0) {
+    this.wishes.watch(users);
+    this.#pump(now);
+  }
+
+  /** The user pressed a key in a conversation, or gave the draft up {conversation, typing?}. Few of them are sent. */
+  typing({ conversation, typing = true }, now = 0) {
+    if (this.phase === "open" && this.typists.isNews(conversation, typing, now)) this.#frame({ type: "typing", conversation, typing });
   }
 
   // -- what the connection tells
@@ -112,9 +124,7 @@ export class Session {
       return;
     }
     this.phase = "greeting";
-    const cursors = {};
-    for (const { id, cursor } of this.conversations.values()) if (cursor !== null) cursors[id] = cursor;
-    const hello = { type: "hello", cursors };
+    const hello = { type: "hello", cursors: this.feeds.cursors };
     if (this.token !== null) hello.token = this.token;
     if (this.epoch !== null) hello.epoch = this.epoch;
     this.#frame(hello);
@@ -125,13 +135,14 @@ export class Session {
     if (this.phase !== "open" && this.phase !== "greeting") return; // still on its way when the app hung up
     if (this.phase === "open") this.timers.set("ping", now + SILENCE_MS);
     this.timers.delete("pong");
-    this.acks.count({ bytes });
+    this.feeds.acks.count({ bytes });
     for (const frame of Array.isArray(message) ? message : [message]) {
       const rule = this.#rules[frame.type];
       if (rule) rule(frame, now);
       if (rule) this.heardOf.add(frame.type);
     }
-    this.#pace(now);
+    this.#expect("typing", this.typists.deadline);
+    this.feeds.pace(now);
     this.#pump(now);
   }
 
@@ -165,20 +176,21 @@ export class Session {
   tick(now) {
     for (const [name, moment] of [...this.timers]) {
       if (moment > now || !this.timers.delete(name)) continue;
-      if (name === "ack") this.#acknowledge(now);
+      if (name === "ack") this.feeds.acknowledge(now);
       else if (name === "connect") this.connect(now);
       else if (name === "ping") this.#ping(now);
       else if (name === "pong" || name === "welcome") this.#lost(now);
-      else if (name.startsWith("sync ")) this.#syncLater(name.slice(5));
-      else this.#pump(now); // the end of a lane's hold
+      else if (name === "typing") this.#typedLongAgo(now);
+      else if (name.startsWith("sync ")) this.feeds.askAgain(name.slice(5));
+      else this.#pump(now); // the end of a hold
     }
   }
 
   /** What came of the calls since the last take: save first, then send the frames, then obey the command. */
   take() {
-    const { saves, frames, settled, command, heardOf } = this;
+    const { saves, frames, settled, problems, command, heardOf } = this;
     this.#clear();
-    return { saves, frames, settled, command, heardOf };
+    return { saves, frames, settled, problems, command, heardOf };
   }
 
   // -- frames of the server
@@ -188,10 +200,12 @@ export class Session {
     ok: (frame) => this.#ok(frame),
     error: (frame, now) => this.#error(frame, now),
     events: (frame) => this.#events(frame),
-    receipts: (frame) => this.#receipts(frame),
-    conversation: (frame) => this.#listed(frame),
-    left: ({ conversation, upto }) => this.#left(conversation, upto),
+    receipts: (frame) => this.feeds.mark(frame, this.device),
+    conversation: (frame) => this.feeds.list(frame),
+    left: (frame) => this.#left(frame),
     reset: ({ conversation }) => this.#forget(conversation),
+    presence: (frame) => this.#presence(frame),
+    typing: (frame, now) => this.typists.heard(frame, now),
     pong: () => {},
     goodbye: (frame) => (this.farewell = frame),
   };
@@ -200,43 +214,42 @@ export class Session {
     const { device, user, epoch } = frame;
     // The epoch and the cursors change in one step, or a lost connection would leave old cursors under the new epoch.
     if (this.epoch !== null && this.epoch !== epoch) for (const id of this.conversations.keys()) this.#forget(id);
-    Object.assign(this, { device, user, epoch, limits: frame.limits });
-    this.acks.restart(frame.window);
-    Object.assign(this, { phase: "open", reason: "" });
+    Object.assign(this, { device, user, epoch, limits: frame.limits, phase: "open", reason: "" });
     this.backoff.attempts = 0;
     this.saves.session = true;
     this.timers.delete("welcome");
     this.timers.set("ping", now + SILENCE_MS);
-    for (const conversation of frame.conversations ?? []) this.#listed(conversation);
-    for (const id of this.unsettled) this.acks.owed.add(id);
-  }
-
-  #listed({ conversation, kind, title = "", since, last_seq }) {
-    const known = this.#change(conversation);
-    Object.assign(known, { kind, title, left: null, lastSeq: last_seq });
-    known.begin(since);
+    this.feeds.start(frame.window, frame.conversations ?? []);
+    this.presence.restart();
+    this.wishes.restart();
   }
 
   #forget(conversation) {
-    this.#change(conversation).forget();
-    this.acks.owed.delete(conversation);
-    this.unsettled.delete(conversation);
+    this.feeds.forget(conversation);
+    this.typists.leave(conversation);
   }
 
-  #left(conversation, upto) {
-    const known = this.#change(conversation);
-    known.left = upto;
-    this.acks.owed.delete(conversation);
-    this.unsettled.delete(conversation);
+  #left(frame) {
+    this.feeds.leave(frame);
+    this.typists.leave(frame.conversation);
   }
 
-  #events({ conversation, since, upto, messages = [], ref }) {
-    const known = this.#change(conversation);
-    if (ref !== undefined && ref === known.syncing) known.syncing = null;
-    this.acks.count({ messages: messages.length });
-    for (const message of known.advance({ since, upto, messages })) this.#confirm(message);
-    if (known.wanted > known.cursor) this.sync({ conversation });
-    if (upto <= known.cursor) this.#owe(known);
+  #events(frame) {
+    for (const message of this.feeds.advance(frame)) {
+      this.typists.stopped(frame.conversation, message.user);
+      this.#confirm(message);
+    }
+  }
+
+  /** A `presence` may be the answer to a watch list, too. */
+  #presence(frame) {
+    this.presence.heard(frame);
+    this.wishes.answered(frame.ref);
+  }
+
+  #typedLongAgo(now) {
+    this.typists.over(now);
+    this.#expect("typing", this.typists.deadline);
   }
 
   /** An own message that the feed brings was taken, even if `ok` was lost. */
@@ -246,41 +259,26 @@ export class Session {
     if (entry?.frame.type === "send") this.#settle(entry);
   }
 
-  #ok({ client_id, ...place }) {
+  #ok({ ref, client_id, ...place }) {
     const entry = this.outbox.find(client_id);
-    if (!entry) return;
+    if (!entry) return this.wishes.answered(ref);
     this.#settle(entry);
-    if (place.message) this.#change(entry.conversation).place(entry.frame, place, this);
+    if (place.message) this.feeds.change(entry.conversation).place(entry.frame, place, this);
   }
 
   #error({ ref, client_id, retry_after, current, ...error }, now) {
-    for (const known of this.conversations.values())
-      if (ref !== undefined && known.syncing === ref) this.#syncRefused(known, retry_after, now);
+    this.feeds.refused(ref, retry_after, now);
     const entry = this.outbox.find(client_id);
-    if (!entry) return;
+    if (!entry) return this.#wishRefused(ref, error, retry_after, now);
     if (retry_after != null) return this.#hold(entry, retry_after, now);
-    if (current) this.#change(entry.conversation).put(current);
+    if (current) this.feeds.change(entry.conversation).put(current);
     this.#settle(entry, error);
   }
 
-  #syncRefused(known, retryAfter, now) {
-    if (retryAfter == null) return known.endSync();
-    known.syncing = "later";
-    this.timers.set(`sync ${known.id}`, now + retryAfter * (1 + this.random() / 2));
-  }
-
-  #syncLater(conversation) {
-    const known = this.conversations.get(conversation);
-    known.syncing = null;
-    if (known.wanted > known.cursor) this.sync({ conversation });
-  }
-
-  #receipts({ conversation, marks = [], summary }) {
-    const known = this.#change(conversation);
-    for (const mark of marks) known.putMark(mark);
-    if (summary) known.summary = summary;
-    const own = known.marks.get(this.device);
-    if (own && own.delivered >= (known.cursor ?? 0) && own.read >= known.read) this.unsettled.delete(conversation);
+  #wishRefused(ref, error, retryAfter, now) {
+    const until = now + (retryAfter ?? 0) * (1 + this.random() / 2);
+    if (retryAfter == null && this.wishes.answered(ref)) this.problems.push(error);
+    if (retryAfter != null && this.wishes.hold(ref, until)) this.timers.set(`wish ${ref}`, until);
   }
 
   // -- outbox
@@ -294,7 +292,11 @@ export class Session {
 
   #pump(now) {
     if (this.phase !== "open") return;
-    for (const frame of this.outbox.due(now, this.limits?.requests || Infinity)) this.#frame(frame);
+    for (const frame of this.outbox.due(now, this.limits?.requests || Infinity)) {
+      if (frame.type === "send") this.typists.sent(frame.conversation);
+      this.#frame(frame);
+    }
+    for (const frame of this.wishes.due(now)) this.#frame(frame);
   }
 
   #hold(entry, retryAfter, now) {
@@ -310,36 +312,14 @@ export class Session {
     this.settled.push({ entry, error });
   }
 
-  // -- marks
-
-  #owe(known) {
-    this.acks.owed.add(known.id);
-    this.unsettled.add(known.id);
-    this.saves.conversations.add(known.id);
-  }
-
-  /** Sends the marks that are owed, now or when their time comes. */
-  #pace(now) {
-    if (this.phase !== "open") return;
-    const due = this.acks.due(now);
-    if (due === now) this.#acknowledge(now);
-    else if (due !== null) this.timers.set("ack", due);
-  }
-
-  #acknowledge(now) {
-    const known = this.acks.take(now).map((id) => this.conversations.get(id));
-    const marks = known.map(({ id, cursor, read }) => ({ conversation: id, delivered: cursor ?? 0, ...(read && { read }) }));
-    this.timers.delete("ack");
-    if (marks.length) this.#frame({ type: "receipt", marks });
-  }
-
   // -- the connection's own state
 
   #startConnection() {
-    Object.assign(this, { farewell: null, refs: 0, limits: null });
-    this.acks.restart();
+    Object.assign(this, { farewell: null, limits: null });
+    this.feeds.stop();
+    this.presence.lose();
+    this.typists.lose();
     this.outbox.restart();
-    for (const known of this.conversations.values()) known.endSync();
   }
 
   #ping(now) {
@@ -356,25 +336,18 @@ export class Session {
     Object.assign(this, { phase: "stopped", reason });
   }
 
+  #expect(name, moment) {
+    if (moment === null) this.timers.delete(name);
+    else this.timers.set(name, moment);
+  }
+
   #frame(frame) {
     this.frames.push(frame);
   }
 
   #clear() {
-    Object.assign(this, { frames: [], settled: [], command: null, heardOf: new Set() });
-    this.saves = { session: false, conversations: new Set(), added: [], removed: [] };
-  }
-
-  #change(id) {
-    if (!this.conversations.has(id)) this.conversations.set(id, new Conversation(id));
-    this.saves.conversations.add(id);
-    return this.conversations.get(id);
-  }
-
-  #knows(message, { conversation, baseVersion }) {
-    for (const { id, messages } of this.conversations.values())
-      if (messages.has(message)) return { conversation: id, baseVersion: messages.get(message).version };
-    if (conversation && baseVersion) return {};
-    throw new Error(`This device has no message ${message}; load it before you change it.`);
+    Object.assign(this, { frames: [], settled: [], problems: [], command: null, heardOf: new Set() });
+    this.feeds.changed = new Set();
+    this.saves = { session: false, conversations: this.feeds.changed, added: [], removed: [] };
   }
 }
