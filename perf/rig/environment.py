@@ -55,7 +55,7 @@ class Environment:
     accounts: Sequence[Account]
     database_url: str | None
     redis_url: str | None = None
-    servers: Sequence[Server] = ()
+    servers: list[Server] = field(default_factory=list)
     env: Mapping[str, str] = field(default_factory=dict)
     logs: Path | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -90,11 +90,13 @@ class Environment:
             raise RigError("only a private environment can have another server: leave out --url")
         own = {"DJANGO_SETTINGS_MODULE": settings} if settings is not None else {}
         server = Server(env={**self.env, **own, **env}, log=self.logs / f"{name}.log")
+        self.servers.append(server)  # whoever measures the servers measures this one, too
         try:
             await server.start()
             yield server
         finally:
             await server.stop()
+            self.servers.remove(server)
 
 
 @asynccontextmanager
@@ -139,7 +141,7 @@ async def private(
                     accounts=found,
                     database_url=addresses["DATABASE_URL"],
                     redis_url=addresses["REDIS_URL"],
-                    servers=(one,),
+                    servers=[one],
                     env=env,
                     logs=kept,
                     facts=await _facts(addresses, one),

@@ -2,6 +2,7 @@
 
 The keeper lives as long as the rig's end of a pipe is open. Then, whatever became of the rig, it
 ends every process of the run, stops both services, keeps their logs, and deletes the directory.
+If it was killed itself, the rig does that.
 """
 
 from __future__ import annotations
@@ -71,3 +72,6 @@ async def services(directory: Path, *, logs: Path) -> AsyncIterator[dict[str, st
             async with asyncio.timeout(children.STOP_S):
                 await child.wait()
         await children.stop(child)
+        if child.returncode:  # it was killed, or is broken: its work is done in its place
+            left = cleanup.Leftover(directory=directory, processes=())
+            await asyncio.to_thread(cleanup.remove, left)

@@ -209,7 +209,7 @@ async def _place(options: Options) -> AsyncIterator[Environment]:
         server = Server(env=env, log=directory / "server.log", kind=options.server)
         try:
             await server.start()
-            yield Environment(url=server.url, servers=(server,), accounts=made, database_url=None)
+            yield Environment(url=server.url, servers=[server], accounts=made, database_url=None)
         finally:
             await server.stop()
             async with connected(_address("DATABASE_URL")) as connection:

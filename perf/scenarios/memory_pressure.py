@@ -24,6 +24,7 @@ from perf.load.observer import Troubles
 from perf.load.stranger import Stranger
 from perf.load.workload import body
 from perf.measure import quiet, statistics
+from perf.measure.metrics import PageLook
 from perf.measure.quiet import Sample, Watch
 from perf.measure.statistics import CYCLES, SETTLING, Work
 from perf.rig.accounts import Account
@@ -214,6 +215,7 @@ async def _prepared(stage: Stage) -> AsyncIterator[Pressure]:
         server = await stack.enter_async_context(
             environment.another("server-inspected", settings="perf.rig.inspection.settings")
         )
+        stage.series.source("server", PageLook(server.url))  # the first one has nothing to do
         connection = await stack.enter_async_context(connected(environment.database_url))
         valkey = await stack.enter_async_context(Redis.from_url(environment.redis_url))
         fleet = Fleet(url=server.url, recorder=stage.recorder, observer=troubles)

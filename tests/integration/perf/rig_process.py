@@ -49,7 +49,7 @@ class Rig:
 
     def children(self) -> list[psutil.Process]:
         """Its keeper, its server and whatever else carries its mark."""
-        return [one for one in psutil.process_iter() if _mark(one) == str(self.directory)]
+        return marked(self.directory)
 
     def services(self) -> list[psutil.Process]:
         """PostgreSQL and Valkey."""
@@ -77,9 +77,18 @@ def start(logs: Path) -> Rig:
     )
     assert process.stdout is not None
     directory = Path(process.stdout.readline().strip())
+    return Rig(process=process, directory=directory, home=home_of(directory))
+
+
+def home_of(directory: Path) -> Path:
+    """Where the services of a run's directory live."""
     pointer = directory / "home"
-    home = Path(pointer.read_text().strip()) if pointer.exists() else directory
-    return Rig(process=process, directory=directory, home=home)
+    return Path(pointer.read_text().strip()) if pointer.exists() else directory
+
+
+def marked(directory: Path) -> list[psutil.Process]:
+    """Every process that is of this run."""
+    return [one for one in psutil.process_iter() if _mark(one) == str(directory)]
 
 
 def eventually(true: Callable[[], bool], what: Callable[[], object]) -> None:

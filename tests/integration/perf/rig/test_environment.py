@@ -57,12 +57,24 @@ async def test_a_private_environment_serves_accounts_and_leaves_only_its_logs(
         async with place.another("second", LOG_LEVEL="INFO") as second:
             assert second.url != place.url
             assert set(second.family()).isdisjoint(server.family())
+            assert set(place.server_processes()) == {*second.family(), *server.family()}
         assert not second.family()
         known = place.server_processes()
         assert place.facts["postgres"]
     assert directory not in {str(path) for path in cleanup.places()}
     assert not [one for one in known if one.is_running()]
     assert {"server.log", "second.log", "postgres.log", "valkey.log"} <= set(os.listdir(tmp_path))
+
+
+async def test_nothing_is_left_when_the_keeper_was_killed_and_the_rig_goes_on(
+    tmp_path: Path,
+) -> None:
+    async with private(crowd=Crowd(conversations=0, members=0), logs=tmp_path) as place:
+        directory = Path(place.env[MARK])
+        home = rig_process.home_of(directory)
+        next(one for one in rig_process.marked(directory) if "-c" in one.cmdline()).kill()
+    assert not any(place.exists() for place in (directory, home))
+    assert not rig_process.marked(directory)
 
 
 @pytest.mark.long
