@@ -11,6 +11,7 @@ import logging
 import random
 from collections.abc import Awaitable
 from dataclasses import dataclass
+from functools import partial
 from weakref import WeakKeyDictionary
 
 from messaging.hub.hub import Hub
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 DRAIN_S = 10.0
 GOODBYE_S = 3.0  # of it for the goodbyes: a client that does not read is given 2 s
 RECONNECT_MS = (50, 1_500)  # spread of the clients' return after a deploy
+ELSEWHERE_MS = (0, 500)  # of those of a process that stood still: they have waited already
 
 
 @dataclass
@@ -64,6 +66,9 @@ async def _start() -> Engine:
     roster = Roster()
     hub = Hub(roster)
     roster.on_renewed, roster.on_alive = hub.lease_renewed, hub.tick
+    roster.on_paused = partial(
+        hub.close_all, CloseCode.PAUSED, reconnect_after=lambda: random.randint(*ELSEWHERE_MS)
+    )
     await roster.start()
     engine = Engine(
         roster=roster, journal=Journal(), receipts=Receipts(), hub=hub, reconciler=Reconciler(hub)

@@ -8,6 +8,7 @@ only while the lease lasts. Until the process knows its lease renewed it must se
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 from dataclasses import dataclass
@@ -111,7 +112,8 @@ class Roster(Lease):
             return
         self._lost.discard(session)
         self._changed.set()
-        await self._leaving.take((session, held.user))
+        with contextlib.suppress(psycopg.Error):  # said below; the row goes with the node
+            await self._leaving.take((session, held.user))
 
     async def set_state(self, session: str, state: Present) -> None:
         """Say how a session is here; a repeat costs nothing. Raises psycopg.Error: then ask again."""

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
+import psycopg
+
 T = TypeVar("T")
 
 
@@ -19,7 +21,10 @@ class Turn(Generic[T]):
         self._worker: asyncio.Task[None] | None = None
 
     async def take(self, item: T) -> None:
-        """Returns when it is done; raises what `work` raised. It is done also if the caller is cancelled."""
+        """Returns when it is done; raises what `work` raised, or psycopg.OperationalError if it was ended.
+
+        It is done also if the caller is cancelled.
+        """
         loop = asyncio.get_running_loop()
         self._waiting.append(item)
         if self._done is None:
@@ -41,21 +46,24 @@ class Turn(Generic[T]):
             while self._done is not None:
                 items, done = self._waiting, self._done
                 self._waiting, self._done = [], None
-                try:
-                    await self._work(items)
-                except BaseException as error:
-                    done.set_exception(error)
-                    done.exception()  # who still waits sees it; nobody waiting is no error
-                    if not isinstance(error, Exception):
-                        raise
-                else:
-                    done.set_result(None)
+                await self._do(items, done)
         finally:
             self._worker = None
-            self._abandon()
+            if self._done is not None:  # cancelled: nobody does what still waits
+                _fail(self._done, psycopg.OperationalError("this process is stopping"))
+                self._waiting, self._done = [], None
 
-    def _abandon(self) -> None:
-        """Cancelled: nobody does what still waits."""
-        if self._done is not None:
-            self._done.cancel()
-            self._waiting, self._done = [], None
+    async def _do(self, items: list[T], done: asyncio.Future[None]) -> None:
+        try:
+            await self._work(items)
+            done.set_result(None)
+        except Exception as error:
+            _fail(done, error)
+        finally:
+            if not done.done():
+                _fail(done, psycopg.OperationalError("this process is stopping"))
+
+
+def _fail(done: asyncio.Future[None], error: Exception) -> None:
+    done.set_exception(error)
+    done.exception()  # who still waits sees it; nobody waiting is no error
