@@ -15,10 +15,10 @@ from messaging.models import Conversation, Membership, Message, Receipt
 from presence.models import Device, User
 from presence.tokens import new_token
 from tests import scene
+from tests.ear import listening
 from tests.scene import Psql, Room
 
 WRITERS = 4
-NOTIFY_LIMIT_S = 10  # far above any real delay: reached only when a hint is missing
 
 
 def connect(**overrides: Any) -> psycopg.Connection[Any]:
@@ -39,20 +39,7 @@ def psql(transactional_db: None) -> Iterator[psycopg.Connection[Any]]:
 @pytest.fixture
 def heard(psql: psycopg.Connection[Any]) -> Iterator[Callable[[], list[str]]]:
     """What was notified since the last call, sorted; every committed write before it is included."""
-    with connect() as ear:
-        ear.execute("LISTEN lockstep")
-
-        def collect() -> list[str]:
-            fence = f"fence.{uuid4()}"
-            psql.execute("SELECT pg_notify('lockstep', %s)", [fence])
-            payloads: list[str] = []
-            for notice in ear.notifies(timeout=NOTIFY_LIMIT_S):
-                if notice.payload == fence:
-                    return sorted(payloads)
-                if not notice.payload.startswith("fence."):
-                    payloads.append(notice.payload)
-            raise AssertionError(f"no fence after {NOTIFY_LIMIT_S} s; heard {payloads}")
-
+    with connect() as ear, listening(ear, psql) as collect:
         yield collect
 
 
