@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
@@ -64,3 +65,11 @@ def test_one_message_may_carry_many_frames_and_unknown_fields() -> None:
 def test_what_is_no_frame_raises() -> None:
     with pytest.raises(msgspec.DecodeError):
         wire.decode(b'{"type":"nonsense"}')
+
+
+@pytest.mark.parametrize("kind", get_args(frames.ServerFrame))
+def test_every_frame_that_a_server_may_send_is_known(kind: type[frames.Frame]) -> None:
+    try:
+        wire.decode(msgspec.json.encode({"type": kind.tag()}))
+    except msgspec.ValidationError as error:
+        assert "missing required field" in str(error)
