@@ -9,7 +9,8 @@ const PAGE = 50; // messages of one page back
 
 export class Directory {
   #rosters = new Map(); // conversation -> {devices: Map(device -> user), considered: Set(device), asked}
-  #peers = new Map(); // direct conversation -> name of the other one
+  #peers = new Map(); // direct conversation -> {user, username} of the other one
+  #members = new Map(); // conversation -> {users, seq}: who was in it at its change `seq`
   #asked = new Set(); // authors whose names were asked for
 
   constructor(client, changed) {
@@ -22,7 +23,17 @@ export class Directory {
   /** The name of a conversation for its user. */
   title({ id, title, kind }) {
     if (title) return title;
-    return kind === "self" ? "Notes to self" : (this.#peers.get(id) ?? "Conversation");
+    return kind === "self" ? "Notes to self" : (this.#peers.get(id)?.username ?? "Conversation");
+  }
+
+  /** The other user of a direct conversation, or null. */
+  peer({ id }) {
+    return this.#peers.get(id)?.user ?? null;
+  }
+
+  /** The first 200 users of a conversation, by the last answer; null before the first. */
+  members({ id }) {
+    return this.#members.get(id)?.users ?? null;
   }
 
   /** Loads the user's conversations. */
@@ -38,7 +49,7 @@ export class Directory {
   #put({ conversation, kind, title, read, peer }) {
     this.client.merge({ id: conversation, kind, title, read });
     if (!peer) return;
-    this.#peers.set(conversation, peer.username);
+    this.#peers.set(conversation, peer);
     this.names.set(peer.user, peer.username);
   }
 
@@ -48,8 +59,21 @@ export class Directory {
     const unknown = authors.filter((user) => user && !this.names.has(user) && !this.#asked.has(user));
     if (!unknown.length) return;
     for (const user of unknown) this.#asked.add(user);
-    const { members } = await this.client.request(`/conversations/${conversation.id}/members`);
+    await this.#askMembers(conversation);
+  }
+
+  /** Asks who is in a group, unless nobody has come or gone since the last time. */
+  async loadMembers(conversation) {
+    const seq = conversation.visible().findLast(({ kind }) => kind === "system")?.seq ?? 0;
+    if (conversation.kind !== "group" || this.#members.get(conversation.id)?.seq >= seq) return;
+    this.#members.set(conversation.id, { users: this.members(conversation), seq });
+    await this.#askMembers(conversation);
+  }
+
+  async #askMembers({ id }) {
+    const { members } = await this.client.request(`/conversations/${id}/members`);
     for (const { user, username } of members) this.names.set(user, username);
+    this.#members.set(id, { seq: 0, ...this.#members.get(id), users: members.map(({ user }) => user) });
     this.changed();
   }
 

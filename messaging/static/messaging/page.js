@@ -1,7 +1,9 @@
 /** The desk: which devices this window has, who is in use, the dialogs they share. Each device is a `Pane`. */
 
+import { Attention } from "./attention.js";
 import { newId, register } from "./lockstep.js";
 import { Pane } from "./pane.js";
+import { Status } from "./status.js";
 
 const KEPT = "lockstep.devices"; // localStorage: the devices of this window, with their tokens
 const DEMO_PASSWORD = "lockstep"; // of the demo logins, which exist in development only
@@ -15,6 +17,9 @@ class Desk {
     this.element = find(".desk");
     this.templates = { pane: find("#pane"), message: find("#message") };
     this.panes = [];
+    this.status = new Status(find("#status"));
+    this.attention = new Attention();
+    this.attention.addEventListener("change", () => this.#attend(this.panes));
   }
 
   /** Brings back the devices of the last visit; on the first visit opens one for each demo login. */
@@ -150,8 +155,14 @@ class Desk {
     return here?.record.name ?? `device …${device.slice(-4)}`;
   }
 
+  /** Says on these devices whether somebody is at the window. */
+  #attend(panes) {
+    for (const { client } of panes) client.setPresence({ state: this.attention.state });
+  }
+
   #place(record) {
     const pane = new Pane(record, { templates: this.templates, desk: this });
+    if (this.attention.state === "away") this.#attend([pane]);
     this.panes.push(pane);
     this.element.append(pane.element);
   }

@@ -1,8 +1,10 @@
 /** One device on screen: its header, conversations, thread and composer around a `Client`. */
 
+import { Composer } from "./composer.js";
 import { Directory } from "./directory.js";
+import { Here } from "./here.js";
+import { List } from "./list.js";
 import { Client, LocalStore } from "./lockstep.js";
-import { unread } from "./standing.js";
 import { Thread, rows } from "./thread.js";
 
 const PHASES = {
@@ -25,12 +27,19 @@ export class Pane {
 
   /** `record` is what the page keeps of the device: {key, token, user, username, name, isCut, selected}. */
   constructor(record, { templates, desk }) {
-    Object.assign(this, { record, desk, editing: null, isActive: false });
+    Object.assign(this, { record, desk, isActive: false });
     this.element = templates.pane.content.firstElementChild.cloneNode(true);
     this.store = new LocalStore(record.key);
     this.client = new Client({ token: record.token, store: this.store });
     this.directory = new Directory(this.client, () => this.refresh());
     this.directory.names.set(record.user, record.username);
+    this.composer = new Composer(this.part("composer"), {
+      client: this.client,
+      conversation: () => this.conversation,
+      sent: () => this.#sent(),
+    });
+    this.here = new Here(this.element);
+    this.list = new List(this.part("list").querySelector("ul"));
     this.thread = new Thread(this.part("messages"), templates.message);
     this.#dress();
     this.#listen();
@@ -66,7 +75,7 @@ export class Pane {
   activate(isActive) {
     this.isActive = isActive;
     this.element.classList.toggle("active", isActive);
-    this.part("thread").setAttribute("aria-live", isActive ? "polite" : "off");
+    for (const name of ["thread", "typing"]) this.part(name).setAttribute("aria-live", isActive ? "polite" : "off");
     this.refresh();
   }
 
@@ -87,8 +96,8 @@ export class Pane {
   }
 
   select(id) {
+    this.composer.leave();
     this.record.selected = id;
-    this.stopEditing();
     this.desk.save();
     this.#toEnd();
     this.refresh();
@@ -107,7 +116,7 @@ export class Pane {
     this.element.dataset.device = key;
     this.part("user").textContent = username;
     this.part("device").textContent = name;
-    this.part("avatar").textContent = username.slice(0, 1).toUpperCase();
+    this.part("letter").textContent = username.slice(0, 1).toUpperCase();
     this.part("user").id = `user-${key}`;
     this.part("device").id = `device-${key}`;
     this.element.setAttribute("aria-labelledby", `user-${key} device-${key}`);
@@ -119,10 +128,12 @@ export class Pane {
     const { client } = this;
     client.addEventListener("change", ({ detail }) => this.#changed(detail));
     client.addEventListener("refused", ({ detail }) => this.#refused(detail));
+    client.addEventListener("problem", ({ detail }) => this.notice(detail.message));
     client.addEventListener("warning", () => this.notice("This browser's storage is full: what waits would be lost with the tab."));
     this.element.addEventListener("pointerdown", () => this.desk.activate(this), true);
     this.element.addEventListener("focusin", () => this.desk.activate(this));
     this.part("switch").addEventListener("change", ({ target }) => this.#connect(target.checked));
+    this.part("avatar").addEventListener("click", () => this.desk.status.open(this));
     this.part("logout").addEventListener("click", ({ currentTarget }) => this.#askedToLeave(currentTarget));
     this.part("start").addEventListener("click", () => this.desk.talk(this));
     this.part("list").addEventListener("click", ({ target }) => {
@@ -136,25 +147,6 @@ export class Pane {
     });
     new ResizeObserver(() => this.#isAtEnd && this.#toEnd()).observe(thread);
     this.part("messages").addEventListener("click", (event) => this.#clicked(event));
-    this.#listenComposer();
-  }
-
-  #listenComposer() {
-    const text = this.part("composer").querySelector("textarea");
-    this.part("composer").addEventListener("submit", (event) => {
-      event.preventDefault();
-      this.#submit(text);
-    });
-    this.part("cancel").addEventListener("click", () => this.stopEditing());
-    text.addEventListener("input", () => this.#grow(text));
-    text.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
-        event.preventDefault();
-        this.#submit(text);
-      }
-      if (event.key === "Escape") this.stopEditing();
-      if (event.key === "ArrowUp" && !text.value) this.#editNewest(event);
-    });
   }
 
   /** The first click asks, a second one within a few seconds means it. */
@@ -178,54 +170,16 @@ export class Pane {
     else this.client.disconnect();
   }
 
-  #submit(text) {
-    const body = text.value.trim();
-    if (!body || !this.conversation) return;
+  #sent() {
     this.notice("");
-    if (this.editing) this.client.edit({ message: this.editing, body });
-    else this.client.send({ conversation: this.conversation.id, body });
-    this.stopEditing();
-    text.value = "";
-    this.#grow(text);
     this.#toEnd();
   }
 
   #clicked({ target }) {
     const message = target.closest(".message")?.dataset.message;
-    if (target.closest(".edit")) this.#edit(message);
+    if (target.closest(".edit")) this.composer.edit(message);
     else if (target.closest(".delete")) this.client.remove({ message });
     else if (target.closest(".ticks")) this.desk.showReceipts(this, this.conversation.messages.get(message), target.closest(".ticks"));
-  }
-
-  #edit(message) {
-    const text = this.part("composer").querySelector("textarea");
-    this.editing = message;
-    text.value = this.conversation.messages.get(message).body;
-    this.part("editing").hidden = false;
-    this.#grow(text);
-    text.focus();
-  }
-
-  #editNewest(event) {
-    const isMine = ({ user, deleted, kind = "text" }) => user === this.client.session.user && !deleted && kind === "text";
-    const newest = this.conversation?.visible().findLast(isMine);
-    if (!newest) return;
-    event.preventDefault();
-    this.#edit(newest.id);
-  }
-
-  stopEditing() {
-    if (!this.editing) return;
-    const text = this.part("composer").querySelector("textarea");
-    this.editing = null;
-    text.value = "";
-    this.part("editing").hidden = true;
-    this.#grow(text);
-  }
-
-  #grow(text) {
-    text.style.height = "auto";
-    text.style.height = `${text.scrollHeight + text.offsetHeight - text.clientHeight}px`;
   }
 
   async #earlier() {
@@ -259,9 +213,7 @@ export class Pane {
   }
 
   #refused({ entry, error }) {
-    const text = this.part("composer").querySelector("textarea");
-    if (entry.frame.body && !text.value) text.value = entry.frame.body;
-    this.#grow(text);
+    this.composer.giveBack(entry.frame.body);
     this.notice(error.code === "conflict" ? CONFLICT : error.message);
   }
 
@@ -277,9 +229,11 @@ export class Pane {
   // -- drawing
 
   #draw() {
-    const { conversation, client } = this;
+    const { conversation, client, directory } = this;
     this.#drawState();
-    this.#drawList();
+    this.here.draw({ client, directory, conversation });
+    this.desk.status.refresh(this);
+    this.list.draw({ client, directory, selected: this.record.selected });
     if (conversation) {
       this.#drawThread(conversation);
       this.#look(conversation);
@@ -298,28 +252,6 @@ export class Pane {
     if (phase === "stopped") this.notice(session.reason);
   }
 
-  #drawList() {
-    const list = this.part("list").querySelector("ul");
-    const shows = this.#sorted().map((one) => ({
-      id: one.id,
-      title: this.directory.title(one),
-      unread: unread(one, this.client.session.user),
-      isSelected: one.id === this.record.selected,
-      isLeft: one.left !== null,
-    }));
-    if (list.dataset.shows === JSON.stringify(shows)) return;
-    const focused = list.contains(document.activeElement) && document.activeElement.dataset.conversation;
-    list.dataset.shows = JSON.stringify(shows);
-    list.replaceChildren(...shows.map(listed));
-    if (focused) list.querySelector(`[data-conversation="${focused}"]`)?.focus();
-  }
-
-  #sorted() {
-    const rank = { direct: 0, group: 1, self: 2 };
-    const all = [...this.client.conversations.values()].filter(({ kind }) => kind);
-    return all.sort((one, other) => rank[one.kind] - rank[other.kind] || one.id.localeCompare(other.id));
-  }
-
   #drawThread(conversation) {
     const thread = this.part("thread");
     const { directory, client } = this;
@@ -328,7 +260,7 @@ export class Pane {
     this.thread.draw(shown);
     this.part("nothing").hidden = shown.length > 0 || !this.#loaded;
     this.part("earlier").hidden = !(conversation.floor > 1) || !shown.length;
-    this.part("composer").querySelector("textarea").disabled = conversation.left !== null;
+    this.composer.text.disabled = conversation.left !== null;
     if (this.#isAtEnd) this.#toEnd();
   }
 
@@ -347,6 +279,7 @@ export class Pane {
     if (isFirst && conversation.floor !== 0) this.#ask(directory.loadEarlier(conversation));
     if (isFirst || directory.hasStranger(conversation)) this.#ask(directory.loadRoster(conversation));
     this.#ask(directory.loadNames(conversation));
+    this.#ask(directory.loadMembers(conversation));
   }
 
   /** Shows how far this device is; `newest` is the newest change that any device of the page has seen. */
@@ -357,24 +290,4 @@ export class Pane {
     const text = conversation ? `change ${cursor} of ${cursor + behind}${behind ? ` · ${behind} behind` : ""}` : "";
     if (this.part("counter").textContent !== text) this.part("counter").textContent = text;
   }
-}
-
-function listed({ id, title, unread, isSelected, isLeft }) {
-  const item = document.createElement("li");
-  const button = document.createElement("button");
-  button.type = "button";
-  button.dataset.conversation = id;
-  if (isSelected) button.setAttribute("aria-current", "true");
-  button.classList.toggle("over", isLeft);
-  button.append(span("title", title));
-  if (unread) button.append(span("badge", String(unread)), span("hidden", " unread"));
-  item.append(button);
-  return item;
-}
-
-function span(className, text) {
-  const element = document.createElement("span");
-  element.className = className;
-  element.textContent = text;
-  return element;
 }
