@@ -16,7 +16,7 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from presence import roster
-from presence.models import Connection, Device, Node, User
+from presence.models import Connection, Device, LinkCode, Node, User
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Any]
@@ -134,6 +134,19 @@ class DeviceAdmin(SaysWhatIsRefused):
         for device in devices:
             revoke_device(device)
         self.message_user(request, f"{len(devices)} revoked; nothing more reaches them.")
+
+
+@admin.register(LinkCode)
+class LinkCodeAdmin(ReadOnly):
+    """Who vouched for which device, and which codes still wait. The codes themselves nobody knows."""
+
+    list_display = ("issuer", "created", "expires", "used", "redeemed_by")
+    list_filter = ("created", ("used", admin.EmptyFieldListFilter))
+    list_select_related = ("issuer", "redeemed_by")
+    search_fields = ("issuer__name", "redeemed_by__name", "issuer__user__username")
+    search_help_text = "Name of a device or user name"
+    fields = ("id", *list_display)
+    readonly_fields = fields
 
 
 @admin.register(Node)

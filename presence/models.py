@@ -5,6 +5,7 @@ A device is here while it has a `Connection` on a `Node` whose lease has not run
 Tokens are in `tokens`, sessions in `roster`, who is here in `who`.
 """
 
+from datetime import timedelta
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -15,6 +16,7 @@ from django.db.models.functions import Now
 from presence.identifiers import NewId
 
 MAX_TEXT = 140  # characters: a line beside a name
+LINK_CODE_LASTS = timedelta(minutes=2)  # enough to pick up the other device, little to guess in
 
 
 class User(AbstractUser):
@@ -115,3 +117,22 @@ class Status(models.Model):
 
     def __str__(self) -> str:
         return f"status of {self.user_id}"
+
+
+class LinkCode(models.Model):
+    """A device's word for a new one, in the form of a code; see `links`."""
+
+    id = models.UUIDField(primary_key=True, db_default=NewId(), editable=False)
+    issuer = models.ForeignKey(Device, models.CASCADE, related_name="link_codes")
+    code_hash = models.BinaryField(
+        max_length=32, unique=True, help_text="Keyed hash of the code, which itself is not stored."
+    )
+    created = models.DateTimeField(db_default=Now(), editable=False)
+    expires = models.DateTimeField(db_default=Now() + LINK_CODE_LASTS, editable=False)
+    used = models.DateTimeField(null=True, editable=False)
+    redeemed_by = models.ForeignKey(
+        Device, models.SET_NULL, null=True, editable=False, related_name="linked_by"
+    )
+
+    def __str__(self) -> str:
+        return f"link code of {self.issuer_id}"

@@ -5,7 +5,17 @@ One module per noun; `access` decides who may, `refusals` and `handlers` how a r
 
 from ninja import NinjaAPI
 
-from messaging.api import auth, conversations, devices, handlers, members, messages, receipts, users
+from messaging.api import (
+    auth,
+    conversations,
+    devices,
+    handlers,
+    links,
+    members,
+    messages,
+    receipts,
+    users,
+)
 
 __all__ = ["api"]
 
@@ -23,5 +33,5 @@ api = NinjaAPI(
     urls_namespace="api",
 )
 handlers.install(api)
-for noun in (auth, devices, users, conversations, members, messages, receipts):
+for noun in (auth, links, devices, users, conversations, members, messages, receipts):
     api.add_router("", noun.router)

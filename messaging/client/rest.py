@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qs, urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
 from messaging.protocol import LockstepError
@@ -39,6 +39,24 @@ def socket_url(url: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LinkCode:
+    """What links one more device to the user: `code` to be typed, or `qr` to be shown, until `expires` (ms)."""
+
+    code: str = field(repr=False)
+    qr: str = field(repr=False)
+    expires: int
+
+
+def read_link(qr: str) -> tuple[str, str]:
+    """The server and the code in what a QR code said. Raises ValueError if it is no such thing."""
+    parts = urlsplit(qr.strip())
+    said = parse_qs(parts.query)
+    if (parts.scheme, parts.netloc) != ("lockstep", "link") or not {"server", "code"} <= set(said):
+        raise ValueError("A link looks like lockstep://link?server=…&code=…; this does not.")
+    return said["server"][0], said["code"][0]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rest:
     """A server's REST API, as seen with one authorization."""
 
@@ -59,6 +77,19 @@ class Rest:
         """Register this device, or the same one anew. Returns its token, which the server shows once."""
         about = {"installation": installation, "name": name, "platform": platform}
         answer = await self.call("POST", "/devices", about)
+        return str(answer["token"])
+
+    async def link_code(self) -> LinkCode:
+        """A code with which one new device can `link` itself to this device's user, within two minutes."""
+        answer = await self.call("POST", "/devices/link-codes")
+        return LinkCode(code=answer["code"], qr=answer["qr"], expires=answer["expires"])
+
+    async def link(
+        self, code: str, *, installation: str, name: str, platform: str = "python"
+    ) -> str:
+        """Register this device with a code instead of a password. Returns its token, which is shown once."""
+        about = {"installation": installation, "name": name, "platform": platform}
+        answer = await self.call("POST", "/devices/link", {"code": code, **about})
         return str(answer["token"])
 
     async def call(self, method: str, path: str, body: object = None) -> Any:

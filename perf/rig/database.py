@@ -61,6 +61,7 @@ ERASE = (
     "DELETE FROM messaging_membership WHERE conversation_id = ANY (%(conversations)s)",
     "DELETE FROM messaging_conversation WHERE id = ANY (%(conversations)s)",
     "DELETE FROM presence_connection WHERE device_id = ANY (%(devices)s)",
+    "DELETE FROM presence_linkcode WHERE issuer_id = ANY (%(devices)s)",
     "DELETE FROM presence_device WHERE id = ANY (%(devices)s)",
     "DELETE FROM messaging_inbox WHERE user_id = ANY (%(users)s::uuid[])",
     "DELETE FROM presence_user WHERE id = ANY (%(users)s::uuid[])",

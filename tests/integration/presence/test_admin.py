@@ -7,7 +7,8 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from presence.models import Connection, Device, Node, User
+from presence.links import issue
+from presence.models import Connection, Device, LinkCode, Node, User
 from presence.tokens import register
 
 LIST = "admin:presence_device_changelist"
@@ -106,3 +107,22 @@ def test_a_user_with_devices_cannot_be_deleted(browser: Client, ann: User) -> No
     assert "Cannot delete user" in browser.get(url).content.decode()
     browser.post(url, {"post": "yes"})
     assert User.objects.filter(pk=ann.pk).exists()
+
+
+def test_link_codes_are_listed_and_never_shown_nor_written(browser: Client, ann: User) -> None:
+    phone, _ = register(user=ann, installation="phone", name="Ann's phone")
+    code = issue(phone).code
+    row = LinkCode.objects.get()
+    pages = [
+        browser.get(reverse("admin:presence_linkcode_changelist"), {"q": "ann"}),
+        browser.get(reverse("admin:presence_linkcode_change", args=[row.pk])),
+    ]
+    for page in pages:
+        html = page.content.decode()
+        assert "Ann&#x27;s phone" in html
+        assert bytes(row.code_hash).hex() not in html
+        assert "code_hash" not in html
+        assert code not in html
+    for action, arguments in (("add", []), ("delete", [row.pk])):
+        url = reverse(f"admin:presence_linkcode_{action}", args=arguments)
+        assert browser.post(url).status_code == 403
