@@ -29,6 +29,15 @@ class DeviceRevoked(Exception):
         )
 
 
+class TokenReplaced(Exception):
+    """The token that asked for another was replaced meanwhile: only one of the two may be the next."""
+
+    def __str__(self) -> str:
+        return (
+            "This token was replaced at the same moment; use the other answer's, or log in again."
+        )
+
+
 def new_token() -> tuple[str, bytes]:
     """Return a new token and the hash to store for it."""
     token = secrets.token_urlsafe(TOKEN_BYTES)
@@ -61,12 +70,16 @@ def register(
 
 
 def rotate(device: Device) -> str:
-    """Return a fresh token for the device; the old one stops working. Raises DeviceRevoked."""
+    """Return a fresh token for the device; the one it was loaded with stops working for new sessions.
+
+    Raises DeviceRevoked and TokenReplaced.
+    """
     token, digest = new_token()
     with transaction.atomic():
-        _renew(
-            Device.objects.select_for_update(no_key=True).get(pk=device.pk), {"token_hash": digest}
-        )
+        stored = Device.objects.select_for_update(no_key=True).get(pk=device.pk)
+        if bytes(stored.token_hash) != bytes(device.token_hash):
+            raise TokenReplaced
+        _renew(stored, {"token_hash": digest})
     return token
 
 

@@ -54,6 +54,13 @@ def list_devices(request: DeviceRequest) -> DevicesOut:
     return DevicesOut(devices=[_shown(device, request) for device in devices])
 
 
+@router.post("/devices/token", response={200: RegisteredOut, REFUSED: RefusalOut})
+def rotate_token(request: DeviceRequest) -> RegisteredOut:
+    """Replace the token that asks. Open sessions stay; if the answer is lost, log in or link again."""
+    device, token = request.auth, tokens.rotate(request.auth)
+    return RegisteredOut(device=str(device.pk), token=token, user=str(device.user_id))
+
+
 @router.delete("/devices/{device}", response={200: DeviceOut, REFUSED: RefusalOut})
 async def revoke_device(request: DeviceRequest, device: UUID) -> DeviceOut:
     """Revoke a device for ever. When this answers, nothing more reaches it."""

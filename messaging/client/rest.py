@@ -92,6 +92,11 @@ class Rest:
         answer = await self.call("POST", "/devices/link", {"code": code, **about})
         return str(answer["token"])
 
+    async def rotate_token(self) -> str:
+        """Replace this device's token. Returns the new one, which is shown once."""
+        answer = await self.call("POST", "/devices/token")
+        return str(answer["token"])
+
     async def call(self, method: str, path: str, body: object = None) -> Any:
         """One call below /api, JSON both ways. Raises `ApiError`."""
         return await asyncio.to_thread(self._call, method, path, body)

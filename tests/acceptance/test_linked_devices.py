@@ -93,6 +93,21 @@ async def test_one_code_is_one_device_however_many_come_at_once(address: str) ->
         assert (len(refused), len(await devices(a))) == (7, len(before) + 1)
 
 
+async def test_a_token_is_replaced_under_an_open_session_and_the_old_one_opens_no_other(
+    address: str,
+) -> None:
+    async with await Client.log_in(address, **LOGIN) as a:
+        room = await own_room(a)
+        await a.send(room, "before")
+        fresh = await a.rest.rotate_token()
+        await a.send(room, "after")
+        with pytest.raises(ApiError, match="unauthorized"):
+            await a.rest.call("GET", "/devices")
+        async with Client(address, token=fresh) as again:
+            await again.send(room, "with the new one")
+            assert again.core.device == a.core.device
+
+
 async def test_the_command_line_links_keeps_the_token_to_itself_and_leaves_no_code_behind(
     address: str, site: Serving, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 from django.db import connection
@@ -9,7 +10,14 @@ from django.db.models.functions import Now
 
 from messaging.models import Membership
 from presence.models import Device, User
-from presence.tokens import DeviceRevoked, new_token, register, rotate, token_hash
+from presence.tokens import (
+    DeviceRevoked,
+    TokenReplaced,
+    new_token,
+    register,
+    rotate,
+    token_hash,
+)
 
 
 @pytest.fixture
@@ -66,6 +74,26 @@ def test_rotating_ends_the_old_token(ann: User) -> None:
     new = rotate(device)
     assert owner_of(old) is None
     assert owner_of(new) == device
+
+
+def test_of_two_who_replace_one_token_at_once_one_is_refused(ann: User) -> None:
+    """Both would else have an answer, and one of them a token that is dead."""
+    device, _ = register(user=ann, installation="i1")
+    ready = Barrier(2)
+
+    def attempt(asking: Device) -> str | None:
+        ready.wait()
+        try:
+            return rotate(asking)
+        except TokenReplaced:
+            return None
+        finally:
+            connection.close()
+
+    asking = [Device.objects.get(pk=device.pk) for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        [token] = [made for made in pool.map(attempt, asking) if made is not None]
+    assert owner_of(token) == device
 
 
 def test_registering_at_the_same_moment_makes_one_device_and_one_self_conversation(

@@ -10,6 +10,7 @@ from django.test import Client
 
 from presence import attempts, logins
 from presence.models import Device, User
+from presence.tokens import rotate
 
 if TYPE_CHECKING:
     from tests.integration.messaging.api.conftest import Person
@@ -142,3 +143,31 @@ def test_a_revoked_device_is_refused_and_its_sister_still_lists_it(ann: Person) 
 def test_nobody_revokes_the_device_of_someone_else(ann: Person, bob: Person) -> None:
     assert ann.call("DELETE", f"/devices/{bob.device.pk}").code == "no_such_device"
     assert bob.call("GET", "/devices").status == 200
+
+
+def test_a_device_replaces_its_token_and_the_old_one_opens_nothing(ann: Person) -> None:
+    answer = ann.call("POST", "/devices/token")
+    assert answer.status == 200
+    assert (answer.json["device"], answer.json["user"]) == (str(ann.device.pk), ann.id)
+    assert ann.call("GET", "/devices").code == "unauthorized"
+    headers = {"Authorization": f"Bearer {answer.json['token']}"}
+    [shown] = Client().get("/api/devices", headers=headers).json()["devices"]
+    assert (shown["device"], shown["this"]) == (str(ann.device.pk), True)
+
+
+def test_a_revoked_device_gets_no_fresh_token(ann: Person) -> None:
+    ann.another_device().call("DELETE", f"/devices/{ann.device.pk}")
+    assert ann.call("POST", "/devices/token").code == "revoked"
+
+
+def test_a_token_that_was_replaced_at_the_same_moment_is_refused_in_a_sentence(
+    ann: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(device: Device) -> str:
+        rotate(Device.objects.get(pk=device.pk))
+        return rotate(device)
+
+    monkeypatch.setattr("presence.tokens.rotate", late)
+    refused = ann.call("POST", "/devices/token")
+    assert (refused.status, refused.code) == (401, "unauthorized")
+    assert "at the same moment" in refused.json["message"]

@@ -153,7 +153,7 @@ def test_the_checked_in_contract_is_the_one_served(tmp_path: Path) -> None:
     fresh = tmp_path / "openapi.json"
     call_command("export_openapi_schema", api="messaging.api.api", indent=2, output=str(fresh))
     stored = Path(settings.BASE_DIR) / "docs" / "openapi.json"
-    mend = "manage.py export_openapi_schema --api messaging.api.api --indent 2 -o docs/openapi.json"
+    mend = "manage.py export_openapi_schema --api messaging.api.api --indent 2 --output docs/openapi.json"
     assert json.loads(stored.read_text()) == json.loads(fresh.read_text()), f"run {mend}"
     served = Client().get("/api/openapi.json").json()
     assert served["paths"].keys() == json.loads(stored.read_text())["paths"].keys()
