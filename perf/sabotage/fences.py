@@ -6,7 +6,7 @@ from messaging.hub import people
 from messaging.hub.topic import Link
 from messaging.protocol.server.batch import Batch
 from messaging.protocol.server.feeds import Feed
-from presence import roster
+from presence import statements
 
 
 def leave() -> None:
@@ -25,4 +25,4 @@ def revocation() -> None:
         """Nothing."""
 
     people._close_revoked = close_revoked
-    roster.HELD = "SELECT 1 WHERE %s::text IS NULL"
+    statements.HELD = "SELECT 1 WHERE %s::text IS NULL"
