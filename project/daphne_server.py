@@ -9,6 +9,7 @@ from daphne.server import Server, reactor  # first of all: it installs the react
 from daphne.ws_protocol import WebSocketFactory, WebSocketProtocol
 
 from messaging.protocol.errors import CloseCode
+from project import farewell
 from project.limits import GRACE_S, LAST_WORDS_S, MAX_FRAME_BYTES, PING_S, PING_TIMEOUT_S
 
 Ender = Callable[[asyncio.AbstractEventLoop, Callable[[], None]], None]
@@ -22,6 +23,14 @@ class Protocol(WebSocketProtocol):  # type: ignore[misc]
         self.sendCloseFrame(code=code or 1000)
         if code == CloseCode.REVOKED:
             reactor.callLater(LAST_WORDS_S, self._cut_off)
+
+    def _max_message_size_exceeded(self, *_: object) -> None:
+        """Say why. Autobahn would drop the connection, and the client come back with the same frame."""
+        self.failedByMe = True  # what still comes of it is read, and dropped
+        if self.state == self.STATE_OPEN:
+            words = farewell.too_large(self.websocket_protocol_in_use)
+            self.serverSend(words, isinstance(words, bytes))
+            self.serverClose(CloseCode.TOO_LARGE)
 
     def _cut_off(self) -> None:
         """Drop what a revoked device has not taken."""

@@ -17,7 +17,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.protocol import OPEN
 
 from messaging.protocol.errors import CloseCode
-from project.limits import LAST_WORDS_S
+from project import farewell
+from project.limits import LAST_LOOK_S, LAST_WORDS_S
 
 try:
     from websockets.speedups import apply_mask
@@ -38,6 +39,8 @@ class PlainFrames(WebSocketsSansIOProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of the socket: frame by frame once the handshake is over."""
+        if self._oversized:
+            return  # nobody reads the rest of it
         self._rest = self._rest + data if self._rest else data
         if self.handshake_initiated and not self.handshake_complete:
             self._pause()  # frames before our answer: their turn comes with it
@@ -65,14 +68,13 @@ class PlainFrames(WebSocketsSansIOProtocol):
     def _parse(self) -> None:
         """Take frames until so many wait for the application that it goes first."""
         buffer, self._rest = self._rest, b""
-        if not self.handshake_complete or self._oversized or self.conn.state is not OPEN:
+        if not self.handshake_complete or self.conn.state is not OPEN:
             super().data_received(buffer)
             return
         start, size = 0, len(buffer)
         while start < size and not self.close_sent and not self.read_paused:
             end = self._frame_end(buffer, start)
             if end == OVERSIZED:
-                self._oversized = True
                 super().data_received(buffer[start:])  # it refuses by the head alone
                 return
             if end is None or end > size:
@@ -120,6 +122,29 @@ class PlainFrames(WebSocketsSansIOProtocol):
         if not paused and self.queue.qsize() > QUEUED:
             self._pause()
 
+    def handle_parser_exception(self) -> None:
+        """Refuse what can't be read; who sent too much is told why, like everybody who is sent away."""
+        closed = self.conn.close_sent
+        if closed is None or closed.code != CloseCode.TOO_LARGE:
+            super().handle_parser_exception()
+            return
+        self._oversized = self.close_sent = True
+        reason = closed.reason
+        self.queue.put_nowait(
+            {"type": "websocket.disconnect", "code": closed.code, "reason": reason}
+        )
+        if self.writable.is_set():  # who does not read would not read this either
+            self.transport.write(_frame(_message(farewell.too_large(self._subprotocol))))
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        # A socket that is closed with bytes unread is reset, and the reset may overtake what was said.
+        self.read_paused = False
+        self.transport.resume_reading()
+        self.close_timer = self.loop.call_later(LAST_LOOK_S, self.transport.close)
+
+    @property
+    def _subprotocol(self) -> str | None:
+        return self.response.headers.get("Sec-WebSocket-Protocol")
+
     async def send(self, message: Any) -> None:
         """Write a message: plain ones at once, in one frame; a revoked device's close cuts it off."""
         if message["type"] == "websocket.send" and self.handshake_complete:
@@ -143,6 +168,10 @@ class PlainFrames(WebSocketsSansIOProtocol):
             await asyncio.sleep(LAST_WORDS_S)
         if self.transport.get_write_buffer_size():
             self.transport.abort()
+
+
+def _message(data: str | bytes) -> dict[str, str | bytes]:
+    return {"bytes" if isinstance(data, bytes) else "text": data}
 
 
 def _frame(message: Any) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -70,6 +71,11 @@ class Network:
             await self._connection.send(data)
         except ConnectionClosed as closed:
             raise _closed(closed) from closed
+
+    async def send_in_parts(self, parts: list[str]) -> None:
+        """Send one message in several frames, as far as the server takes them."""
+        with contextlib.suppress(ConnectionClosed):
+            await self._connection.send(parts)
 
     async def receive(self) -> str:
         """The next message. Raises Closed."""

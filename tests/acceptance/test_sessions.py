@@ -14,6 +14,8 @@ from typing import Any, Protocol
 
 import pytest
 
+from messaging.protocol.errors import CloseCode
+from messaging.protocol.frames import MAX_FRAME_BYTES
 from tests import scene
 from tests import server as servers
 from tests.device import Device, Frame
@@ -102,7 +104,15 @@ async def test_bad_frames_get_typed_errors_and_the_session_goes_on(
 
 
 @pytest.mark.parametrize(
-    ("how", "code"), [("abuse", 1008), ("wrong token", 4500), ("revoked", 4501), ("silence", 4000)]
+    ("how", "code"),
+    [
+        ("abuse", 1008),
+        ("too large", 1009),
+        ("in large parts", 1009),
+        ("wrong token", 4500),
+        ("revoked", 4501),
+        ("silence", 4000),
+    ],
 )
 async def test_the_close_code_says_why(
     dial: Dial,
@@ -121,10 +131,16 @@ async def test_the_close_code_says_why(
     if how == "abuse":
         for _ in range(200):
             await ann.say_raw("rubbish")
+    elif how == "too large":
+        await ann.say_raw("x" * 8 * MAX_FRAME_BYTES)
+    elif how == "in large parts":
+        assert isinstance(ann._socket, servers.Network)
+        await ann._socket.send_in_parts(["x" * (MAX_FRAME_BYTES // 2)] * 5)
     elif how == "revoked":
         scene.revoke(sql, room.first.device)
     assert await ann.ended() == code
     assert ann.heard[-1]["type"] == "goodbye"
+    assert ann.heard[-1]["reason"] == CloseCode(code).reason
 
 
 async def test_a_client_whose_connection_is_cut_again_and_again_gets_everything_once(
