@@ -86,7 +86,7 @@ class Lease(ABC):
             task.cancel()
         await asyncio.gather(*self._beating, return_exceptions=True)
 
-    async def _execute(self, statement: str, parameters: tuple[object, ...] = ()) -> Rows:
+    async def _execute(self, statement: str, parameters: tuple[object, ...]) -> Rows:
         return await self._line.ask(statement, parameters)
 
     async def _register(self) -> None:
@@ -158,7 +158,10 @@ class Lease(ABC):
         await self._reap(asked)
 
     async def _begin_anew(self) -> None:
-        """Others took us for dead, and now we are: what we held goes with the old node."""
+        """Others took us for dead, and now we are: what we held goes with the old node.
+
+        That one goes first: a hello that still names it is refused, and cannot be stored where nobody looks.
+        """
         pauses = self._pauses
         await self._bury(statements.GIVE_UP, self.node)
         await self._register()

@@ -1,7 +1,6 @@
 """The roster against a real database: hellos in batches, and revocation as a waiting call."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -11,24 +10,6 @@ from tests import scene
 from tests.scene import Psql, Seat, sessions
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-async def roster(shared_database: None) -> AsyncIterator[Roster]:
-    """A server process, as far as the roster knows."""
-    made = Roster()
-    await made.start()
-    yield made
-    await made.stop()
-
-
-@pytest.fixture
-async def other(shared_database: None) -> AsyncIterator[Roster]:
-    """Another server process."""
-    made = Roster()
-    await made.start()
-    yield made
-    await made.stop()
 
 
 async def test_a_session_begins_with_a_token_and_ends_with_leave(roster: Roster, sql: Psql) -> None:

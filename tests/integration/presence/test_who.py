@@ -19,24 +19,6 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-async def roster(shared_database: None) -> AsyncIterator[Roster]:
-    """A server process, as far as the roster knows."""
-    made = Roster()
-    await made.start()
-    yield made
-    await made.stop()
-
-
-@pytest.fixture
-async def other(shared_database: None) -> AsyncIterator[Roster]:
-    """Another server process."""
-    made = Roster()
-    await made.start()
-    yield made
-    await made.stop()
-
-
-@pytest.fixture
 async def reader(shared_database: None) -> AsyncIterator[Reader]:
     made = Reader()
     yield made
