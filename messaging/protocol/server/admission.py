@@ -1,7 +1,8 @@
 """Which requests of a session are taken: bounded in number and bytes, and sends in their order.
 
 After a retryable refusal of a send the later ones to that conversation are refused alike, until the
-refused `client_id` is sent again: otherwise a retry would overtake nothing, but be overtaken.
+refused `client_id` is sent again: otherwise a retry would overtake nothing, but be overtaken. Who
+goes on and on without it is sent away.
 """
 
 from __future__ import annotations
@@ -14,18 +15,22 @@ from messaging.protocol.server.actions import Write
 MAX_REQUESTS = 256  # unanswered requests of one session
 MAX_REQUEST_BYTES = 1_048_576  # of their bodies
 ABUSE = 64  # bad or excessive frames, less half of one for every good frame, before the close
+# `after_refused` in one conversation before the close. Who keeps the limits has no more than
+# MAX_REQUESTS on the way when the refusal comes, and sends nothing more before the refused one.
+UNHEEDED = 4 * MAX_REQUESTS
 
 
 class Admission:
     """The requests of one session that wait for their answer, and those that must come first."""
 
-    __slots__ = ("_abuse", "_blocked", "_bytes", "_requests")
+    __slots__ = ("_abuse", "_blocked", "_bytes", "_requests", "_unheeded")
 
     def __init__(self) -> None:
         self._requests = self._bytes = self._abuse = 0
         self._blocked: dict[
             str, str
         ] = {}  # conversation -> the refused client_id that must come first
+        self._unheeded: dict[str, int] = {}  # how many came to these conversations instead
 
     def admit(self, frame: Write, *, known: bool) -> Refusal | None:
         """Take a write, or say why not. `known` tells whether the session has a send's conversation."""
@@ -34,7 +39,7 @@ class Admission:
             self._requests += 1
             self._bytes += _size(frame)
             if isinstance(frame, Send):
-                self._blocked.pop(frame.conversation, None)
+                self.forget(frame.conversation)
         elif refusal is Refusal.OVERLOADED:
             self.block(frame)
         return refusal
@@ -71,8 +76,14 @@ class Admission:
             self._blocked.setdefault(frame.conversation, frame.client_id)
 
     def forget(self, conversation: str) -> None:
-        """The session left a conversation: nothing waits for anything there."""
-        self._blocked.pop(conversation, None)
+        """The refused send came, or the session left the conversation: nothing waits for anything there."""
+        if self._blocked.pop(conversation, None) is not None:
+            self._unheeded.pop(conversation, None)
+
+    def unheeded(self, conversation: str) -> CloseCode | None:
+        """A send was refused as `after_refused`; the code to close with, once it was one too many."""
+        count = self._unheeded[conversation] = self._unheeded.get(conversation, 0) + 1
+        return CloseCode.OVERLOADED if count > UNHEEDED else None
 
     def behaved(self) -> None:
         """A good frame makes up for half a bad one."""

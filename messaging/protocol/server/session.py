@@ -92,6 +92,10 @@ class Session:
         self._refuse(refusal, frame)
         if refusal is Refusal.OVERLOADED:
             self._misbehaved(CloseCode.OVERLOADED)
+        elif refusal is Refusal.AFTER_REFUSED and isinstance(frame, frames.Send):
+            code = self._admission.unheeded(frame.conversation)
+            if code is not None:
+                self.close(code, reconnect_after=OVERLOADED_RECONNECT_MS)
 
     def _on_receipt(self, frame: frames.Receipt, todo: list[actions.Action]) -> None:
         if frame.ref is not None and (refusal := self._admission.admit_bodiless()) is not None:

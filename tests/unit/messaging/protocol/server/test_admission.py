@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from messaging.protocol.errors import CloseCode, Refusal
 from messaging.protocol.frames import Delete, Edit, Send
-from messaging.protocol.server.admission import ABUSE, MAX_REQUEST_BYTES, MAX_REQUESTS, Admission
+from messaging.protocol.server.admission import (
+    ABUSE,
+    MAX_REQUEST_BYTES,
+    MAX_REQUESTS,
+    UNHEEDED,
+    Admission,
+)
 
 HERE, THERE = (f"{n}0000000-0000-4000-8000-000000000000" for n in "12")
 
@@ -49,6 +55,24 @@ def test_sends_behind_a_refused_one_wait_for_its_repeat() -> None:
     assert admission.admit(send("b", THERE), known=True) is None
     assert admission.admit(send("a"), known=True) is None
     assert admission.admit(send("b"), known=True) is None
+
+
+def test_only_who_goes_on_and_on_without_the_refused_send_is_sent_away() -> None:
+    admission = Admission()
+    admission.block(send("a"))
+    for _ in range(UNHEEDED):
+        assert admission.unheeded(HERE) is None
+    assert admission.unheeded(THERE) is None
+    assert admission.unheeded(HERE) is CloseCode.OVERLOADED
+
+
+def test_repeat_of_the_refused_send_makes_up_for_what_came_instead() -> None:
+    admission = Admission()
+    for _ in range(2):
+        admission.block(send("a"))
+        for _ in range(UNHEEDED):
+            assert admission.unheeded(HERE) is None
+        assert admission.admit(send("a"), known=True) is None
 
 
 def test_first_refused_send_is_the_one_to_repeat() -> None:

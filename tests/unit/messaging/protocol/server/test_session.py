@@ -6,6 +6,7 @@ import gc
 import tracemalloc
 from uuid import uuid4
 
+from messaging.protocol.client.outbox import Outbox
 from messaging.protocol.codec import JSON
 from messaging.protocol.errors import CloseCode, Refusal, Refused
 from messaging.protocol.frames import (
@@ -28,7 +29,7 @@ from messaging.protocol.frames import (
     Sync,
 )
 from messaging.protocol.server.actions import Identity, Read, Standing, Stored
-from messaging.protocol.server.admission import MAX_REQUESTS
+from messaging.protocol.server.admission import MAX_REQUEST_BYTES, MAX_REQUESTS, UNHEEDED
 from messaging.protocol.server.batch import Batch, Fence
 from messaging.protocol.server.outgoing import UNHEARD_BYTES
 from messaging.protocol.server.session import Session
@@ -243,3 +244,45 @@ def test_a_revoked_device_gets_no_answer_that_was_on_its_way() -> None:
     session.answer_sync(sync, changes(0, 8))
     written(session, "m1", Stored(message="m", seq=11, position=11, version=1, created=0))
     assert [type(frame) for frame in heard(session)] == [Goodbye]
+
+
+def blocked_session() -> Session:
+    """A session whose first send was refused as busy."""
+    session, first = opened(cursor=10), Send(conversation=HERE, client_id="k0", body="0")
+    say(session, first)
+    session.settle(first, Refused(Refusal.BUSY))
+    heard(session)
+    return session
+
+
+def test_device_that_never_repeats_the_refused_send_is_sent_away() -> None:
+    session, sent = blocked_session(), 0
+    while session.closing is None:
+        sent += 1
+        say(session, Send(conversation=HERE, client_id=f"k{sent}", body=""))
+    assert sent == UNHEEDED + 1
+    *refused, goodbye = heard(session)
+    assert {frame.code for frame in refused if isinstance(frame, Error)} == {"after_refused"}
+    assert isinstance(goodbye, Goodbye)
+    assert (session.closing, goodbye.reconnect_after) == (CloseCode.OVERLOADED, 5_000)
+
+
+def test_our_client_with_thousands_waiting_is_never_told_twice_that_it_went_on() -> None:
+    """All that was on its way when the refusal came is told so, and that is a quarter of what is borne."""
+    session, outbox = opened(cursor=10), Outbox()
+    for n in range(5_000):
+        outbox.send(HERE, "", client_id=f"k{n}")
+    outbox.start(max_requests=MAX_REQUESTS, max_bytes=MAX_REQUEST_BYTES)
+    flying = outbox.ready(0)
+    say(session, flying[0])
+    session.settle(flying[0], Refused(Refusal.BUSY))  # before the others arrive
+    say(session, *flying[1:])
+    for frame in heard(session):
+        assert isinstance(frame, Error)
+        assert outbox.ready(0) == []
+        outbox.hold(frame.client_id or "", until=1_000)
+    assert session.closing is None
+    again = outbox.ready(1_000)
+    assert [request.client_id for request in again] == [f"k{n}" for n in range(MAX_REQUESTS)]
+    assert len(say(session, *again)) == MAX_REQUESTS
+    assert UNHEEDED == 4 * MAX_REQUESTS
