@@ -1,6 +1,7 @@
-"""Users, devices, processes and sessions in the admin.
+"""Users, what they say of themselves, devices, processes and sessions in the admin.
 
-A device is revoked, not edited or deleted; processes and sessions are written by the servers alone.
+A device is revoked, not edited or deleted; processes and sessions are written by the servers alone,
+which can be asked to end a session.
 What the database refuses is shown with its own hint instead of an error page.
 """
 
@@ -12,11 +13,12 @@ from asgiref.sync import async_to_sync
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin
 from django.db import IntegrityError
-from django.db.models import Model, QuerySet
+from django.db.models import Count, Model, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from presence import roster
-from presence.models import Connection, Device, LinkCode, Node, User
+from presence.models import Connection, Device, LinkCode, Node, Status, User
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Any]
@@ -94,6 +96,13 @@ def revoke_device(device: UUID) -> None:
     async_to_sync(roster.revoke)(str(device))
 
 
+def _here() -> Subquery:
+    """The state of the device's live sessions: `online` sorts after `away`."""
+    sessions = Connection.objects.filter(device=OuterRef("pk"), node__lease__gt=Now())
+    best = sessions.exclude(state=Connection.State.ENDING).order_by("-state")
+    return Subquery(best.values("state")[:1])
+
+
 admin.site.register(User, UserAdmin)
 
 
@@ -101,7 +110,7 @@ admin.site.register(User, UserAdmin)
 class DeviceAdmin(SaysWhatIsRefused):
     """Devices can be renamed and revoked. They register themselves and are never deleted."""
 
-    list_display = ("__str__", "user", "platform", "registered", "last_seen", "revoked")
+    list_display = ("__str__", "user", "platform", "presence", "registered", "last_seen", "revoked")
     list_filter = (RevokedFilter, "platform")
     list_select_related = ("user",)
     search_fields = ("name", "installation", "user__username")
@@ -118,6 +127,16 @@ class DeviceAdmin(SaysWhatIsRefused):
     )
     readonly_fields = tuple(field for field in fields if field != "name")
     actions = ("revoke",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Device]:
+        """With the best state of each device's live sessions, by the database's clock."""
+        devices: QuerySet[Device] = super().get_queryset(request)
+        return devices.annotate(here=_here())
+
+    @admin.display(ordering="here")
+    def presence(self, device: Any) -> str:
+        """How it is here now."""
+        return "offline" if device.here is None else str(device.here)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """A device registers itself: nobody else may know its token."""
@@ -151,18 +170,84 @@ class LinkCodeAdmin(ReadOnly):
 
 @admin.register(Node)
 class NodeAdmin(ReadOnly):
-    """Server processes and their leases."""
+    """Server processes, whether their lease lasts, and how many sessions each holds."""
 
-    list_display = ("name", "started", "lease")
+    list_display = ("name", "live", "sessions", "started", "lease")
     search_fields = ("name",)
     list_filter = ("started",)
+    ordering = ("-lease",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Node]:
+        """Judged by the database's clock."""
+        nodes: QuerySet[Node] = super().get_queryset(request)
+        return nodes.annotate(is_live=Q(lease__gt=Now()), held=Count("connections"))
+
+    @admin.display(boolean=True, ordering="is_live")
+    def live(self, node: Any) -> bool:
+        """Whether the lease lasts."""
+        return bool(node.is_live)
+
+    @admin.display(ordering="held")
+    def sessions(self, node: Any) -> int:
+        """How many there are."""
+        return int(node.held)
 
 
 @admin.register(Connection)
 class ConnectionAdmin(ReadOnly):
-    """Live sessions."""
+    """Sessions, by process and user. They can be asked to end; the device may come back at once."""
 
-    list_display = ("id", "device", "node", "since")
-    list_filter = ("node",)
-    list_select_related = ("device", "node")
-    search_fields = ("device__name", "device__user__username")
+    list_display = ("id", "user", "device", "node", "live", "state", "since")
+    list_filter = ("state", "node")
+    list_select_related = ("device__user", "node")
+    search_fields = ("device__name", "device__user__username", "node__name")
+    search_help_text = "Name of a device, a user or a process"
+    actions = ("disconnect",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Connection]:
+        """Judged by the database's clock."""
+        sessions: QuerySet[Connection] = super().get_queryset(request)
+        return sessions.annotate(is_live=Q(node__lease__gt=Now()))
+
+    def has_disconnect_permission(self, request: HttpRequest) -> bool:
+        """Whoever may change sessions may end them; nobody edits them."""
+        return bool(request.user.has_perm("presence.change_connection"))
+
+    @admin.display(ordering="device__user__username")
+    def user(self, connection: Connection) -> User:
+        """Whose it is."""
+        return connection.device.user
+
+    @admin.display(boolean=True, ordering="is_live")
+    def live(self, connection: Any) -> bool:
+        """Whether its process's lease lasts."""
+        return bool(connection.is_live)
+
+    @admin.action(
+        description="Disconnect: end the session; the device may come back",
+        permissions=["disconnect"],
+    )
+    def disconnect(self, request: HttpRequest, queryset: QuerySet[Connection]) -> None:
+        """Ask the processes to end these sessions. Until they have, a revocation still waits for them."""
+        asked = queryset.filter(node__lease__gt=Now()).exclude(state=Connection.State.ENDING)
+        count = Connection.objects.filter(pk__in=list(asked.values_list("pk", flat=True))).update(
+            state=Connection.State.ENDING
+        )
+        self.message_user(request, f"{count} asked to end; their devices may connect again.")
+
+
+@admin.register(Status)
+class StatusAdmin(ModelAdmin):
+    """What users say of themselves. A change is seen at once by everyone who watches."""
+
+    list_display = ("user", "text", "text_until", "invisible", "changed")
+    list_filter = ("invisible",)
+    list_select_related = ("user",)
+    search_fields = ("user__username", "text")
+    autocomplete_fields = ("user",)
+
+    def get_readonly_fields(
+        self, request: HttpRequest, obj: Model | None = None
+    ) -> tuple[str, ...]:
+        """It stays its user's."""
+        return ("changed",) if obj is None else ("user", "changed")

@@ -1,14 +1,19 @@
 """Devices in the admin: revoked at once and for ever, never edited into something untrue."""
 
 import hashlib
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.apps import apps
+from django.contrib.admin import site
+from django.contrib.auth.models import Permission
+from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 
 from presence.links import issue
-from presence.models import Connection, Device, LinkCode, Node, User
+from presence.models import Connection, Device, LinkCode, Node, Status, User
 from presence.tokens import register
 
 LIST = "admin:presence_device_changelist"
@@ -126,3 +131,104 @@ def test_link_codes_are_listed_and_never_shown_nor_written(browser: Client, ann:
     for action, arguments in (("add", []), ("delete", [row.pk])):
         url = reverse(f"admin:presence_linkcode_{action}", args=arguments)
         assert browser.post(url).status_code == 403
+
+
+# Who is here
+
+
+@pytest.fixture
+def here(ann: User) -> Connection:
+    """Ann's phone is away on a process that lives; the laptop's process died."""
+    phone, _ = register(user=ann, installation="phone", name="phone")
+    laptop, _ = register(user=ann, installation="laptop", name="laptop")
+    register(user=ann, installation="watch", name="watch")
+    live = Node.objects.create(name="live", lease=Now() + timedelta(minutes=1))
+    Connection.objects.create(device=laptop, node=Node.objects.create(name="dead"))
+    Connection.objects.create(device=phone, node=live, state="ending")
+    return Connection.objects.create(device=phone, node=live, state="away")
+
+
+def shown(browser: Client, model: str, *columns: str, **query: str) -> list[tuple[object, ...]]:
+    """What the page lists, in these columns."""
+    answer = browser.get(reverse(f"admin:presence_{model}_changelist"), query)
+    assert answer.status_code == 200
+    page, model_admin = (
+        answer.context["cl"],
+        site.get_model_admin(apps.get_model("presence", model)),
+    )
+
+    def cell(row: Any, column: str) -> object:
+        made = getattr(model_admin, column, None)
+        return made(row) if made else getattr(row, column)
+
+    return sorted(tuple(cell(row, column) for column in columns) for row in page.result_list)
+
+
+def test_devices_show_how_they_are_here(browser: Client, here: Connection) -> None:
+    states = shown(browser, "device", "name", "presence")
+    assert states == [("laptop", "offline"), ("phone", "away"), ("watch", "offline")]
+
+
+def test_of_two_sessions_of_a_device_the_one_that_is_there_counts(
+    browser: Client, here: Connection
+) -> None:
+    Connection.objects.create(device=here.device, node=here.node)
+    assert ("phone", "online") in shown(browser, "device", "name", "presence")
+
+
+def test_processes_show_whether_they_live_and_what_they_hold(
+    browser: Client, here: Connection
+) -> None:
+    assert shown(browser, "node", "name", "live", "sessions") == [
+        ("dead", False, 1),
+        ("live", True, 2),
+    ]
+
+
+def test_sessions_are_found_by_process_and_by_user(browser: Client, here: Connection) -> None:
+    User.objects.create_user(username="bob")
+    columns = ("state", "live")
+    everything = [("away", True), ("ending", True), ("online", False)]
+    assert shown(browser, "connection", *columns, q="ann") == everything
+    assert shown(browser, "connection", *columns, q="bob") == []
+    assert (
+        shown(browser, "connection", *columns, node__id__exact=str(here.node_id)) == everything[:2]
+    )
+
+
+def test_a_session_that_is_disconnected_is_asked_to_end_and_still_waited_for(
+    browser: Client, here: Connection
+) -> None:
+    chosen = [str(key) for key in Connection.objects.values_list("pk", flat=True)]
+    data = {"action": "disconnect", "_selected_action": chosen}
+    answer = browser.post(reverse("admin:presence_connection_changelist"), data, follow=True)
+    assert "1 asked to end; their devices may connect again." in answer.content.decode()
+    here.refresh_from_db()
+    assert here.state == "ending"
+    assert Connection.objects.count() == 3
+
+
+def test_whoever_may_only_look_at_sessions_ends_none(browser: Client, here: Connection) -> None:
+    looker = User.objects.create_user(username="looker", password="secret", is_staff=True)
+    looker.user_permissions.add(Permission.objects.get(codename="view_connection"))
+    client = Client()
+    assert client.login(username="looker", password="secret")
+    data = {"action": "disconnect", "_selected_action": [str(here.pk)]}
+    client.post(reverse("admin:presence_connection_changelist"), data)
+    here.refresh_from_db()
+    assert here.state == "away"
+
+
+def test_what_a_user_says_can_be_changed_and_stays_theirs(browser: Client, ann: User) -> None:
+    bob = User.objects.create_user(username="bob")
+    page = reverse("admin:presence_status_add")
+    browser.post(
+        page, {"user": str(ann.pk), "text": "lunch", "text_until_0": "", "text_until_1": ""}
+    )
+    assert Status.objects.get(user=ann).text == "lunch"
+    page = reverse("admin:presence_status_change", args=[ann.pk])
+    browser.post(
+        page, {"user": str(bob.pk), "text": "back", "text_until_0": "", "text_until_1": ""}
+    )
+    assert [(one.user_id, one.text) for one in Status.objects.all()] == [(ann.pk, "back")]
+    assert shown(browser, "status", "text", "invisible") == [("back", False)]
