@@ -15,6 +15,9 @@ class Settings:
     allowed_origins: Sequence[str] = ()
     """Origins (`https://chat.example.org`) whose pages may open a socket, besides the server's own."""
 
+    presence_members: int = 50
+    """The members of conversations up to this size see each other's presence without asking; 0: only watch lists do."""
+
 
 def current() -> Settings:
     """The settings in force. Raises TypeError for a name that does not exist."""

@@ -19,14 +19,18 @@ from channels.consumer import AsyncConsumer
 from messaging import conf, engine
 from messaging.protocol.codec import CODECS, JSON
 from messaging.protocol.errors import CloseCode, Refusal, Refused
+from messaging.protocol.frames import PresenceSet
 from messaging.protocol.server.actions import (
     Action,
     Authenticate,
     Identity,
     Read,
+    SetPresence,
+    ShowTyping,
     Stored,
     StoreMarks,
     Submit,
+    Watch,
     Write,
 )
 from messaging.protocol.server.session import Session
@@ -190,6 +194,14 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
                 self._spawn(self._open(token or self._token))
             case Read():
                 self._spawn(self._sync(action))
+            case SetPresence(about):
+                self._spawn(self._set_presence(about))
+            case Watch(watched):
+                assert self._engine
+                self._engine.hub.presence.watch(self, watched)
+            case ShowTyping(typing):
+                assert self._engine
+                self._engine.hub.typists.say(self, typing)
 
     def _settle(self, frame: Write, outcome: Stored | Refused) -> None:
         if self._alive:
@@ -236,6 +248,23 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
             self.session.answer_sync(frame, page or Refused(Refusal.NO_SUCH_CONVERSATION))
         except psycopg.Error:
             self.session.answer_sync(frame, Refused(Refusal.DATABASE_UNAVAILABLE))
+        self.wake()
+
+    async def _set_presence(self, frame: PresenceSet) -> None:
+        assert self._engine
+        assert self.session.identity
+        roster, identity = self._engine.roster, self.session.identity
+        # Both begin now, so that requests of a session are stored in their order.
+        said = roster.describe(
+            identity.user, text=frame.text, until=frame.until, invisible=frame.invisible
+        )
+        shown = [] if frame.state is None else [roster.set_state(identity.session, frame.state)]
+        try:
+            await asyncio.gather(said, *shown)
+            self.session.confirm(frame.ref)
+        except psycopg.Error as error:
+            logger.debug("presence could not be stored: %s", error)
+            self.session.decline(frame, Refusal.DATABASE_UNAVAILABLE)
         self.wake()
 
     async def _sign_off(self) -> None:

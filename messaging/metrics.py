@@ -44,6 +44,12 @@ topics = Gauge(
     "Conversations that open sessions follow; each is one group on the channel layer.",
     multiprocess_mode="livesum",
 )
+presence_frames = Counter("lockstep_presence_frames", "Presence frames handed to sessions.")
+presence_stale = Gauge(
+    "lockstep_presence_stale",
+    "Processes whose presence stands still because the database is away.",
+    multiprocess_mode="livesum",
+)
 allocated_blocks = Gauge(
     "lockstep_allocated_blocks",
     "Blocks that Python has allocated; at rest they must not grow from day to day.",

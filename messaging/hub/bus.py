@@ -4,6 +4,7 @@ Group names and event formats are public; a plain Channels consumer that does `g
 `conversation_group(id)` gets every batch as an event of type `lockstep.events`:
     {"type", "conversation", "since", "upto", "count", "oldest", "fences", "messages": JSON array, "origin"}
 and marks that moved as `lockstep.receipts`: {"type", "conversation", "marks": JSON array, "origin"}.
+Presence and typing are in `events`.
 Nothing here waits for Redis while a session or an answer waits for us.
 """
 
@@ -21,6 +22,7 @@ import msgspec
 from channels.layers import get_channel_layer
 
 from messaging import metrics
+from messaging.hub.events import PRESENCE, PRESENCE_GROUP, TYPING, Moment, read
 from messaging.hub.layer import PipelinedChannelLayer
 from messaging.protocol.frames import DeviceMark
 from messaging.protocol.server.batch import Batch, Fence
@@ -59,6 +61,7 @@ class Bus:
         on_joined: Callable[[str], None],
         on_deaf: Callable[[], None],
         on_return: Callable[[], None],
+        on_moment: Callable[[Moment], None] = lambda _: None,
     ) -> None:
         self.deaf = True
         self.lag_s = 0.0  # from sending the last pulse to hearing it
@@ -75,6 +78,7 @@ class Bus:
         self._anything_due = asyncio.Event()
         self._on_batch, self._on_marks = on_batch, on_marks
         self._on_joined, self._on_deaf, self._on_return = on_joined, on_deaf, on_return
+        self._on_moment = on_moment
         self._heard = self._sent = 0.0
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -90,7 +94,7 @@ class Bus:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def join(self, conversation: str) -> None:
-        """Subscribe to a conversation's group; `on_joined` follows once a nonce sent to it came back."""
+        """Subscribe to a conversation's group, or PRESENCE_GROUP; `on_joined` follows once a nonce sent to it came back."""
         self._wanted.add(conversation)
         self._due[conversation] = None
         self._anything_due.set()
@@ -128,6 +132,10 @@ class Bus:
             "origin": self._origin,
         }
         self._put(event)
+
+    def publish_moment(self, moment: Moment) -> None:
+        """Tell the other processes of presence or typing."""
+        self._put({**msgspec.to_builtins(moment), "origin": self._origin})
 
     def _put(self, event: dict[str, Any]) -> None:
         if self._queue.full() or self._queued_bytes >= QUEUE_BYTES:
@@ -182,7 +190,7 @@ class Bus:
 
     async def _call(self, conversation: str, channel: str) -> None:
         """Bring one group to the wanted state; until a leave has succeeded we may be in it."""
-        group = conversation_group(conversation)
+        group = _group(conversation)
         if conversation in self._wanted:
             self._entered.add(conversation)
             await self._layer.group_add(group, channel)
@@ -243,6 +251,8 @@ class Bus:
             )
         elif event["type"] == RECEIPTS:
             self._on_marks(event["conversation"], _decode_marks(event["marks"]))
+        elif event["type"] in (PRESENCE, TYPING):
+            self._on_moment(read(event))
 
     def _hear(self, conversation: str | None) -> None:
         if conversation is not None:
@@ -272,10 +282,16 @@ class Bus:
                 self._on_deaf()
 
 
+def _group(joined: str) -> str:
+    return PRESENCE_GROUP if joined == PRESENCE_GROUP else conversation_group(joined)
+
+
 def _group_of(event: dict[str, Any]) -> str:
-    return conversation_group(event["conversation"])
+    return _group(event.get("conversation", PRESENCE_GROUP))
 
 
 def _size(event: dict[str, Any]) -> int:
     """What an event takes in memory, in bytes: one emoji makes four of each character."""
-    return sys.getsizeof(event["messages" if event["type"] == EVENTS else "marks"])
+    if event["type"] == PRESENCE:
+        return sum(map(sys.getsizeof, event["users"]))
+    return sys.getsizeof(event.get("messages") or event.get("marks") or "")

@@ -18,15 +18,20 @@ import psycopg
 
 from messaging import metrics, signals
 from messaging.hub.bus import Bus
+from messaging.hub.events import PRESENCE_GROUP, Moment, PresenceEvent
 from messaging.hub.feed import FeedReader
+from messaging.hub.hints import Hints
 from messaging.hub.marks import MarkBoard
 from messaging.hub.people import People
+from messaging.hub.presence import PresenceBoard
 from messaging.hub.topic import Link, Topic
+from messaging.hub.typists import Typists
 from messaging.protocol.errors import CloseCode
 from messaging.protocol.frames import DeviceMark
 from messaging.protocol.server.actions import Identity, Standing
 from messaging.protocol.server.batch import Batch
 from presence.roster import Roster
+from presence.signals import presence_changed
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +43,7 @@ RING_MOST_BYTES = (
 )
 RING_TOTAL_BYTES = 33_554_432  # of all conversations together
 RETRY_S = 0.1  # between two attempts to read while the database is away
-RECENT_MARKS_S = 10.0
+SYSTEM = b'"kind":"system"'  # in a batch: who is in the conversation may have changed
 
 
 class Hub:
@@ -52,7 +57,7 @@ class Hub:
         self.people = People(
             feed=self.feed,
             roster=roster,
-            spawn=self._spawn,
+            spawn=self.spawn,
             check_all=self.check_all,
             on_standing=self._subscribe,
             on_refreshed=self.pump,
@@ -62,30 +67,38 @@ class Hub:
             on_batch=self.apply,
             on_marks=self.marks.show,
             on_joined=self._joined,
-            on_deaf=self.check_all.set,  # the reconciler may have gone to rest for long
+            on_deaf=self.compare_all,  # the reconciler may have gone to rest for long
             on_return=self._bus_returned,
+            on_moment=self._on_moment,
         )
+        self.presence = PresenceBoard(self.people)
+        self.typists = Typists(self.topics, roster, self.bus)
         self._epoch: str | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._hinted: dict[str, bool] = {}  # being read; whether a hint came since the read began
+        self.hint = Hints(self).take
         self.ring_bytes = RING_MOST_BYTES
 
     async def start(self) -> None:
         """Listen to the journal and to the bus."""
         signals.messages_committed.connect(self._on_messages)
         signals.receipts_committed.connect(self._on_receipts)
+        presence_changed.connect(self._on_presence)
         await self.bus.start()
-        self._spawn(self.marks.summarize())
+        self.bus.join(PRESENCE_GROUP)
+        self.spawn(self.marks.summarize())
+        self.spawn(self.presence.run())
 
     async def close(self) -> None:
         """Stop; sessions are not told."""
         signals.messages_committed.disconnect(self._on_messages)
         signals.receipts_committed.disconnect(self._on_receipts)
+        presence_changed.disconnect(self._on_presence)
         await self.bus.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.feed.close()
+        await self.presence.close()
 
     # Sessions come and go
 
@@ -105,12 +118,13 @@ class Hub:
             return
         session.open(identity, standings, epoch=self._epoch)
         metrics.sessions.inc()
+        self.presence.greet(link)
         for standing in standings:
             if standing.conversation in session.feeds:
                 self._subscribe(link, standing)
         self.pump(link)
         link.wake()
-        self._spawn(self.marks.greet(link))
+        self.spawn(self.marks.greet(link))
 
     def detach(self, link: Link) -> None:
         """Forget a session, if it was opened."""
@@ -121,6 +135,7 @@ class Hub:
         for conversation in list(link.session.feeds):
             self._unsubscribe(link, conversation)
         self.people.forget(link, identity.user)
+        self.presence.forget(link)
 
     def _subscribe(self, link: Link, standing: Standing) -> None:
         conversation, last_seq = standing.conversation, standing.last_seq
@@ -130,10 +145,11 @@ class Hub:
             self.ring_bytes = min(RING_MOST_BYTES, RING_TOTAL_BYTES // len(self.topics))
             self.bus.join(conversation)
             # What was committed while the standings were on their way.
-            self._spawn(self._catch_up(topic))
+            self.spawn(self.catch_up(topic))
         topic.links.add(link)
+        self.presence.entered(link, conversation, topic.links)
         if last_seq > topic.position:
-            self._spawn(self._catch_up(topic))
+            self.spawn(self.catch_up(topic))
         link.session.feeds.settle(conversation, position=topic.position)
 
     def _unsubscribe(self, link: Link, conversation: str) -> None:
@@ -144,6 +160,12 @@ class Hub:
         if not topic.links:
             del self.topics[conversation]
             self.bus.leave(conversation)
+            self.presence.closed(conversation)
+
+    def _end(self, link: Link, conversation: str) -> None:
+        """The session's user is not in the conversation any more."""
+        self.presence.left(link, conversation)
+        self._unsubscribe(link, conversation)
 
     # Changes come in
 
@@ -169,6 +191,8 @@ class Hub:
     def _deliver(self, topic: Topic, batch: Batch) -> None:
         alive = self.roster.alive
         metrics.deliveries.inc(batch.count * len(topic.links))
+        if batch.fences or SYSTEM in batch.json:
+            self.presence.changed(topic.conversation)
         for link in list(topic.links):
             session = link.session
             if not alive:
@@ -178,7 +202,7 @@ class Hub:
             if session.ready:
                 link.wake()
             if batch.fences and topic.conversation not in session.feeds:
-                self._unsubscribe(link, topic.conversation)
+                self._end(link, topic.conversation)
 
     def _repair_later(self, topic: Topic) -> None:
         if not topic.repairing:
@@ -190,11 +214,11 @@ class Hub:
         """Read a hole that stayed; one that was filled and followed by another gets its own time."""
         topic.repairing = False
         if topic.hole and topic.position == position:
-            self._spawn(self._catch_up(topic))
+            self.spawn(self.catch_up(topic))
         elif topic.hole:
             self._repair_later(topic)
 
-    async def _catch_up(self, topic: Topic) -> None:
+    async def catch_up(self, topic: Topic) -> None:
         """Read what a topic lacks, as of now: whoever writes on will be heard by the bus."""
         while self.topics.get(topic.conversation) is topic:
             page = await self._page(topic.conversation, topic.position)
@@ -227,9 +251,9 @@ class Hub:
             for batch in recent:
                 link.session.fed(batch, position=topic.position)
             if not recent:
-                self._spawn(self._read_for(link, conversation, since))
+                self.spawn(self._read_for(link, conversation, since))
             elif conversation not in link.session.feeds:
-                self._unsubscribe(link, conversation)
+                self._end(link, conversation)
         if link.session.ready:
             link.wake()
 
@@ -245,7 +269,7 @@ class Hub:
             link.session.feeds.read_failed(conversation)
             return
         if conversation not in link.session.feeds:
-            self._unsubscribe(link, conversation)
+            self._end(link, conversation)
         self.pump(link)
         if link.session.ready:
             link.wake()
@@ -269,31 +293,19 @@ class Hub:
             self.marks.show(conversation, moved)
             self.bus.publish_marks(conversation, moved)
 
-    # Hints from the database
+    # Presence and typing
 
-    def hint(self, group: str) -> None:
-        """Something changed outside the journal: `conversation.<id>`, `user.<id>`, or `*` for everything."""
-        kind, _, key = group.partition(".")
-        if kind == "conversation" and key in self.topics:
-            if key not in self._hinted:
-                self._spawn(self._follow_hints(key))
-            self._hinted[key] = True
-        elif kind == "user":
-            self.people.hint(key)
-        elif kind == "*":
-            self.check_all.set()
+    def _on_presence(self, users: set[str], **_: object) -> None:
+        self.presence.hint(users)
+        self.bus.publish_moment(PresenceEvent(users=list(users)))
 
-    async def _follow_hints(self, conversation: str) -> None:
-        """Read what a conversation's hints tell of: one reader, however many statements there are."""
-        try:
-            while self._hinted.get(conversation):
-                self._hinted[conversation] = False
-                topic = self.topics.get(conversation)
-                if topic is not None:
-                    await self._catch_up(topic)
-                    await self.marks.check([conversation], seconds=RECENT_MARKS_S)
-        finally:
-            del self._hinted[conversation]
+    def _on_moment(self, moment: Moment) -> None:
+        if isinstance(moment, PresenceEvent):
+            self.presence.hint(moment.users)
+        else:
+            self.typists.show(moment)
+
+    # What hints lost
 
     async def check(self, conversations: list[str]) -> None:
         """Compare topics with the database and read what they lack. Raises psycopg.Error."""
@@ -302,7 +314,7 @@ class Hub:
             if topic is not None and not topic.joined and not self.bus.deaf:
                 self.bus.join(conversation)  # the first try was lost without the bus going deaf
             if topic is not None and last_seq > topic.position:
-                await self._catch_up(topic)
+                await self.catch_up(topic)
 
     # Time and trouble
 
@@ -323,7 +335,7 @@ class Hub:
     async def lease_renewed(self) -> None:
         """The lease had lapsed: look for revoked devices, then for everything else. Raises psycopg.Error."""
         await self.people.lease_renewed()
-        self.check_all.set()
+        self.compare_all()
 
     def close_all(self, code: CloseCode, *, reconnect_after: Any) -> None:
         """Say goodbye to every session; `reconnect_after()` gives each its own ms."""
@@ -331,19 +343,27 @@ class Hub:
             link.session.close(code, reconnect_after=reconnect_after())
             link.wake()
 
+    def compare_all(self) -> None:
+        """Everything here is to be compared with the database soon."""
+        self.check_all.set()
+        self.presence.check_all.set()
+
     def _joined(self, conversation: str) -> None:
+        if conversation == PRESENCE_GROUP:
+            self.presence.joined()
         topic = self.topics.get(conversation)
         if topic is not None:  # each time: an earlier join's nonce may come first
             topic.joined = True
-            self._spawn(self._catch_up(topic))
+            self.spawn(self.catch_up(topic))
 
     def _bus_returned(self) -> None:
         for conversation, topic in self.topics.items():
             if not topic.joined:
                 self.bus.join(conversation)
-        self.check_all.set()
+        self.compare_all()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do it beside everything else; it ends with the hub."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._finished)

@@ -22,6 +22,9 @@ from presence.roster import Roster
 
 logger = logging.getLogger(__name__)
 
+HINTS_S = 0.02  # for more hints of the same statement
+DISCONNECTED_MS = 1_000  # before a session that somebody ended comes back
+
 
 @dataclass(slots=True)
 class Person:
@@ -49,11 +52,20 @@ class People:
         self._on_standing, self._on_refreshed = on_standing, on_refreshed
         self._people: dict[str, Person] = {}
         self._renewals = 0  # of a lease that had lapsed
+        self._missing_asked = False
 
     @property
     def users(self) -> list[str]:
         """Everyone with sessions here."""
         return list(self._people)
+
+    def __contains__(self, user: object) -> bool:
+        return user in self._people
+
+    def links_of(self, user: str) -> list[Link]:
+        """The open sessions of a user."""
+        person = self._people.get(user, Person())
+        return [link for link in person.links if link.session.identity is not None]
 
     @property
     def links(self) -> list[Link]:
@@ -149,6 +161,29 @@ class People:
             if link.session.join(standing):
                 self._on_standing(link, standing)
         self._on_refreshed(link)
+
+    def hint_missing(self, user: str) -> None:
+        """Sessions of a user may have been ended from outside."""
+        if user in self._people and not self._missing_asked:
+            self._missing_asked = True
+            self._spawn(self._find_missing())
+
+    async def _find_missing(self) -> None:
+        await asyncio.sleep(HINTS_S)
+        self._missing_asked = False
+        try:
+            await self.check_missing()
+        except psycopg.Error as error:
+            logger.debug("ended sessions can't be found now: %s", error)  # the next pass does
+
+    async def check_missing(self) -> None:
+        """Close the sessions that somebody asked to end, or whose rows were deleted. Raises psycopg.Error."""
+        missing = await self._roster.missing() if self._people else set()
+        for link in self.links if missing else ():
+            identity = link.session.identity
+            if identity is not None and identity.session in missing:
+                link.session.close(CloseCode.DISCONNECTED, reconnect_after=DISCONNECTED_MS)
+                link.wake()
 
     async def lease_renewed(self) -> None:
         """The lease had lapsed: before anything is sent again, sessions of devices revoked meanwhile are closed.

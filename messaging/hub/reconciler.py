@@ -1,8 +1,8 @@
 """Finds whatever every hint lost: compares this process's topics and people with the database.
 
-A full pass every 5 s, in slices of at most 5,000 ids, at most 5 % of the time; above that the pass
+Two passes, one over topics and people, one over presence: each every 5 s, in slices of at most 5,000 ids, at most 5 % of the time; above that the pass
 stretches. While the bus is deaf it is every 250 ms, and while hints ask for passes too it takes at most
-half of the time. Also the ears for NOTIFY, and the second hand.
+half of the time. Also the ears for NOTIFY, the second hand, and the eye on other processes' leases.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 
 from messaging import metrics
+from messaging.hub.events import PRESENCE_GROUP
 from messaging.hub.hub import Hub
 from presence import database
 
@@ -28,6 +29,8 @@ MOST_OF_A_CORE = 0.05
 HINTED_PAUSE_S = 0.02
 TICK_S = 1.0
 RETRY_S = 0.25
+LEASES_S = 2.0  # at most, between two looks at leases: a dead process is missed that much too late
+LEASE_OVER_S = 0.01  # behind the end of a lease
 LISTEN_TIMEOUT_MS = 3_000
 
 
@@ -40,9 +43,14 @@ class Reconciler:
 
     def start(self) -> None:
         """Begin passes, listening and ticking in the running event loop."""
-        self._tasks = [
-            asyncio.create_task(work) for work in (self._run(), self._listen(), self._tick())
-        ]
+        work = (
+            self._run(),
+            self._run_presence(),
+            self._follow_leases(),
+            self._listen(),
+            self._tick(),
+        )
+        self._tasks = [asyncio.create_task(one) for one in work]
 
     async def close(self) -> None:
         """Stop."""
@@ -63,19 +71,53 @@ class Reconciler:
                 logger.exception("a pass of the reconciler failed")
             took = monotonic() - began
             metrics.pass_seconds.set(took)
-            await self._rest(took)
+            await self._rest(took, self._hub.check_all)
 
-    async def _rest(self, took: float) -> None:
+    async def _run_presence(self) -> None:
+        while True:
+            began = monotonic()
+            try:
+                await self._presence_pass()
+            except psycopg.Error as error:
+                logger.debug("presence waits for the database: %s", error)
+            except Exception:
+                logger.exception("a pass over presence failed")
+            await self._rest(monotonic() - began, self._hub.presence.check_all)
+
+    async def _presence_pass(self) -> None:
+        if not (self._hub.presence.hears or self._hub.bus.deaf):
+            self._hub.bus.join(PRESENCE_GROUP)  # the first try was lost without the bus going deaf
+        await self._hub.people.check_missing()
+        await self._hub.presence.check()
+
+    async def _follow_leases(self) -> None:
+        """Ask for a pass over presence when a process's lease has run out: nobody else would say so."""
+        known: set[str] = set()
+        while True:
+            wait = LEASES_S
+            try:
+                leases = await self._hub.presence.leases()
+                if known - leases.keys():
+                    self._hub.presence.check_all.set()
+                known = set(leases)
+                wait = min([LEASES_S, *leases.values()]) + LEASE_OVER_S
+            except psycopg.Error as error:
+                logger.debug("leases can't be read now: %s", error)
+            except Exception:
+                logger.exception("a look at the leases failed")
+            await asyncio.sleep(wait)
+
+    async def _rest(self, took: float, wanted: asyncio.Event) -> None:
         # At most half of the time, whoever asks for passes.
         await asyncio.sleep(max(HINTED_PAUSE_S, took))
         # Deaf, the passes are all that there is: G6 holds before thrift does.
         pause = DEAF_PASS_S if self._hub.bus.deaf else max(PASS_S, took / MOST_OF_A_CORE)
         try:
             async with asyncio.timeout(pause):
-                await self._hub.check_all.wait()
+                await wanted.wait()
         except TimeoutError:
             return
-        self._hub.check_all.clear()
+        wanted.clear()
 
     async def _pass(self, *, since_last: float) -> None:
         for conversations in _slices(list(self._hub.topics)):
@@ -92,7 +134,7 @@ class Reconciler:
                 async with connection:
                     with database.deadline(connection, LISTEN_TIMEOUT_MS):
                         await connection.execute("LISTEN lockstep")
-                    self._hub.check_all.set()
+                    self._hub.compare_all()
                     await self._hear(connection)
             except psycopg.Error as error:
                 logger.debug("hints of the database are not heard: %s", error)
