@@ -160,8 +160,14 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
         return self._engine is not None and not self._engine.roster.alive
 
     def _abandon(self) -> None:
-        """What is left can't leave, for the client does not read: go without it."""
-        if self._writer is not None:
+        """What is left can't leave, for the client does not read: go without it.
+
+        Timers go first in a loop that stood still: the writer had no turn yet, and takes it now.
+        """
+        asyncio.get_running_loop().call_soon(self._abandon_now)
+
+    def _abandon_now(self) -> None:
+        if self._writer is not None and not self._writer.done():
             self._abandoned = True
             self._writer.cancel()
 
