@@ -19,8 +19,8 @@ async def closed_while_the_loop_stood_still() -> Device:
     device = await Device("nobody's").connect(InProcess(consumer), hello=False)
     await device.say_raw(json.dumps([{"type": "rubbish"}] * 200))
     async with asyncio.timeout(20):
-        while not hasattr(consumer, "session") or consumer.session.closing is None:
-            await asyncio.sleep(0)  # noqa: ASYNC110 - it waits for a moment of the loop itself
+        while not hasattr(consumer, "session") or consumer.session.closing is None:  # noqa: ASYNC110 - a moment of the loop itself
+            await asyncio.sleep(0)
     time.sleep(0.2)  # noqa: ASYNC251 - the fault itself
     await device.ended()
     await device.cut()
