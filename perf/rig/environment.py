@@ -130,7 +130,6 @@ async def private(
         kept = logs or directory
         async with keeper.services(directory, logs=kept) as addresses:
             env = _env(directory, addresses)
-            await _manage("migrate", "-v0", env=env, logs=kept)
             one = Server(env=env, log=kept / "server.log", processes=processes, kind=server)
             try:
                 async with _meanwhile(provision(crowd, env=env, logs=kept)) as making:

@@ -1,6 +1,6 @@
 """PostgreSQL and Valkey of a run, held by a process of their own that clears up after the rig.
 
-The keeper lives as long as the rig's end of a pipe is open. Then, whatever became of the rig, it
+The keeper (`keep` is its program) lives as long as the rig's end of a pipe is open. Then, whatever became of the rig, it
 ends every process of the run, stops both services, keeps their logs, and deletes the directory.
 If it was killed itself, the rig does that.
 """
@@ -19,41 +19,17 @@ import msgspec
 from perf.rig import children, cleanup
 from perf.rig.children import MARK, RigError
 
-READY_S = 60.0  # a first start of PostgreSQL on a slow disk
-
-# The engine imports nothing of the project, so the keeper is a program of its own.
-KEEPER = """
-import json, os, pathlib, select, shutil, signal, sys
-from perf.rig import cleanup
-from project import services
-
-directory, logs = map(pathlib.Path, sys.argv[1:])
-rig = os.getppid()
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-try:
-    found = services.start(directory)
-    print(json.dumps({"DATABASE_URL": found.database_url, "REDIS_URL": found.redis_url}), flush=True)
-    while os.getppid() == rig and not select.select([sys.stdin], [], [], 1)[0]:
-        pass
-except services.ServiceError as error:
-    sys.exit(f"error: {error}")
-finally:
-    cleanup.end_processes(directory)
-    for log in services.locate(directory).home.directory.glob("*.log"):
-        shutil.copyfile(log, logs / log.name)
-    services.stop(directory, delete=True)
-    shutil.rmtree(directory, ignore_errors=True)
-"""
+READY_S = 180.0  # a first start of PostgreSQL on a slow disk, and its migrations
 
 
 @asynccontextmanager
 async def services(directory: Path, *, logs: Path) -> AsyncIterator[dict[str, str]]:
-    """PostgreSQL and Valkey in `directory`: their DATABASE_URL and REDIS_URL. Raises RigError.
+    """PostgreSQL, migrated, and Valkey in `directory`: their DATABASE_URL and REDIS_URL. Raises RigError.
 
     Afterwards the directory is gone, with every process that is marked with it.
     """
     log = logs / "services.log"
-    command = [sys.executable, "-c", KEEPER, str(directory), str(logs)]
+    command = [sys.executable, "-m", "perf.rig.keep", str(directory), str(logs)]
     child = await children.hold(command, env={MARK: str(directory)}, log=log)
     assert child.stdin is not None
     assert child.stdout is not None

@@ -57,7 +57,7 @@ class Rig:
 
     def keeper(self) -> psutil.Process:
         """The process that clears up."""
-        return next(one for one in self.children() if "-c" in one.cmdline())
+        return keeper_of(self.directory)
 
     def gone(self) -> bool:
         """Whether nothing is left."""
@@ -84,6 +84,11 @@ def home_of(directory: Path) -> Path:
     """Where the services of a run's directory live."""
     pointer = directory / "home"
     return Path(pointer.read_text().strip()) if pointer.exists() else directory
+
+
+def keeper_of(directory: Path) -> psutil.Process:
+    """The process that clears up after a run."""
+    return next(one for one in marked(directory) if "perf.rig.keep" in one.cmdline())
 
 
 def marked(directory: Path) -> list[psutil.Process]:

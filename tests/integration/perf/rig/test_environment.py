@@ -72,7 +72,7 @@ async def test_nothing_is_left_when_the_keeper_was_killed_and_the_rig_goes_on(
     async with private(crowd=Crowd(conversations=0, members=0), logs=tmp_path) as place:
         directory = Path(place.env[MARK])
         home = rig_process.home_of(directory)
-        next(one for one in rig_process.marked(directory) if "-c" in one.cmdline()).kill()
+        rig_process.keeper_of(directory).kill()
     assert not any(place.exists() for place in (directory, home))
     assert not rig_process.marked(directory)
 

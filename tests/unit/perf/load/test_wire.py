@@ -69,7 +69,9 @@ def test_what_is_no_frame_raises() -> None:
 
 @pytest.mark.parametrize("kind", get_args(frames.ServerFrame))
 def test_every_frame_that_a_server_may_send_is_known(kind: type[frames.Frame]) -> None:
+    said = "read"
     try:
         wire.decode(msgspec.json.encode({"type": kind.tag()}))
     except msgspec.ValidationError as error:
-        assert "missing required field" in str(error)
+        said = str(error)
+    assert said == "read" or "missing required field" in said
