@@ -15,6 +15,7 @@ import psycopg
 
 from messaging.hub.feed import FeedReader
 from messaging.hub.topic import Link, Topic
+from messaging.outage import Outage
 from messaging.protocol.frames import DeviceMark, MarkSummary, Receipts
 
 logger = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ class MarkBoard:
     def __init__(self, topics: Mapping[str, Topic], feed: FeedReader) -> None:
         self._topics, self._feed = topics, feed
         self._to_summarize: set[str] = set()
+        self._outage = Outage(logger, "the marks of large conversations can't be counted")
 
     def show(self, conversation: str, marks: list[DeviceMark]) -> None:
         """Show marks that moved to everyone here, unless they were shown."""
@@ -85,11 +87,14 @@ class MarkBoard:
             try:
                 await self._summarize(wanted)
             except psycopg.Error as error:
-                logger.debug("marks can't be counted now: %s", error)
+                self._outage.met(error)
                 self._to_summarize |= wanted
-            except Exception:  # an error of our own: counts are state, they may be shown twice
-                logger.exception("the marks of large conversations could not be counted")
+            except Exception as error:  # of our own: counts are state, they may be shown twice
+                self._outage.met(error, ours=True)
                 self._to_summarize |= wanted
+            else:
+                if wanted:
+                    self._outage.over()
 
     async def _summarize(self, wanted: set[str]) -> None:
         summaries = await self._feed.summaries(wanted) if wanted else {}

@@ -19,6 +19,7 @@ from psycopg.errors import LockNotAvailable
 
 from messaging import metrics, signals
 from messaging.journal.writer import STATEMENT_TIMEOUT_MS
+from messaging.outage import Outage
 from messaging.protocol.frames import DeviceMark, Mark
 from presence import database
 
@@ -93,6 +94,7 @@ class Receipts:
         self._idle.set()
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._task: asyncio.Task[None] | None = None
+        self._outage = Outage(logger, "marks can't be stored")
 
     def start(self) -> None:
         """Start storing in the running event loop."""
@@ -170,13 +172,12 @@ class Receipts:
         except LockNotAvailable:
             return await self._store_around(marks)
         except psycopg.Error as error:
-            logger.warning("%d marks wait for the database: %s", len(marks), error)
+            self._outage.met(error)
             return marks
-        except Exception:  # an error of our own: marks are state, they may be stored twice
-            logger.exception(
-                "%d marks met an error of the server, they are tried again", len(marks)
-            )
+        except Exception as error:  # of our own: marks are state, they may be stored twice
+            self._outage.met(error, ours=True)
             return marks
+        self._outage.over()
         return held
 
     async def _store_around(self, marks: Marks) -> Marks:

@@ -8,6 +8,7 @@ import pytest
 
 from messaging import signals
 from messaging.engine import Engine
+from messaging.journal import receipts as marks_journal
 from messaging.journal.receipts import Receipts
 from messaging.protocol.frames import DeviceMark, Mark
 from tests import scene
@@ -211,6 +212,33 @@ async def test_a_mark_beyond_the_last_change_is_refused(attach: Any, room: Room,
     assert answer["code"] == "cursor_ahead"
     await ann.ask(type="receipt", marks=[{"conversation": room.id, "delivered": 12}])
     assert stored(sql, room, room.first.device) == (12, 0)
+
+
+async def test_an_outage_is_logged_when_it_begins_and_when_it_is_over_however_many_tries_it_takes(
+    receipts: Receipts,
+    room: Room,
+    sql: Psql,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(marks_journal, "RETRY_S", 0.01)
+    write, tries = receipts._write, 0
+
+    async def refused_five_times(connection: Any, marks: Any) -> None:
+        nonlocal tries
+        tries += 1
+        if tries <= 5:
+            await connection.execute("SELECT 1/0")
+        await write(connection, marks)
+
+    monkeypatch.setattr(receipts, "_write", refused_five_times)
+    receipts.put(room.first.device, mark(room, 3))
+    await receipts.drain()
+    assert stored(sql, room, room.first.device) == (3, 0)
+    assert tries == 6
+    begins, over = (record.getMessage() for record in caplog.records)
+    assert begins == "marks can't be stored, it is tried again until it works: division by zero"
+    assert over.startswith("over after ")
 
 
 @pytest.mark.slow
