@@ -18,10 +18,11 @@ import psycopg
 from django.contrib.auth import get_user_model
 from psycopg.errors import LockNotAvailable
 
-from presence import conf, database, signals, statements
+from presence import conf, database, signals, statements, statuses
 from presence.lease import Lease
 from presence.line import Line, run
 from presence.liveness import Present
+from presence.statuses import Saying
 from presence.turns import Turn
 
 logger = logging.getLogger(__name__)
@@ -34,7 +35,6 @@ STATEMENT_TIMEOUT_MS = 3_000  # half a lease
 REVOKE_TIMEOUT_MS = 10_000  # somebody waits for the answer, and may ask again
 STOP_S = 1.0  # for sessions that are just leaving
 POLL_S = 0.02  # how often a revocation looks whether its sessions are gone
-LAST_MS = 253_402_300_799_999  # the end of the year 9999: no calendar of ours goes further
 
 
 class Arrival(NamedTuple):
@@ -57,15 +57,6 @@ class Held:
     state: Present | None = "online"
 
 
-class Change(NamedTuple):
-    """What a user says of themselves; None stays as it is."""
-
-    user: str
-    text: str | None
-    until: int | None
-    invisible: bool | None
-
-
 class Roster(Lease):
     """This process's node and its sessions."""
 
@@ -83,7 +74,7 @@ class Roster(Lease):
         self._hellos: list[Hello] = []
         self._leaving = Turn(self._dismiss)
         self._states = Turn(self._set_states)
-        self._changes = Turn(self._describe)
+        self._sayings = Turn(self._describe)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def arrive(self, token: str) -> Arrival | None:
@@ -130,13 +121,12 @@ class Roster(Lease):
         until: int | None = None,
         invisible: bool | None = None,
     ) -> None:
-        """Say what a user wants to be shown of them; what is left out stays as it is.
+        """Say what a user wants to be shown of them (see `statuses`).
 
-        `text` is at most 140 characters, `until` is when it ends, in ms since the Unix epoch: a text
-        that is given without it lasts. Raises psycopg.Error; psycopg.DataError for what can't be stored.
+        Raises psycopg.Error; of these psycopg.DataError for what can't be stored.
         """
         if (text, until, invisible) != (None, None, None):
-            await self._changes.take(Change(user, text, until, invisible))
+            await self._sayings.take(Saying(user, text, until, invisible))
 
     async def missing(self) -> set[str]:
         """The sessions here that somebody asked to end, or whose rows a foreign hand deleted.
@@ -173,7 +163,7 @@ class Roster(Lease):
 
     async def _end_tasks(self) -> None:
         """Who is just leaving may finish."""
-        for turn in (self._leaving, self._states, self._changes):
+        for turn in (self._leaving, self._states, self._sayings):
             await turn.end(STOP_S)
         if self._tasks:
             _, late = await asyncio.wait(set(self._tasks), timeout=STOP_S)
@@ -254,30 +244,16 @@ class Roster(Lease):
                 users.add(held.user)
         signals.announce_presence(users)
 
-    async def _describe(self, changes: list[Change]) -> None:
-        merged: dict[str, Change] = {}
-        for change in changes:
-            merged[change.user] = _merged(merged.get(change.user, change), change)
-        users = list(merged)
-        await self._execute(statements.MAKE_STATUSES, (users,))
-        texts, untils, flags = zip(*(change[1:] for change in merged.values()), strict=True)
-        await self._execute(statements.DESCRIBE, (users, list(texts), list(untils), list(flags)))
-        signals.announce_presence(set(users))
+    async def _describe(self, sayings: list[Saying]) -> None:
+        said = statuses.columns(sayings)
+        await self._execute(statements.MAKE_STATUSES, said[:1])
+        await self._execute(statements.DESCRIBE, said)
+        signals.announce_presence(set(said[0]))
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _merged(first: Change, then: Change) -> Change:
-    """Two changes of one user, as if made one after the other."""
-    text, until = then.text, then.until
-    if text is None:
-        text, until = first.text, until if until is not None else first.until
-    until = None if until is None else min(max(until, 0), LAST_MS)
-    invisible = first.invisible if then.invisible is None else then.invisible
-    return Change(first.user, text, until, invisible)
 
 
 def with_users(statement: str) -> str:

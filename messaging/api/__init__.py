@@ -13,6 +13,7 @@ from messaging.api import (
     links,
     members,
     messages,
+    presence,
     receipts,
     users,
 )
@@ -33,5 +34,5 @@ api = NinjaAPI(
     urls_namespace="api",
 )
 handlers.install(api)
-for noun in (auth, links, devices, users, conversations, members, messages, receipts):
+for noun in (auth, links, devices, users, conversations, members, messages, receipts, presence):
     api.add_router("", noun.router)

@@ -9,7 +9,9 @@ from messaging.api.auth import DeviceRequest, Login, LoginRequest
 from messaging.api.refusals import REFUSED, Declined, Problem, RefusalOut
 from messaging.api.values import PAGE, Given, Key, Shown, Text, known_milliseconds, milliseconds
 from presence import roster, tokens
+from presence.liveness import State
 from presence.models import Device
+from presence.who import who_is_here
 
 router = Router(tags=["devices"])
 
@@ -33,6 +35,7 @@ class DeviceOut(Shown):
     registered: int
     last_seen: int | None
     revoked: int | None
+    state: State = Field(description="How it is here at this moment.")
     this: bool = Field(description="Whether it is the device that asks.")
 
 
@@ -51,7 +54,14 @@ def register_device(request: LoginRequest, given: DeviceIn) -> RegisteredOut:
 def list_devices(request: DeviceRequest) -> DevicesOut:
     """The newest 200 devices of the user, revoked ones too."""
     devices = Device.objects.filter(user=request.auth.user_id).order_by("-registered", "-pk")[:PAGE]
-    return DevicesOut(devices=[_shown(device, request) for device in devices])
+    user = str(request.auth.user_id)
+    states = who_is_here([user])[user].devices
+    return DevicesOut(
+        devices=[
+            _shown(device, request, state=states.get(str(device.pk), "offline"))
+            for device in devices
+        ]
+    )
 
 
 @router.post("/devices/token", response={200: RegisteredOut, REFUSED: RefusalOut})
@@ -68,10 +78,10 @@ async def revoke_device(request: DeviceRequest, device: UUID) -> DeviceOut:
     if not await mine.aexists():
         raise Declined(Problem.NO_SUCH_DEVICE)
     await roster.revoke(str(device))
-    return _shown(await mine.aget(), request)
+    return _shown(await mine.aget(), request, state="offline")
 
 
-def _shown(device: Device, request: DeviceRequest) -> DeviceOut:
+def _shown(device: Device, request: DeviceRequest, *, state: State) -> DeviceOut:
     return DeviceOut(
         device=str(device.pk),
         name=device.name,
@@ -79,5 +89,6 @@ def _shown(device: Device, request: DeviceRequest) -> DeviceOut:
         registered=milliseconds(device.registered),
         last_seen=known_milliseconds(device.last_seen),
         revoked=known_milliseconds(device.revoked),
+        state=state,
         this=device.pk == request.auth.pk,
     )
