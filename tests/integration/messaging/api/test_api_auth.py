@@ -124,7 +124,7 @@ def test_the_token_of_an_inactive_user_is_refused(ann: Person) -> None:
 
 
 def test_a_token_costs_one_query(ann: Person, django_assert_num_queries: Any) -> None:
-    with django_assert_num_queries(2):  # the token with its user, and the list
+    with django_assert_num_queries(3):  # the token with its user, the list, and who is here
         assert ann.call("GET", "/devices").status == 200
 
 

@@ -134,7 +134,7 @@ def test_a_locked_conversation_is_busy_and_tells_when_to_come_back(ann: Person, 
 def test_an_error_of_the_server_is_logged_and_answered_without_a_trace(
     ann: Person, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("messaging.api.devices._shown", lambda *_: 1 / 0)
+    monkeypatch.setattr("messaging.api.devices._shown", lambda *_, **__: 1 / 0)
     answer = Client(
         raise_request_exception=False, headers={"Authorization": f"Bearer {ann.token}"}
     ).get("/api/devices")
