@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest
+from django.template.defaultfilters import filesizeformat
 from django.utils.text import Truncator
 
-from messaging.models import Conversation, Epoch, Inbox, Membership, Message, Receipt
+from messaging.models import Attachment, Conversation, Epoch, Inbox, Membership, Message, Receipt
 from presence.admin import ReadOnly, SaysWhatIsRefused
 
 if TYPE_CHECKING:
@@ -176,6 +177,28 @@ class MessageAdmin(KeepsWhatIsDeleted):
     def state(self, obj: Message) -> str:
         """Whether it is as it was sent."""
         return "deleted" if obj.deleted else "edited" if obj.edited else ""
+
+
+@admin.register(Attachment)
+class AttachmentAdmin(ReadOnly):
+    """Files of messages, and uploads that wait for one. The content is for those who may read the message."""
+
+    list_display = ("name", "type", "bytes", "uploader", "message", "created")
+    list_filter = ("type", ("message", admin.EmptyFieldListFilter), "created")
+    list_select_related = ("device__user", "message")
+    search_fields = ("name", "sha256", "device__user__username")
+    ordering = ("-id",)
+    show_full_result_count = False
+
+    @admin.display(ordering="size", description="size")
+    def bytes(self, obj: Attachment) -> str:
+        """The size as people say it."""
+        return filesizeformat(obj.size)
+
+    @admin.display(ordering="device__user__username")
+    def uploader(self, obj: Attachment) -> str:
+        """Whose device uploaded it."""
+        return f"{obj.device.user} ({obj.device})"
 
 
 @admin.register(Receipt)

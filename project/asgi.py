@@ -15,11 +15,12 @@ from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.urls import path
 
 from messaging.consumers import DeviceConsumer
+from project.bodies import Bodies
 
 application = ProtocolTypeRouter(
     {
         # With a proxy in front, that one may serve the files; without one the page works, too.
-        "http": ASGIStaticFilesHandler(http),
+        "http": Bodies(ASGIStaticFilesHandler(http)),
         "websocket": URLRouter([path("ws/", DeviceConsumer.as_asgi())]),
     }
 )

@@ -9,6 +9,7 @@ from messaging.api import (
     auth,
     conversations,
     devices,
+    files,
     handlers,
     links,
     members,
@@ -34,5 +35,16 @@ api = NinjaAPI(
     urls_namespace="api",
 )
 handlers.install(api)
-for noun in (auth, links, devices, users, conversations, members, messages, receipts, presence):
+for noun in (
+    auth,
+    links,
+    devices,
+    users,
+    conversations,
+    members,
+    messages,
+    files,
+    receipts,
+    presence,
+):
     api.add_router("", noun.router)

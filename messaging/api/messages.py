@@ -15,11 +15,20 @@ from messaging import engine
 from messaging.api.access import readable, stay_in
 from messaging.api.auth import DeviceRequest
 from messaging.api.refusals import REFUSED, RefusalOut
-from messaging.api.values import PAGE, Given, Key, Limit, Shown, known_milliseconds, milliseconds
+from messaging.api.values import (
+    PAGE,
+    AttachmentOut,
+    Given,
+    Key,
+    Limit,
+    Shown,
+    known_milliseconds,
+    milliseconds,
+)
 from messaging.models import Message
 from messaging.protocol.content import check_body
 from messaging.protocol.errors import Refusal, Refused
-from messaging.protocol.frames import MAX_BODY_BYTES, Delete, Edit, Send
+from messaging.protocol.frames import MAX_ATTACHMENTS, MAX_BODY_BYTES, Delete, Edit, Send
 from messaging.protocol.server.actions import Write
 
 router = Router(tags=["messages"])
@@ -33,6 +42,9 @@ class MessageIn(Given):
     body: Body
     kind: Literal["text", "data"] = Field("text", description="The body of `data` is a JSON text.")
     reply_to: UUID | None = None
+    attachments: list[UUID] = Field(
+        [], max_length=MAX_ATTACHMENTS, description="Your uploads that no message has yet."
+    )
 
 
 class MessageChange(Given):
@@ -68,6 +80,7 @@ class MessageOut(Shown):
     reply_to: str | None = None
     edited: int | None = None
     deleted: int | None = None
+    attachments: list[AttachmentOut] | None = None
 
 
 class PageOut(Shown):
@@ -111,6 +124,7 @@ async def send_message(
         body=given.body,
         kind=given.kind,
         reply_to=str(given.reply_to) if given.reply_to else None,
+        attachments=tuple(map(str, given.attachments)),
     )
     return await _write(frame, request)
 
@@ -194,4 +208,5 @@ def _shown(message: Any) -> MessageOut:
         reply_to=str(message.reply_to_id) if message.reply_to_id else None,
         edited=known_milliseconds(message.edited),
         deleted=known_milliseconds(message.deleted),
+        attachments=message.attachments,
     )

@@ -21,6 +21,16 @@ class Shown(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+class AttachmentOut(Shown):
+    """A file, as a message shows it on the socket."""
+
+    id: str
+    name: str
+    size: int = Field(description="Bytes.")
+    type: str
+    sha256: str
+
+
 def storable(text: str) -> str:
     """Return the text, or raise ValueError if PostgreSQL can't hold it."""
     if "\x00" in text:

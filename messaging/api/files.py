@@ -1,0 +1,149 @@
+"""Files: uploaded by a device, then taken along by a message, then fetched by who may read that message.
+
+Until a message has it, an upload is its user's alone. With the message's deletion it is gone for all.
+What is kept, and how, is in `messaging.files`.
+"""
+
+import logging
+from contextlib import closing
+from typing import Any
+from uuid import UUID
+
+from django.core.exceptions import TooManyFieldsSent, TooManyFilesSent
+from django.db import connection
+from django.http import HttpResponse
+from django.http.multipartparser import MultiPartParserError
+from ninja import Router, Status
+
+from messaging import conf
+from messaging.api.access import present_in, readable
+from messaging.api.auth import DeviceRequest
+from messaging.api.downloads import download, headers_of
+from messaging.api.refusals import REFUSED, Declined, Problem, RefusalOut
+from messaging.api.values import AttachmentOut, storable
+from messaging.files import contents
+from messaging.files.intake import FileTooLarge, Intake, SeveralFiles
+from messaging.files.kinds import UNKNOWN, kind_of
+from messaging.models import Attachment, Message
+from messaging.protocol.errors import Refusal, Refused
+
+logger = logging.getLogger(__name__)
+
+router = Router(tags=["files"])
+
+UNREADABLE = (MultiPartParserError, TooManyFilesSent, TooManyFieldsSent, SeveralFiles)
+HOW = "the body is multipart/form-data with one part named `file`, which has a file name"
+PART = {
+    "type": "object",
+    "required": ["file"],
+    "properties": {"file": {"type": "string", "format": "binary"}},
+}
+UPLOAD: dict[str, Any] = {
+    "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": PART}}}
+}
+CONTENT = {"schema": {"type": "string", "format": "binary"}}
+DOWNLOAD: dict[str, Any] = {
+    "responses": {
+        200: {"description": "The content.", "content": {"*/*": CONTENT}},
+        206: {"description": "The range that was asked for.", "content": {"*/*": CONTENT}},
+        304: {"description": "You have it: `If-None-Match` names its ETag."},
+    }
+}
+
+
+@router.post(
+    "/files",
+    response={201: AttachmentOut, REFUSED | {415}: RefusalOut},
+    openapi_extra=UPLOAD,
+)
+def upload_file(request: DeviceRequest) -> Status[AttachmentOut]:
+    """Upload a file: `multipart/form-data`, one part `file`. Then name its id in a message's `attachments`; without one it goes after a day."""
+    with closing(Intake(most=conf.current().file_bytes)) as intake:
+        return Status(201, _shown(_kept(request, intake, *_receive(request, intake))))
+
+
+def _kept(request: DeviceRequest, intake: Intake, name: str, declared: str) -> Attachment:
+    """Keep what the intake holds. Raises Declined or Refused."""
+    settings = conf.current()
+    kind = kind_of(intake.head, declared, settings.file_types)
+    if settings.only_file_types and kind == UNKNOWN:
+        raise Declined(Problem.FILE_TYPE, declared or kind)
+    try:
+        return contents.keep(intake, device=request.auth, name=name, kind=kind)
+    except OSError:
+        logger.exception("a file can't be stored")
+        raise Declined(Problem.FILES_UNAVAILABLE) from None
+
+
+def _receive(request: DeviceRequest, intake: Intake) -> tuple[str, str]:
+    """Parse the body into the intake. Returns the file's name, and its type as its sender says. Raises Declined."""
+    if request.content_type != "multipart/form-data":
+        raise Declined(Problem.INVALID_REQUEST, HOW)
+    request.upload_handlers = [intake]
+    try:
+        uploaded = request.FILES.get("file")
+        name = storable(uploaded.name or "") if uploaded else ""
+    except FileTooLarge as error:
+        raise Declined(Problem.FILE_TOO_LARGE, error) from None
+    except UNREADABLE as error:
+        raise Declined(Problem.INVALID_REQUEST, str(error).rstrip(".")) from None
+    except ValueError as error:
+        raise Declined(Problem.INVALID_REQUEST, f"the file's name: {error}") from None
+    if uploaded is None:
+        raise Declined(Problem.INVALID_REQUEST, HOW)
+    return name, uploaded.content_type or ""
+
+
+@router.api_operation(
+    ["GET", "HEAD"],
+    "/files/{file}",
+    response={REFUSED | {416}: RefusalOut},
+    openapi_extra=DOWNLOAD,
+)
+def fetch_file(request: DeviceRequest, file: UUID) -> HttpResponse:
+    """Fetch a file of a message that you may read, or an upload of yours. `Range` and `If-None-Match` are understood."""
+    attachment = _visible(request, file)
+    if request.method == "HEAD":
+        length = {"Content-Length": str(attachment.size)}
+        return HttpResponse(headers=headers_of(attachment) | length)
+    try:
+        content = contents.storage().open(attachment.file)
+    except (OSError, ValueError):
+        logger.exception("the content of file %s can't be read", file)
+        raise Declined(Problem.FILES_UNAVAILABLE) from None
+    if not connection.in_atomic_block:
+        connection.close()  # or a slow reader would keep it from others, to the end
+    return download(attachment, content, request.headers)
+
+
+def _visible(request: DeviceRequest, file: UUID) -> Attachment:
+    """Return a file that the user may see. Raises Refused, the same whatever the reason."""
+    found = Attachment.objects.select_related("message", "device").filter(pk=file).first()
+    if found is None or not _may_see(request, found):
+        raise Refused(Refusal.NO_SUCH_ATTACHMENT, "none of yours, and none of your conversations")
+    return found
+
+
+def _may_see(request: DeviceRequest, attachment: Attachment) -> bool:
+    message = attachment.message
+    if message is not None and message.deleted is not None:
+        return False
+    if attachment.device.user_id == request.auth.user_id:
+        return True
+    if message is None:
+        return False
+    try:
+        stay = present_in(message.conversation_id, request)
+    except Refused:
+        return False
+    return Message.objects.filter(readable(stay), pk=message.pk).exists()
+
+
+def _shown(attachment: Attachment) -> AttachmentOut:
+    return AttachmentOut(
+        id=str(attachment.pk),
+        name=attachment.name,
+        size=attachment.size,
+        type=attachment.type,
+        sha256=attachment.sha256,
+    )

@@ -1,0 +1,65 @@
+"""Removes uploads that no message took, files of deleted messages, and contents that no row names.
+
+Safe beside running servers: a row that a message takes meanwhile stays, and a content that is being
+uploaded again is locked until its row is there.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import islice
+
+from django.db import connection
+
+from messaging.files.contents import forget, storage
+from messaging.models import Attachment
+
+AT_ONCE = 1_000  # contents looked for in one statement
+
+# Conditions on the row alone: PostgreSQL looks at them again if it had to wait for a message to take it.
+REMOVE_FREE = "DELETE FROM messaging_attachment WHERE message_id IS NULL AND created < now() - make_interval(secs => %s)"
+REMOVE_GONE = """
+DELETE FROM messaging_attachment f USING messaging_message m WHERE m.id = f.message_id AND m.deleted IS NOT NULL
+"""
+
+_FOLDER, _CONTENT = re.compile(r"[0-9a-f]{2}"), re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cleaned:
+    """How many rows and contents were removed."""
+
+    rows: int
+    contents: int
+
+
+def clean(*, older_than: timedelta) -> Cleaned:
+    """Remove what nobody can see any more, and uploads older than this that no message took."""
+    with connection.cursor() as cursor:
+        cursor.execute(REMOVE_FREE, [older_than.total_seconds()])
+        rows = cursor.rowcount
+        cursor.execute(REMOVE_GONE)
+        rows += cursor.rowcount
+    places, contents = _places(), 0
+    while some := list(islice(places, AT_ONCE)):
+        known = set(
+            Attachment.objects.filter(sha256__in=map(_name, some)).values_list("file", flat=True)
+        )
+        contents += sum(forget(place, _name(place)) for place in some if place not in known)
+    return Cleaned(rows=rows, contents=contents)
+
+
+def _places() -> Iterator[str]:
+    """What the storage has under the names of contents; anything else in it is not ours."""
+    try:
+        folders, _ = storage().listdir("")
+    except FileNotFoundError:  # nothing was ever uploaded
+        return
+    for folder in filter(_FOLDER.fullmatch, folders):
+        _, names = storage().listdir(folder)
+        yield from (f"{folder}/{name}" for name in names if _CONTENT.fullmatch(name))
+
+
+def _name(place: str) -> str:
+    return place.rpartition("/")[2]

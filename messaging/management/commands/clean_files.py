@@ -1,0 +1,32 @@
+"""Remove uploads that no message took, files of deleted messages, and contents that nobody has. Run it daily."""
+
+from argparse import ArgumentParser
+from datetime import timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from messaging import conf
+from messaging.files import cleaning
+
+
+class Command(BaseCommand):
+    """Clean the storage of files, beside running servers too."""
+
+    help = __doc__
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Take an age."""
+        parser.add_argument(
+            "--hours", type=float, help="of uploads that no message took (default: file_hours)"
+        )
+
+    def handle(self, **options: Any) -> None:
+        """Clean, and say what went."""
+        hours = conf.current().file_hours if options["hours"] is None else options["hours"]
+        if hours < 0:
+            raise CommandError(
+                "--hours can't be negative; 0 removes every upload without a message."
+            )
+        cleaned = cleaning.clean(older_than=timedelta(hours=hours))
+        self.stdout.write(f"{cleaned.rows} files and {cleaned.contents} contents removed.")

@@ -1,0 +1,99 @@
+"""Bodies of requests: bounded in bytes and in silence, whatever is behind."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from project import bodies
+from project.bodies import Bodies
+
+MEBIBYTE = 1_048_576
+MOST = 26_214_400
+
+
+class Exchange:
+    """One request: its events in, what came out, and what the application behind was given."""
+
+    def __init__(self, *parts: bytes, path: str = "/api/files", silent: bool = False) -> None:
+        self.scope = {"type": "http", "path": path, "headers": []}
+        last = len(parts) - 1
+        self._events = [
+            {"type": "http.request", "body": part, "more_body": silent or n < last}
+            for n, part in enumerate(parts)
+        ]
+        self.given = 0
+        self.whole = False
+        self.sent: list[Mapping[str, Any]] = []
+        self.left = 0
+
+    async def receive(self) -> Mapping[str, Any]:
+        if not self._events:
+            await asyncio.Event().wait()
+        return self._events.pop(0)
+
+    async def send(self, event: Mapping[str, Any]) -> None:
+        self.sent.append(event)
+
+    async def app(self, scope: Any, receive: Any, send: Any) -> None:
+        """As Django does: all of the body, then an answer; nothing for who has gone."""
+        while (event := await receive())["type"] == "http.request":
+            self.given += len(event["body"])
+            if not event["more_body"]:
+                self.whole = True
+                await send({"type": "http.response.start", "status": 201, "headers": []})
+                return
+
+    async def run(self, **headers: str) -> "Exchange":
+        said = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
+        self.scope["headers"] = list(said.items())
+        await Bodies(self.app)(self.scope, self.receive, self.send)
+        self.left = len(self._events)
+        return self
+
+    @property
+    def status(self) -> int:
+        return int(self.sent[0]["status"])
+
+    @property
+    def told(self) -> dict[str, Any]:
+        return dict(json.loads(self.sent[1]["body"]))
+
+
+async def test_a_body_within_its_bound_passes() -> None:
+    found = await Exchange(b"a" * MOST, b"b" * 1000).run()
+    assert (found.status, found.given, found.whole) == (201, MOST + 1000, True)
+
+
+async def test_a_body_that_says_it_is_too_large_never_reaches_the_application() -> None:
+    found = await Exchange(b"a" * 10, b"b" * 10).run(content_length=str(2 * MOST))
+    assert (found.status, found.given, found.left) == (413, 0, 0)
+    assert found.told["code"] == "file_too_large"
+    assert found.told["message"].startswith(f"A file has at most {MOST} bytes;")
+    assert (b"Connection", b"close") in found.sent[0]["headers"]
+
+
+async def test_who_asks_first_need_not_send_at_all() -> None:
+    found = await Exchange(b"a" * 10).run(content_length=str(2 * MOST), expect="100-continue")
+    assert (found.status, found.left) == (413, 1)
+
+
+async def test_a_body_without_a_length_is_cut_off_where_it_becomes_too_large() -> None:
+    found = await Exchange(*[b"a" * MEBIBYTE] * 60).run()
+    assert (found.status, found.whole, found.left) == (413, False, 0)
+    assert found.given <= MOST + bodies.ENVELOPE_BYTES
+
+
+async def test_other_routes_take_less() -> None:
+    found = await Exchange(b"a" * (MEBIBYTE + 1), path="/api/login").run()
+    assert (found.status, found.told["code"]) == (413, "too_large")
+    assert (await Exchange(b"a" * MEBIBYTE, path="/api/login").run()).status == 201
+
+
+async def test_a_client_that_falls_silent_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "SILENCE_S", 0.01)
+    found = await Exchange(b"a" * 10, silent=True).run(content_length="100")
+    assert (found.status, found.told["code"], found.whole) == (408, "too_slow", False)
+    assert not found.told["message"].count("\n")
