@@ -2,9 +2,9 @@
 
 import pytest
 
-from messaging.protocol.content import check_body, check_key
+from messaging.protocol.content import check_body, check_key, check_status
 from messaging.protocol.errors import Refusal, Refused
-from messaging.protocol.frames import MAX_BODY_BYTES
+from messaging.protocol.frames import MAX_BODY_BYTES, MAX_STATUS
 
 
 @pytest.mark.parametrize(
@@ -65,3 +65,18 @@ def test_a_key_that_no_server_takes_is_refused_with_the_reason(key: str, reason:
     with pytest.raises(Refused, match=f"client_id h(as|olds) {reason}") as caught:
         check_key(key)
     assert caught.value.refusal is Refusal.BAD_FRAME
+
+
+@pytest.mark.parametrize("text", ["x" * (MAX_STATUS + 1), "a\x00b", "a\ud800b"])
+def test_a_presence_text_that_can_not_be_stored_is_refused(text: str) -> None:
+    """Never an error of the database's."""
+    with pytest.raises(Refused) as caught:
+        check_status(text)
+    assert caught.value.refusal is Refusal.BAD_FRAME
+    assert str(caught.value.detail).startswith("text h")
+
+
+@pytest.mark.parametrize("text", ["", "é" * MAX_STATUS, "in a meeting 😀"])
+def test_a_presence_text_counts_characters(text: str) -> None:
+    """Whatever they take in bytes."""
+    check_status(text)

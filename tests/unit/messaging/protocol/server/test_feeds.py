@@ -6,6 +6,7 @@ from messaging.protocol.frames import Mark, Message
 from messaging.protocol.server.actions import Standing
 from messaging.protocol.server.batch import Batch, Fence
 from messaging.protocol.server.feeds import READS, Feed, Feeds
+from messaging.protocol.server.window import Window
 
 HERE = "here"
 
@@ -158,3 +159,24 @@ def test_marks_only_rise() -> None:
     assert it.mark(HERE, delivered=5, read=2) == Mark(conversation=HERE, delivered=5, read=2)
     assert it.mark(HERE, delivered=5, read=1) is None
     assert it.mark(HERE, delivered=4, read=3) == Mark(conversation=HERE, delivered=5, read=3)
+
+
+def test_acknowledged_marks_rise_give_credit_back_and_name_what_is_ahead() -> None:
+    feeds, window = following(HERE, "other"), Window(messages=1)
+    window.sent(HERE, upto=6, messages=1, size=1)
+    marks = [
+        Mark(conversation="unknown", delivered=1),
+        Mark(conversation="other", delivered=11),
+        Mark(conversation=HERE, delivered=5, read=6),
+        Mark(conversation=HERE, delivered=6),
+    ]
+    moved, ahead = feeds.acknowledge(marks, window)
+    assert moved == [Mark(conversation=HERE, delivered=6, read=6)]
+    assert ahead == "11 > 10"
+    assert not window.exhausted
+
+
+def test_written_changes_are_marks_where_they_raise_any() -> None:
+    feeds = following(HERE, "other")
+    assert feeds.delivered({HERE: 6, "unknown": 1}) == [Mark(conversation=HERE, delivered=6)]
+    assert feeds.delivered({HERE: 6, "other": 7}) == [Mark(conversation="other", delivered=7)]

@@ -11,8 +11,11 @@ from messaging.protocol.frames import (
     DeviceMark,
     MarkSummary,
     Pong,
+    Presence,
     Receipts,
     ServerFrame,
+    State,
+    UserPresence,
 )
 from messaging.protocol.server.outgoing import MESSAGE_BYTES, UNHEARD_BYTES, Outgoing
 
@@ -24,6 +27,10 @@ def mark(device: str, delivered: int) -> DeviceMark:
 def summary(last_seq: int) -> Receipts:
     counts = {"devices": 200, "delivered": 1, "read": 1, "lowest_delivered": 0, "lowest_read": 0}
     return Receipts(conversation="c", summary=MarkSummary(last_seq=last_seq, **counts))
+
+
+def present(user: str, state: State = "online") -> UserPresence:
+    return UserPresence(user=user, state=state)
 
 
 def taken(out: Outgoing) -> list[ServerFrame]:
@@ -118,6 +125,7 @@ def test_everything_can_be_dropped() -> None:
     out.push(Pong())
     out.hold_marks("c", [mark("a", 1)], b"")
     out.hold_marks("d", [], b"summary")
+    out.hold_presence([present("u")], stale=True)
     out.discard()
     assert (len(out), out.holding, out.take()) == (0, False, None)
 
@@ -170,3 +178,30 @@ def test_nothing_bare_is_left_of_what_was_dropped() -> None:
     out.discard()
     out.push(Pong(ref="not bare"))
     assert out.take_bare() is None
+
+
+def test_held_presence_is_the_newest_of_each_user_and_no_newer_one_overtakes_it() -> None:
+    out = Outgoing(JSON)
+    out.hold_presence([present("a"), present("b")], stale=False)
+    out.hold_presence([present("a", "away")], stale=True)
+    assert not out.push_presence(b"newer")
+    assert out.holding
+    out.release_presence()
+    out.release_presence()
+    assert taken(out) == [Presence(users=[present("a", "away"), present("b")], stale=True)]
+
+
+def test_that_presence_is_stale_no_more_is_held_although_it_tells_of_nobody() -> None:
+    out = Outgoing(JSON)
+    out.hold_presence([], stale=True)
+    out.hold_presence([], stale=False)
+    out.release_presence()
+    assert taken(out) == [Presence()]
+
+
+def test_presence_tries_the_patience_and_may_be_bare() -> None:
+    out = Outgoing(JSON)
+    assert out.push_presence(JSON.part(Presence(stale=True)), bare=True)
+    assert out.take_bare() == '{"type":"presence","stale":true}'
+    assert out.push_presence(b"x" * UNHEARD_BYTES)
+    assert out.patient is False

@@ -107,3 +107,20 @@ def test_what_is_in_flight_is_what_was_sent_less_what_came_back(
         sent, weight = sum(one[2] for one in flight), sum(one[3] for one in flight)
         assert window.exhausted == (sent >= 20 or weight >= 200)
         assert window.roomy == (sent <= 10 and weight <= 100)
+
+
+def test_starvation_is_timed_from_when_it_was_first_asked() -> None:
+    window = Window(messages=1)
+    assert window.starved_s(5.0) == 0.0
+    window.sent("c", upto=1, messages=1, size=1)
+    assert [window.starved_s(now) for now in (10.0, 12.5)] == [0.0, 2.5]
+
+
+def test_any_credit_that_comes_back_ends_starvation() -> None:
+    """Also if it is used up again before anybody asks."""
+    window = Window(messages=1)
+    window.sent("c", upto=1, messages=1, size=1)
+    window.starved_s(10.0)
+    assert window.acknowledged("c", 1)
+    window.sent("c", upto=2, messages=1, size=1)
+    assert window.starved_s(20.0) == 0.0
