@@ -53,6 +53,8 @@ TABLE = {
         Target(key="T5", name="message flow, send to read receipt (p99)", unit="ms", limit=500, goal=15),
         Target(key="T6.live", name="cross-device synchronisation, live (p99)", unit="ms", limit=1000, goal=20),
         Target(key="T6.resume", name="cross-device synchronisation, after reconnect (max)", unit="ms", limit=1000, goal=100),
+        Target(key="T6.badge", name="cross-device synchronisation, read here clears the badge there (p99)", unit="ms", limit=1000, goal=100),
+        Target(key="T6.file", name="cross-device synchronisation, a file of 1 MB fetched (p99)", unit="ms", limit=1000, goal=100),
         Target(key="T7", name="connection success rate", unit="%", limit=99, goal=100, better="above"),
         Target(key="T8", name="message delivery success rate", unit="%", limit=99.9, goal=100, better="above"),
         Target(key="T9", name="server uptime during the run", unit="%", limit=100, goal=100, better="at_least"),
@@ -67,10 +69,14 @@ TABLE = {
         Target(key="T16", name="server CPU under normal load", unit="% of a core", limit=50, goal=10),
         Target(key="T17", name="signals of the server that leak", unit="", limit=0, goal=0, better="at_most"),
         Target(key="T18", name="recovery from overload", unit="s", limit=30, goal=2),
+        Target(key="T21.shown", name="online, away and text, shown to the others (p99)", unit="ms", limit=50, goal=20),
+        Target(key="T21.offline", name="offline, shown to the others, beyond the 2 s that are waited (p99)", unit="ms", limit=50, goal=20),
+        Target(key="T21.killed", name="offline, shown to the others after kill -9 of their server (max)", unit="s", limit=10, goal=8),
         Target(key="G10", name="memory that 1,000 stalled readers add", unit="MB", limit=100, goal=90),
         Target(key="V1", name="planted bad histories convicted by their name", unit="%", limit=100, goal=100, better="at_least"),
         Target(key="V2", name="good histories acquitted", unit="%", limit=100, goal=100, better="at_least"),
         Target(key="V3", name="sabotaged servers convicted by their name", unit="%", limit=100, goal=100, better="at_least"),
+        Target(key="V5", name="a server that signs nobody off convicted of ghosts", unit="%", limit=100, goal=100, better="at_least"),
         Target(key="V4", name="whole server acquitted", unit="%", limit=100, goal=100, better="at_least"),
     )
 }  # fmt: skip

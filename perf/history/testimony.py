@@ -16,6 +16,7 @@ from perf.history.events import (
     Marked,
     MarkSeen,
     Opened,
+    PresenceSeen,
     Refused,
     Removed,
     Reset,
@@ -42,12 +43,13 @@ def nanoseconds(moment: float) -> int:
 class Testimony:
     """The events of one device, under its number in the run."""
 
-    __slots__ = ("_record", "full", "number")
+    __slots__ = ("_record", "_shown", "full", "number")
 
     def __init__(self, recorder: Recorder, *, device: str, user: str) -> None:
         self.number = recorder.device(id=device, user=user)
         self.full = recorder.full
         self._record = recorder.record
+        self._shown = 0
 
     def opened(self, frame: frames.Welcome, hello: Mapping[str, int], now: float) -> None:
         """The session was welcomed."""
@@ -135,6 +137,14 @@ class Testimony:
                 self._record(
                     MarkSeen(t, self.number, conversation, mark.device, mark.delivered, mark.read)
                 )
+
+    def shown(self, frame: frames.Presence, now: float) -> None:
+        """The device is shown how some users are. While that is stale, it is not said to be so."""
+        if self.full and not frame.stale:
+            t = nanoseconds(now)
+            for entry in frame.users:
+                self._shown += 1
+                self._record(PresenceSeen(t, self.number, entry.user, entry.state, self._shown))
 
     def told(self, frame: frames.Conversation | frames.Left | frames.Reset, now: float) -> None:
         """The device is told of a conversation: that it is in it, was in it, or must begin anew."""

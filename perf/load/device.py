@@ -106,6 +106,19 @@ class Device:
         """Mark everything that has arrived as read; the mark leaves with the next `flush`."""
         self.client.read(conversation)
 
+    def be(
+        self,
+        state: frames.Here | None = None,
+        *,
+        text: str | None = None,
+        invisible: bool | None = None,
+    ) -> float:
+        """Say how the user is here; return the moment."""
+        self.client.set_presence(state=state, text=text, invisible=invisible)
+        now = clock()
+        self.flush()
+        return now
+
     def flush(self) -> None:
         """Write whatever is due as one WebSocket message, and come back when more will be."""
         line = self._line
@@ -264,6 +277,9 @@ class Device:
                     self._adopt(frame, now)
                 case frames.Error():
                     self._requests.refused(frame, happenings, now)
+                case frames.Presence():
+                    self._testimony.shown(frame, now)
+                    self._around.observer.shown(self, frame, now)
                 case frames.Pong():
                     self.pongs += 1
                 case frames.Conversation() | frames.Left() | frames.Reset():

@@ -45,6 +45,9 @@ class Observer:
     def marked(self, device: Device, frame: frames.Receipts, now: float) -> None:
         """Marks of the conversation's devices moved."""
 
+    def shown(self, device: Device, frame: frames.Presence, now: float) -> None:
+        """The device was shown how some users are."""
+
     def refused(self, device: Device, code: str, *, final: bool) -> None:
         """A request was refused; a `final` one is not repeated."""
 

@@ -48,11 +48,11 @@ class Environment:
     """Servers that answer, accounts for them, and their database if that may be looked at.
 
     `url` is the first server's. A private one also has `logs`, and `env`, with which another server
-    of the same database is started.
+    of the same database is started. A scenario that makes accounts of its own adds them.
     """
 
     url: str
-    accounts: Sequence[Account]
+    accounts: list[Account]
     database_url: str | None
     redis_url: str | None = None
     servers: list[Server] = field(default_factory=list)

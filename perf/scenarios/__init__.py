@@ -13,6 +13,7 @@ from perf.scenarios import (
     message_flood,
     messages,
     mutants,
+    presence,
     queues,
 )
 
@@ -24,6 +25,7 @@ ALL: tuple[Scenario, ...] = (
     api.SCENARIO,
     messages.SCENARIO,
     mutants.SCENARIO,
+    presence.SCENARIO,
     batching.SCENARIO,
     connection_flood.SCENARIO,
     message_flood.SCENARIO,
