@@ -1,5 +1,7 @@
 # The commands of Lockstep. Each sets up what it needs first.
 PY := .venv/bin/python
+# Two processes of tests, each with servers of its own; a file's tests stay together and in order.
+TOGETHER := -n 2 --dist loadfile --no-loadscope-reorder --durations=25
 
 .PHONY: help run test verify setup check demo flaky
 
@@ -12,12 +14,13 @@ run:  ## set up everything on a fresh machine, then serve
 
 test: check  ## set up everything, then static checks and all tests
 	@bin/browser
-	$(PY) -m pytest -m "not long"
+	$(PY) -m pytest -m "not long" $(TOGETHER)
 
 verify: check  ## everything in `make test`, whatever takes longer, and Debian's servers
 	@bin/browser
 	@bin/servers
-	$(PY) -m pytest
+	$(PY) -m pytest -m "not long" $(TOGETHER)
+	$(PY) -m pytest -m long --durations=25
 	$(PY) -m tests.debian
 
 setup:  ## only make .venv, with the tools of the tests

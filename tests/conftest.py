@@ -1,18 +1,15 @@
 """What every test may use. Fixtures of one app are in that app's conftest."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.db import connections
 
-from project import services
-from tests.plugin import new_directory, remove
-
-ROOT = Path(__file__).resolve().parent.parent
+from project import postgres, services
+from tests.plugin import GIVEN, migrated
 
 
 def pytest_configure() -> None:
@@ -42,19 +39,13 @@ def redis_url(services_directory: Path) -> str:
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(services_directory: Path) -> None:
-    """Have the servers run before pytest-django makes its test database."""
+    """Have the servers run before pytest-django makes its test database: of ours, a copy."""
+    if not GIVEN["DATABASE_URL"]:
+        connections["default"].settings_dict["TEST"]["TEMPLATE"] = postgres.NAME
 
 
 @pytest.fixture
 def private() -> Iterator[services.Services]:
     """A migrated PostgreSQL, and Valkey, of one test's own."""
-    directory = new_directory()
-    made = services.start(directory)
-    subprocess.run(
-        [sys.executable, "manage.py", "migrate", "-v0"],
-        cwd=ROOT,
-        env=os.environ | {"DATABASE_URL": made.database_url, "REDIS_URL": made.redis_url},
-        check=True,
-    )
-    yield made
-    remove(directory)
+    with migrated() as directory:
+        yield services.locate(directory)

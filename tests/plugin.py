@@ -8,13 +8,16 @@ DATABASE_URL or REDIS_URL set, that server is used instead. With `-n` each worke
 import contextlib
 import os
 import shutil
+import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import patch
 
 import psutil
 import pytest
 
+from perf.rig import keep
 from project import postgres, services
 
 PREFIX = "lockstep-test-"
@@ -22,6 +25,10 @@ WORKER = os.environ.get(
     "PYTEST_XDIST_WORKER"
 )  # its environment is the controller's: nothing was given
 GIVEN = {name: "" if WORKER else os.environ.get(name, "") for name in ("DATABASE_URL", "REDIS_URL")}
+
+# Tests start a hundred processes: without bytecode each compiles all of ours again.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_addoption() -> None:
@@ -61,8 +68,19 @@ def services_directory() -> Path:
     directory = Path(os.environ["LOCKSTEP_DATA"])
     if not all(GIVEN.values()):
         with patch.dict(postgres.OPTIONS, fsync="off"):
-            services.start(directory)
+            keep.start(directory, directory)
     return directory
+
+
+@contextlib.contextmanager
+def migrated() -> Iterator[Path]:
+    """The directory of a PostgreSQL with all tables, and of Valkey; they run until the block ends."""
+    directory = new_directory()
+    try:
+        keep.start(directory, directory)
+        yield directory
+    finally:
+        remove(directory)
 
 
 def new_directory() -> Path:

@@ -9,26 +9,21 @@ from selenium.webdriver import Chrome
 from tests.acceptance.browser import started
 from tests.acceptance.page import Desk, Device
 from tests.acceptance.site import Serving, serving
-from tests.plugin import new_directory, remove
+from tests.plugin import migrated
 
 
 @pytest.fixture
 def directory() -> Iterator[Path]:
-    """Data of one test's own servers."""
-    made = new_directory()
-    yield made
-    remove(made)
+    """Where a test's own servers are; the database has its tables."""
+    with migrated() as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
 def site() -> Iterator[Serving]:
     """A site in development; its demo users Alice and Bob belong to the tests of the page."""
-    directory = new_directory()
-    try:
-        with serving(directory) as it:
-            yield it
-    finally:
-        remove(directory)
+    with migrated() as made, serving(made) as it:
+        yield it
 
 
 @pytest.fixture(scope="session")

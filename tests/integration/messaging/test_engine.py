@@ -1,11 +1,6 @@
 """The engine of a process: started once, drained cleanly, and steadfast while the database is away."""
 
 import asyncio
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -19,8 +14,7 @@ from presence.roster import Roster
 from project import postgres, services
 from tests import scene
 from tests.device import Device
-from tests.peer import ROOT, Peer
-from tests.plugin import new_directory, remove
+from tests.peer import Peer
 from tests.scene import Psql, Room
 
 pytestmark = pytest.mark.django_db
@@ -126,51 +120,30 @@ async def test_a_drain_without_an_engine_returns_at_once(shared_database: None) 
 # The database goes away
 
 
-@pytest.fixture
-def private() -> Iterator[Path]:
-    """PostgreSQL and Valkey of one test's own."""
-    directory = new_directory()
-    services.start(directory)
-    yield directory
-    remove(directory)
-
-
-def migrated(directory: Path) -> dict[str, str]:
-    """Migrate the private database; the environment of its processes."""
-    places = services.locate(directory)
-    own = {"DATABASE_URL": places.database_url, "REDIS_URL": places.redis_url}
-    subprocess.run(
-        [sys.executable, "manage.py", "migrate", "-v0"], cwd=ROOT, env=os.environ | own, check=True
-    )
-    return own
-
-
 @pytest.mark.slow
 async def test_a_stopped_database_is_told_within_seconds_and_its_return_needs_nobody(
-    private: Path,
+    private: services.Services,
 ) -> None:
-    own = migrated(private)
-    home = services.locate(private).home
-    with psycopg.connect(own["DATABASE_URL"], autocommit=True) as sql:
+    with psycopg.connect(private.database_url, autocommit=True) as sql:
         room = scene.new_room(sql)
 
     def said(body: str) -> dict[str, Any]:
         return {"type": "send", "conversation": room.id, "client_id": body, "body": body}
 
     loop = asyncio.get_running_loop()
-    with Peer(database_url=own["DATABASE_URL"], redis_url=own["REDIS_URL"]) as peer:
+    with Peer(database_url=private.database_url, redis_url=private.redis_url) as peer:
         assert (await peer.write(room.first.device, **said("before")))[0] == "ok"
-        postgres.stop(home)
+        postgres.stop(private.home)
         began = loop.time()
         verdict, _ = await peer.write(room.first.device, **said("during"))
         took = loop.time() - began
         print(f"\ntold that the database is away after {took:.1f} s")
         assert verdict == "database_unavailable"
         assert took < 8.0
-        postgres.start(home)
+        postgres.start(private.home)
         async with asyncio.timeout(10):
             while (await peer.write(room.first.device, **said("during")))[0] != "ok":
                 pass
         assert (await peer.write(room.first.device, **said("after")))[0] == "ok"
-    with psycopg.connect(own["DATABASE_URL"], autocommit=True) as sql:
+    with psycopg.connect(private.database_url, autocommit=True) as sql:
         assert scene.bodies(sql, room.id) == ["before", "during", "after"]
