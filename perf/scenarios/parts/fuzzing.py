@@ -26,7 +26,7 @@ def plan(*, quick: bool) -> dict[str, Any]:
     return {
         "seconds_at_most": seconds(quick=quick),
         "examples": QUICK_EXAMPLES if quick else EXAMPLES,
-        "left_out": dict(fuzz.LEFT_OUT),
+        "left_out": {**fuzz.LEFT_OUT, **fuzz.SPARED},
     }
 
 
