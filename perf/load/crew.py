@@ -1,6 +1,6 @@
 """A fleet in several processes, for more devices than the file limit of one allows.
 
-It does what most scenarios ask of a `Fleet`: connect, hold, an open loop, settle, go home. Each
+It does what `stress connections` asks of a `Fleet`: connect, hold, an open loop, settle, go home. Each
 worker has whole conversations, so that what a device sends comes back within its process. The
 workers write histories of their own; the reader merges them.
 """
@@ -20,6 +20,7 @@ import msgspec
 from perf.history.recorder import Recorder
 from perf.history.rundir import RunDirectory
 from perf.history.testimony import clock
+from perf.load import probe
 from perf.load.orders import (
     AnyReport,
     Begin,
@@ -46,17 +47,15 @@ from perf.rig.children import RigError
 R = TypeVar("R", bound=Report)
 
 HEAD_START_S = 1.0  # for every worker to have made its part of the plan
-PER_SOURCE = 20_000  # connections from one local address: Linux has 28,000 ports to give
 
 _decode = msgspec.json.Decoder(AnyReport).decode
 _encode = msgspec.json.Encoder().encode
 
 
-def source_of(url: str, number: int) -> str | None:
-    """The local address of the `number`th device, so that ports do not run out; None if it does not matter."""
-    group = number // PER_SOURCE
+def source_of(url: str, worker: int) -> str | None:
+    """The local address of a worker (from 1), so that ports do not run out; None if it does not matter."""
     near = "127.0.0.1" in url or "localhost" in url
-    return f"127.0.0.{group + 1}" if near and group else None
+    return f"127.0.0.{worker + 1}" if near else None
 
 
 def shares(accounts: Sequence[Account], workers: int) -> list[list[Account]]:
@@ -75,7 +74,7 @@ class Hand:
     """One worker as the crew sees it."""
 
     child: asyncio.subprocess.Process
-    accounts: list[Account]
+    accounts: list[Account]  # that it connects unless it is told of others
     log: Path
     meter: Meter
     devices: int = 0
@@ -136,27 +135,24 @@ class Crew:
         return sum(hand.devices for hand in self.hands)
 
     async def connect(
-        self, *, starts: Mapping[str, int] | None = None, rate: float | None = None
+        self,
+        accounts: Sequence[Account] | None = None,
+        *,
+        starts: Mapping[str, int] | None = None,
+        rate: float | None = None,
     ) -> None:
-        """Connect everyone, `rate` a second over all workers. Raises RigError."""
-        first, work = 0, []
-        total = max(sum(len(hand.accounts) for hand in self.hands), 1)
-        for hand in self.hands:
-            share = None if rate is None else max(rate * len(hand.accounts) / total, 0.1)
-            known = {
-                name: (starts or {})[name]
-                for account in hand.accounts
-                for name in account.conversations
-                if name in (starts or {})
-            }
+        """Connect these, or everyone, `rate` a second over all workers. Raises RigError."""
+        given = [hand.accounts for hand in self.hands]
+        dealt = given if accounts is None else shares(accounts, len(self.hands))
+        total, work = max(sum(map(len, dealt)), 1), []
+        for number, (hand, share) in enumerate(zip(self.hands, dealt, strict=True), 1):
             order = Connect(
-                accounts=hand.accounts,
-                starts=known,
-                rate=share,
-                source=source_of(self.url, first),
+                accounts=share,
+                starts=_known(share, starts or {}),
+                rate=None if rate is None else max(rate * len(share) / total, 0.1),
+                source=source_of(self.url, number),
             )
             work.append(hand.ask(order, Connected))
-            first += len(hand.accounts)
         for hand, connected in zip(self.hands, await asyncio.gather(*work), strict=True):
             hand.devices = connected.devices
             self.connect_s.extend(connected.seconds)
@@ -201,11 +197,17 @@ class Crew:
         await asyncio.gather(*(hand.ask(Finish(), Done) for hand in self.hands))
 
 
+def _known(accounts: Sequence[Account], starts: Mapping[str, int]) -> dict[str, int]:
+    """The starts of their conversations only."""
+    names = {name for account in accounts for name in account.conversations}
+    return {name: starts[name] for name in names if name in starts}
+
+
 @asynccontextmanager
 async def crew(
     *,
     url: str,
-    accounts: Sequence[Account],
+    accounts: Sequence[Account] = (),
     workers: int,
     recorder: Recorder,
     directory: RunDirectory,
@@ -219,10 +221,10 @@ async def crew(
     try:
         for number, share in enumerate(shares(accounts, workers), 1):
             log = directory.logs / f"worker-{number}.log"
-            child = await children.hold(
-                [sys.executable, "-m", "perf.load.worker"], env=env or {}, log=log
-            )
+            command = [sys.executable, "-m", "perf.load.worker"]
+            child = await children.start(command, env=env or {}, log=log, listens=True)
             made.hands.append(Hand(child=child, accounts=share, log=log, meter=meter))
+            probe.WORKERS.append(child.pid)
         await asyncio.gather(
             *(
                 hand.ask(
@@ -243,7 +245,11 @@ async def crew(
         )
         yield made
     finally:
-        for hand in made.hands:
-            assert hand.child.stdin is not None
-            hand.child.stdin.close()
-            await children.stop(hand.child)
+        await asyncio.gather(*(_dismiss(hand.child) for hand in made.hands))
+
+
+async def _dismiss(child: asyncio.subprocess.Process) -> None:
+    assert child.stdin is not None
+    child.stdin.close()
+    await children.stop(child)
+    probe.WORKERS.remove(child.pid)

@@ -20,6 +20,7 @@ from perf.rig.limits import file_limit
 
 AT_ONCE = 10  # connections under way at a time: a crowd, no flood
 RESERVE = 500  # of a process's open files: what is no device
+PER_ADDRESS = 20_000  # connections from one local address: Linux has 28,000 ports to give
 LOOK_S = 0.005  # how often a wait looks
 LOOK_DEVICE_S = 20e-6  # and for each device that it looks at: some percent of a core
 
@@ -38,10 +39,14 @@ async def until(done: Callable[[], bool], *, within_s: float, look_s: float = LO
     return True
 
 
+def room() -> int:
+    """How many devices a process may have: by its limit of open files, and by the ports of its local address."""
+    return max(min(file_limit() - RESERVE, PER_ADDRESS), 1)
+
+
 def workers_for(devices: int) -> int:
-    """How many processes so many devices need, by the limit of open files of each."""
-    room = max(file_limit() - RESERVE, 1)
-    return -(-devices // room)
+    """How many processes so many devices need."""
+    return -(-max(devices, 0) // room())
 
 
 class Fleet:

@@ -103,9 +103,17 @@ class Resources:
             self._rss[name] = max(total, self._rss.get(name, 0.0))
 
 
+WORKERS: list[int] = []
+"""The processes with a part of the load; a `Crew` keeps this."""
+
+
 def generator() -> list[psutil.Process]:
-    """This process."""
-    return [psutil.Process(os.getpid())]
+    """This process, and whoever carries a part of the load for it."""
+    found = [psutil.Process(os.getpid())]
+    for pid in WORKERS:
+        with suppress(psutil.NoSuchProcess):
+            found.append(psutil.Process(pid))
+    return found
 
 
 async def database_group(connection: Connection) -> Group:

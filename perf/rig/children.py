@@ -35,14 +35,19 @@ def manage(*arguments: str) -> list[str]:
 
 
 async def start(
-    command: list[str], *, env: Mapping[str, str], log: Path, talks: bool = True
+    command: list[str],
+    *,
+    env: Mapping[str, str],
+    log: Path,
+    talks: bool = True,
+    listens: bool = False,
 ) -> asyncio.subprocess.Process:
-    """Start a child that writes its stderr to `log`; one that `talks` has a pipe as stdout."""
+    """Start a child that writes its stderr to `log`; one that `talks` has a pipe as stdout, one that `listens` as stdin."""
     with log.open("ab") as file:
         return await _start(
             command,
             env,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if listens else subprocess.DEVNULL,
             stdout=subprocess.PIPE if talks else file.fileno(),
             stderr=file.fileno(),
             dies=True,

@@ -1,21 +1,22 @@
 """`perf stress connections`: how many sessions a server holds, what each costs, and what is left when all go.
 
-Stairs up to 10,000 connections (`--devices` for more, as far as the file limit goes). At every step: the connect
-rate, T1, a light load, silence. In the end everybody leaves, and descriptors, rows, subscriptions
-and the server's own count must be exactly what they were.
+Stairs up to 10,000 connections (`--devices` for more; what one process may not open is carried by others). At
+every step: the connect rate, T1, a light load, silence. In the end everybody leaves, and descriptors, rows,
+subscriptions and the server's own count must be exactly what they were.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from statistics import correlation, linear_regression
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
 
 from perf.coverage import Covered
 from perf.load.alongside import alongside
-from perf.load.fleet import RESERVE, Fleet
+from perf.load.crew import Crew, crew
+from perf.load.fleet import RESERVE, Fleet, room, workers_for
 from perf.load.generator import Generator
 from perf.load.observer import Observer
 from perf.load.probe import Pulse
@@ -23,7 +24,9 @@ from perf.measure.latency import Latency
 from perf.rig.environment import Crowd
 from perf.rig.limits import raise_file_limit
 from perf.scenario import Findings, Options, Scenario, Stage
+from perf.scenarios.parts.beyond import Beyond
 from perf.scenarios.parts.capacity import watched
+from perf.scenarios.parts.ceiling import held_of, limit_of, per_connection_kib
 from perf.scenarios.parts.ramp import LOAD_RATE, Ramp, Step
 from perf.scenarios.parts.shared import (
     agreement,
@@ -40,8 +43,8 @@ STAIRS, QUICK_STAIRS = (100, 1_000, 2_500, 5_000, 7_500, 10_000), (40, 100, 200)
 BEYOND = 5_000  # more at every stair after the last of these
 MEMBERS = 10  # of a conversation
 WARM_UP = 20  # devices that come and go first, so that the server has opened what it keeps open
-LOAD_S, QUICK_LOAD_S = 3.0, 0.7
-IDLE_S, QUICK_IDLE_S = 3.0, 0.5
+LOAD_S, QUICK_LOAD_S = 3.0, 0.5
+IDLE_S, QUICK_IDLE_S = 3.0, 0.3
 GONE_S = (
     TABLE["T11"].limit if "T11" in TABLE else 30.0
 )  # everything back within what recovery may take
@@ -90,14 +93,16 @@ async def run(stage: Stage) -> Findings:
     before = await look(place, devices)
     fleet = Fleet(url=place.url, recorder=stage.recorder, observer=Observer())
     load_s, idle_s = _seconds(options)
-    async with watched(place) as beside:
+    async with watched(place) as beside, _crew(stage) as hands:
         ramp = Ramp(stage=stage, fleet=fleet, groups=beside.groups, load_s=load_s, idle_s=idle_s)
+        beyond = Beyond(ramp=ramp, crew=hands, members=MEMBERS)
         pulse = Pulse(fleet.devices)
-        limit = await _climb(ramp, pulse)
-        findings = _findings(ramp, pulse)
+        limit = await _climb(beyond, pulse)
+        findings = _findings(beyond, pulse)
         top = await look(place, devices)
-        findings.coverage.append(_seen(top, before, connections=fleet.online))
+        findings.coverage.append(_seen(top, before, connections=ramp.online))
         findings.limiting = limit
+        await hands.finish()
         await settle(fleet, findings)
         stage.progress.say("everybody has left; waiting until nothing is left of them")
         left, took = await gone(place, devices, before, within_s=GONE_S)
@@ -109,7 +114,39 @@ async def run(stage: Stage) -> Findings:
     _note_traces(findings, before, left, took)
     findings.concluding = agreement
     note_troubles(fleet, findings, *ramp.flows)
+    _note_crew(findings, beyond)
     return findings
+
+
+@asynccontextmanager
+async def _crew(stage: Stage) -> AsyncIterator[Crew]:
+    """As many workers as the devices need that are too many for this process; often none."""
+    place = stage.environment
+    async with crew(
+        url=place.url,
+        workers=workers_for(stairs(stage.options)[-1] - own_room()),
+        recorder=stage.recorder,
+        directory=stage.directory,
+        meter=stage.series,
+        seed=stage.options.seed,
+        env=place.env,
+    ) as hands:
+        yield hands
+
+
+def _note_crew(findings: Findings, beyond: Beyond) -> None:
+    hands = beyond.crew
+    if hands.hands:
+        findings.figures["generator_processes"] = 1 + len(hands.hands)
+        findings.figures["connections_of_the_crew"] = hands.devices
+    if hands.failures:
+        findings.broken.append(
+            f"{len(hands.failures)} devices of the crew could not connect: {hands.failures[0]}"
+        )
+    if beyond.unsettled:
+        findings.broken.append(
+            f"{beyond.unsettled} requests and cursors of the crew were open after its loads"
+        )
 
 
 async def _warm_up(stage: Stage) -> None:
@@ -123,75 +160,39 @@ async def _warm_up(stage: Stage) -> None:
     fleet.disconnect()
 
 
-async def _climb(ramp: Ramp, pulse: Pulse) -> str:
+async def _climb(beyond: Beyond, pulse: Pulse) -> str:
     """Take one step after the other until one is not held; return what the limit was."""
-    room = room_for(ramp.stage.options.processes)
+    ramp = beyond.ramp
+    most, own = room_for(ramp.stage.options.processes), own_room()
     accounts = ramp.stage.environment.accounts
     known = 0
     async with alongside(pulse.run()):
         for target in stairs(ramp.stage.options):
-            end = min(target, room, len(accounts))
+            end = min(target, most, len(accounts))
             if end <= known:
                 break
-            step = await ramp.climb(accounts[known:end])
+            climb = ramp.climb if end <= own else beyond.climb
+            step = await climb(accounts[known:end])
             known = end
             if not step.held:
                 break
     pulse.settle(lambda asked: False)
-    return limit_of(ramp.steps, room=room if step.held else None)
+    return limit_of(ramp.steps, room=most if step.held else None)
+
+
+def own_room() -> int:
+    """How many sessions this process may have, in whole conversations."""
+    return room() // MEMBERS * MEMBERS
 
 
 def room_for(processes: int) -> int:
-    """How many sessions the file limits allow: of this generator, and of the server's processes."""
-    one = raise_file_limit() - RESERVE
-    return min(one, processes * one) // MEMBERS * MEMBERS
+    """How many sessions the file limits of the server's processes allow; they have the same as this one."""
+    return processes * (raise_file_limit() - RESERVE) // MEMBERS * MEMBERS
 
 
-def limit_of(steps: Sequence[Step], *, room: int | None = None) -> str:
-    """The limiting resource and the next lever, one sentence; without `room` the last step has failed."""
-    last, held = steps[-1], _held(steps)
-    late = next((step.connections for step in steps if step.late), None)
-    busy = (
-        f"the server took {last.ramp_cpu or 0:.0f} % of a core for {last.connect_per_s:,.0f} new "
-        "sessions a second"
-    )
-    if room is None:
-        return (
-            f"Limited at {last.connections:,} connections ({held:,} were held): {last.failed_by}; {busy}. "
-            "Next lever: one more process (--processes), or a lower connect rate."
-        )
-    if last.connections + MEMBERS > room:
-        return (
-            f"Limited by file descriptors: {last.connections:,} connections are as many as a process may "
-            "open. Next lever: a higher limit (ulimit -n), or more processes of generator and server."
-        )
-    if late is not None:
-        return (
-            f"Limited by the connect rate: {held:,} connections were held, but from {late:,} on a new "
-            f"session took longer than T1 allows; {busy}. Next lever: one more process (--processes)."
-        )
-    return (
-        f"No resource was at its limit at {held:,} connections: {last.rss_mb or 0:,.0f} MB, idle "
-        f"{last.idle_cpu or 0:.0f} % of a core, {100 * last.connections / room:.0f} % of the file limit; "
-        f"{busy}. Next lever: ask for more (--devices)."
-    )
-
-
-def per_connection_kib(steps: Sequence[Step]) -> tuple[float, float] | None:
-    """Memory that one more connection costs the server (KiB), and how straight the line is (correlation).
-
-    The slope of an ordinary least-squares regression of the server's unshared memory over the steps.
-    None with fewer than three points.
-    """
-    points = [(step.connections, step.uss_mb) for step in steps if step.uss_mb is not None]
-    if len(points) < 3:
-        return None
-    x, y = [float(n) for n, _ in points], [float(mb) * 1024 for _, mb in points]
-    return linear_regression(x, y).slope, correlation(x, y)
-
-
-def _findings(ramp: Ramp, pulse: Pulse) -> Findings:
-    found = Findings(outcomes=_outcomes(ramp, pulse), latency=_delivery(ramp).summary())
+def _findings(beyond: Beyond, pulse: Pulse) -> Findings:
+    ramp = beyond.ramp
+    found = Findings(outcomes=_outcomes(beyond, pulse), latency=_delivery(ramp).summary())
     slope = per_connection_kib(ramp.steps)
     if slope is None:
         found.unknown.append("memory per connection: fewer than three steps, or nobody may look")
@@ -202,7 +203,7 @@ def _findings(ramp: Ramp, pulse: Pulse) -> Findings:
             found.figures["remark"] = "memory does not grow in a line: take the slope with care"
     last = ramp.steps[-1]
     found.figures |= {
-        "connections_held": _held(ramp.steps),
+        "connections_held": held_of(ramp.steps),
         "connect_per_s_at_the_top": last.connect_per_s,
         "idle_cpu_percent_at_the_top": last.idle_cpu,
         "server_rss_mb_at_the_top": last.rss_mb,
@@ -226,24 +227,21 @@ def _delivery(ramp: Ramp) -> Latency:
     return whole
 
 
-def _held(steps: Sequence[Step]) -> int:
-    return max((step.connections for step in steps if step.held), default=0)
-
-
-def _outcomes(ramp: Ramp, pulse: Pulse) -> list[Outcome]:
+def _outcomes(beyond: Beyond, pulse: Pulse) -> list[Outcome]:
     """The targets; T15 and the 1,000 of T12 are of the full form."""
+    ramp = beyond.ramp
     worst, rate = _worst(ramp), ramp.stage.options.rate or LOAD_RATE
     delivery = max((step.delivery_p99 for step in ramp.steps if step.delivery_p99), default=None)
     found = [
         outcome_of(worst, "T1", ramp.paced.percentile(99), source=f"{ramp.paced.count} sessions, opened at half the connect rate"),
         outcome_of(worst, "T2", delivery, source=f"the worst step, {rate:.0f} messages/s"),
-        outcome("T7", connected_percent(ramp.fleet), source="sessions opened"),
+        outcome("T7", connected_percent(ramp.fleet, beyond.crew), source="sessions opened"),
         outcome("T9", pulse.uptime_percent, source=f"{pulse.asked} pings answered within 1 s"),
         _memory("T14", _at(ramp.steps, 100)),
     ]  # fmt: skip
     most = stairs(ramp.stage.options)[-1]
     key = "T12" if most >= TABLE["T12"].limit else "T12.few"
-    found.append(outcome(key, _held(ramp.steps), source="held at once, every message in time"))
+    found.append(outcome(key, held_of(ramp.steps), source="held at once, every message in time"))
     if key == "T12":
         found.append(_memory("T15", _at(ramp.steps, 1_000)))
     return found

@@ -17,7 +17,6 @@ import msgspec
 import psutil
 
 from perf.history.testimony import clock
-from perf.load.crew import source_of
 from perf.load.fleet import Fleet, until
 from perf.load.flow import Flow
 from perf.load.generator import Generator
@@ -72,6 +71,24 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
         return not self.failed_by
 
 
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What a step was like: sessions opened as fast as they go and at a rate, a load, a silence."""
+
+    attempts: int
+    failed: int
+    connect_per_s: float
+    paced: Latency
+    flow: Flow
+    generator: Generator
+    ramp: Resources
+    load: Resources
+    idle: Resources
+    due: int
+    reached: int
+    reach_s: float
+
+
 @dataclass(kw_only=True)
 class Ramp:
     """All steps, and everything that was measured in them."""
@@ -85,47 +102,72 @@ class Ramp:
     flows: list[Flow] = field(default_factory=list)
     generators: list[Generator] = field(default_factory=list)
     paced: Latency = field(default_factory=Latency)
+    elsewhere: int = 0  # sessions that are open, but not of this fleet
     _dice: Random = field(init=False)
 
     def __post_init__(self) -> None:
         self._dice = Random(self.stage.options.seed)
 
+    @property
+    def online(self) -> int:
+        """Sessions that are open now, those of others (`elsewhere`) among them."""
+        return self.fleet.online + self.elsewhere
+
     async def climb(self, accounts: Sequence[Account]) -> Step:
         """Add these sessions and look what it is like."""
-        target = len(self.fleet.devices) + len(accounts)
+        target = self.online + len(accounts)
         self.stage.series.mark(f"to {target:,} connections")
         flow, generator = Flow(self.stage.series), Generator(self.stage.series)
         self.fleet.observe(flow)
-        self.flows.append(flow)
-        self.generators.append(generator)
         failed = len(self.fleet.failures)
         with still(), self.stage.progress.bar(f"to {target:,} connections", len(accounts)) as bar:
             async with generator.watched():
                 rate, paced, calls, ramp = await self._connect(accounts, bar)
                 due, reached, took = await self._reach(calls)
                 load = await self._load(flow, generator)
-            idle = await self._measured(asyncio.sleep(self.idle_s))
-        self.paced.merge(paced)
+            idle = await self.measured(asyncio.sleep(self.idle_s))
+        return await self.conclude(
+            Seen(
+                attempts=len(accounts),
+                failed=len(self.fleet.failures) - failed,
+                connect_per_s=rate,
+                paced=paced,
+                flow=flow,
+                generator=generator,
+                ramp=ramp,
+                load=load,
+                idle=idle,
+                due=due,
+                reached=reached,
+                reach_s=took,
+            )
+        )
+
+    async def conclude(self, seen: Seen) -> Step:
+        """Make a step of what was seen, and remember it."""
+        self.paced.merge(seen.paced)
+        self.flows.append(seen.flow)
+        self.generators.append(seen.generator)
         step = Step(
-            connections=self.fleet.online,
-            connect_per_s=round(rate, 1),
-            connect_p50=paced.percentile(50),
-            connect_p99=paced.percentile(99),
-            delivery_p50=flow.delivery.percentile(50),
-            delivery_p99=flow.delivery.percentile(99),
-            ramp_cpu=usage_of(ramp, "server", "cpu_percent"),
-            load_cpu=usage_of(load, "server", "cpu_percent"),
-            idle_cpu=usage_of(idle, "server", "cpu_percent"),
-            rss_mb=usage_of(load, "server", "rss_mb"),
+            connections=self.online,
+            connect_per_s=round(seen.connect_per_s, 1),
+            connect_p50=seen.paced.percentile(50),
+            connect_p99=seen.paced.percentile(99),
+            delivery_p50=seen.flow.delivery.percentile(50),
+            delivery_p99=seen.flow.delivery.percentile(99),
+            ramp_cpu=usage_of(seen.ramp, "server", "cpu_percent"),
+            load_cpu=usage_of(seen.load, "server", "cpu_percent"),
+            idle_cpu=usage_of(seen.idle, "server", "cpu_percent"),
+            rss_mb=usage_of(seen.load, "server", "rss_mb"),
             uss_mb=await asyncio.to_thread(unshared_mb, self.groups["server"]),
-            due=due,
-            reached=reached,
-            reach_ms=round(took * 1000, 1),
-            failed=len(self.fleet.failures) - failed,
-            generator_late=generator.lateness.percentile(99),
+            due=seen.due,
+            reached=seen.reached,
+            reach_ms=round(seen.reach_s * 1000, 1),
+            failed=seen.failed,
+            generator_late=seen.generator.lateness.percentile(99),
         )
         step = msgspec.structs.replace(
-            step, failed_by=why_failed(step, attempts=len(accounts)), late=is_late(step)
+            step, failed_by=why_failed(step, attempts=seen.attempts), late=is_late(step)
         )
         self.steps.append(step)
         self._say(step)
@@ -161,7 +203,6 @@ class Ramp:
                 accounts,
                 starts={},
                 rate=rate,
-                source=source_of(self.fleet.url, len(self.fleet.devices)),
                 done=bar.advance,
             )
 
@@ -196,7 +237,7 @@ class Ramp:
     async def _load(self, flow: Flow, generator: Generator) -> Resources:
         """A light load for everybody."""
         plan = make(
-            seed=self.stage.options.seed + len(self.flows),
+            seed=self.stage.options.seed + len(self.flows) + 1,
             phases=[Phase(seconds=self.load_s, rate=self.stage.options.rate or LOAD_RATE)],
             devices=len(self.fleet.devices),
         )
@@ -208,7 +249,8 @@ class Ramp:
             await self.fleet.quiesce(within_s=SETTLE_S)
         return resources
 
-    async def _measured(self, work: Awaitable[object]) -> Resources:
+    async def measured(self, work: Awaitable[object]) -> Resources:
+        """Do this, and look at the processes meanwhile."""
         resources = Resources(self.groups)
         async with resources.measured():
             await work

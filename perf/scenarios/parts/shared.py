@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -116,7 +117,19 @@ def agreement(judgement: Judgement) -> list[Outcome]:
     ]  # fmt: skip
 
 
-def connected_percent(*fleets: Fleet) -> float | None:
+class Attempts(Protocol):
+    """A fleet or a crew, as far as it says how connecting went."""
+
+    @property
+    def connect_s(self) -> Sequence[float]:
+        """The seconds of each that worked."""
+
+    @property
+    def failures(self) -> Sequence[str]:
+        """Why each other one did not."""
+
+
+def connected_percent(*fleets: Attempts) -> float | None:
     """Share of connection attempts that led to a session."""
     opened = sum(len(fleet.connect_s) for fleet in fleets)
     attempts = opened + sum(len(fleet.failures) for fleet in fleets)

@@ -3,7 +3,8 @@
 import pytest
 
 from perf.scenario import Options
-from perf.scenarios.connections import limit_of, per_connection_kib, stairs
+from perf.scenarios.connections import stairs
+from perf.scenarios.parts.ceiling import limit_of, per_connection_kib
 from perf.scenarios.parts.ramp import Step, is_late, why_failed
 from perf.scenarios.parts.traces import Traces
 

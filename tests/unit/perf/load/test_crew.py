@@ -1,6 +1,9 @@
 """Crews: who goes to which worker, and from which address."""
 
-from perf.load.crew import PER_SOURCE, shares, source_of
+import pytest
+
+from perf.load.crew import shares, source_of
+from perf.load.fleet import PER_ADDRESS, workers_for
 from perf.rig.accounts import Account
 
 
@@ -21,9 +24,16 @@ def test_every_account_has_one_worker_and_a_conversation_stays_together() -> Non
     assert max(sizes) - min(sizes) <= 10
 
 
-def test_local_addresses_change_before_the_ports_of_one_run_out() -> None:
+def test_each_worker_has_the_ports_of_a_local_address_of_its_own() -> None:
     near = "http://127.0.0.1:8000"
-    assert source_of(near, PER_SOURCE - 1) is None
-    assert source_of(near, PER_SOURCE) == "127.0.0.2"
-    assert source_of(near, 3 * PER_SOURCE) == "127.0.0.4"
-    assert source_of("https://chat.example", 3 * PER_SOURCE) is None
+    assert [source_of(near, worker) for worker in (1, 2)] == ["127.0.0.2", "127.0.0.3"]
+    assert source_of("https://chat.example", 3) is None
+
+
+def test_so_many_workers_are_needed_as_files_and_ports_allow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("perf.load.fleet.file_limit", lambda: 1_500)
+    assert [workers_for(devices) for devices in (-5, 0, 1_000, 1_001)] == [0, 0, 1, 2]
+    monkeypatch.setattr("perf.load.fleet.file_limit", lambda: 1 << 20)
+    assert workers_for(PER_ADDRESS + 1) == 2
