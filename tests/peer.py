@@ -2,7 +2,7 @@
 
 Run it as `python -m tests.peer` with DATABASE_URL and REDIS_URL. It says "ready", then takes
 `[n, device, frame]` lines and answers `[n, "ok", stored]` or `[n, "<refusal>", null]` in the order in
-which the journal answered. It ends with its input.
+which the journal answered; `[n, null, {"do": …}]` is for its roster or its bus, see `_do`. It ends with its input.
 """
 
 from __future__ import annotations
@@ -41,10 +41,26 @@ async def main() -> None:
 
     while line := await asyncio.to_thread(sys.stdin.readline):
         number, device, frame = json.loads(line)
+        if device is None:
+            _say([number, "ok", await _do(engine, **frame)])
+            continue
         write: Any = msgspec.convert(frame, ClientFrame)
         engine.journal.put(device, write, partial(settle, number))
     await engine.journal.drain()
     await engines.shut_down()
+
+
+async def _do(engine: Any, *, do: str, **given: Any) -> Any:
+    """Begin or change a session that has no socket, or type."""
+    from messaging.hub.events import TypingEvent
+
+    if do == "arrive":
+        return (await engine.roster.arrive(given["token"])).session
+    if do == "leave":
+        return await engine.roster.leave(given["session"])
+    if do == "state":
+        return await engine.roster.set_state(given["session"], given["state"])
+    return engine.hub.bus.publish_moment(TypingEvent(**given))
 
 
 def _say(answer: object) -> None:
@@ -70,10 +86,8 @@ class Peer:
 
     def put(self, device: str, frame: dict[str, Any]) -> int:
         """Ask for a write; returns its number."""
-        assert self._process.stdin is not None
         self._numbers += 1
-        self._process.stdin.write(json.dumps([self._numbers, device, frame]) + "\n")
-        self._process.stdin.flush()
+        self._write([self._numbers, device, frame])
         return self._numbers
 
     async def answer(self) -> tuple[int, str, Any]:
@@ -86,6 +100,22 @@ class Peer:
         """Write one thing and wait for its answer; nothing else may be under way."""
         self.put(device, frame)
         return (await self.answer())[1:]
+
+    async def do(self, do: str, **given: Any) -> Any:
+        """Begin or change a session there, or type; nothing else may be under way."""
+        self._numbers += 1
+        self._write([self._numbers, None, {"do": do, **given}])
+        return (await self.answer())[2]
+
+    def kill(self) -> None:
+        """End it without a word."""
+        self._process.kill()
+        self._process.wait()
+
+    def _write(self, line: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(line) + "\n")
+        self._process.stdin.flush()
 
     def _stdout(self) -> Any:
         return self._process.stdout

@@ -32,6 +32,7 @@ class Hints:
             self._hinted[key] = True
         elif kind == "user":
             self._hub.people.hint(key)
+            self._hub.presence.hint([key])  # their devices are in their own entry
         elif kind == "presence":
             self._hub.presence.hint([key])
             self._hub.people.hint_missing(key)

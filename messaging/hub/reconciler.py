@@ -26,6 +26,7 @@ PASS_S = 5.0
 DEAF_PASS_S = 0.25
 SLICE = 5_000
 MOST_OF_A_CORE = 0.05
+PRESENCE_REST = 4.0  # times as long as a pass takes: messages come first
 HINTED_PAUSE_S = 0.02
 TICK_S = 1.0
 RETRY_S = 0.25
@@ -71,7 +72,7 @@ class Reconciler:
                 logger.exception("a pass of the reconciler failed")
             took = monotonic() - began
             metrics.pass_seconds.set(took)
-            await self._rest(took, self._hub.check_all)
+            await self._rest(took, self._hub.check_all, at_least=took)
 
     async def _run_presence(self) -> None:
         while True:
@@ -82,7 +83,8 @@ class Reconciler:
                 logger.debug("presence waits for the database: %s", error)
             except Exception:
                 logger.exception("a pass over presence failed")
-            await self._rest(monotonic() - began, self._hub.presence.check_all)
+            took = monotonic() - began
+            await self._rest(took, self._hub.presence.check_all, at_least=took * PRESENCE_REST)
 
     async def _presence_pass(self) -> None:
         if not (self._hub.presence.hears or self._hub.bus.deaf):
@@ -107,9 +109,8 @@ class Reconciler:
                 logger.exception("a look at the leases failed")
             await asyncio.sleep(wait)
 
-    async def _rest(self, took: float, wanted: asyncio.Event) -> None:
-        # At most half of the time, whoever asks for passes.
-        await asyncio.sleep(max(HINTED_PAUSE_S, took))
+    async def _rest(self, took: float, wanted: asyncio.Event, *, at_least: float) -> None:
+        await asyncio.sleep(max(HINTED_PAUSE_S, at_least))  # whoever asks for passes
         # Deaf, the passes are all that there is: G6 holds before thrift does.
         pause = DEAF_PASS_S if self._hub.bus.deaf else max(PASS_S, took / MOST_OF_A_CORE)
         try:
