@@ -99,6 +99,7 @@ def _too_large(most: int, *, upload: bool) -> HttpResponse:
 
 async def _answer(response: HttpResponse, send: Send) -> None:
     headers = [(name.encode(), value.encode()) for name, value in response.items()]
-    headers.append((b"Connection", b"close"))
+    length = str(len(response.content)).encode()
+    headers += [(b"Content-Length", length), (b"Connection", b"close")]
     await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
     await send({"type": "http.response.body", "body": response.content})

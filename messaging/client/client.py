@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -34,7 +34,7 @@ from messaging.protocol.client.happenings import (
     Restarted,
 )
 from messaging.protocol.client.outbox import Entry
-from messaging.protocol.frames import Frame, Here, Message, UserPresence
+from messaging.protocol.frames import Attachment, Frame, Here, Message, UserPresence
 
 logger = logging.getLogger(__name__)
 
@@ -101,11 +101,18 @@ class Client:
         *,
         kind: Literal["text", "data"] = "text",
         reply_to: str | None = None,
+        attachments: Sequence[Attachment | str] = (),
         client_id: str | None = None,
     ) -> Handle:
-        """Append a message. Raises `Refused` or `FrameError` if it can't be stored, ValueError if the key is taken."""
+        """Append a message, with files that `rest.upload` gave. Raises `Refused` or `FrameError` if it can't be stored, ValueError if the key is taken."""
+        files = tuple(file if isinstance(file, str) else file.id for file in attachments)
         entry = self.core.send(
-            conversation, body, kind=kind, reply_to=reply_to, client_id=client_id
+            conversation,
+            body,
+            kind=kind,
+            reply_to=reply_to,
+            attachments=files,
+            client_id=client_id,
         )
         return self._asked(entry)
 

@@ -7,13 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, TypeVar
 from urllib.error import HTTPError, URLError
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
+import msgspec
+
+from messaging.client.files import Damaged, Form, save, whole
 from messaging.protocol import LockstepError
+from messaging.protocol.frames import Attachment
+
+T = TypeVar("T")
 
 TIMEOUT_S = 20.0  # of one call; log-in hashes a password, which takes a good part of a second
 
@@ -101,21 +110,60 @@ class Rest:
         """One call below /api, JSON both ways. Raises `ApiError`."""
         return await asyncio.to_thread(self._call, method, path, body)
 
+    async def upload(self, source: bytes | Path, *, name: str = "", type: str = "") -> Attachment:  # noqa: A002
+        """Upload a content, or a file of this computer, for a message to take along within a day. Raises `ApiError`, OSError."""
+        form = Form.of(source, name=name, kind=type)
+        answer = await asyncio.to_thread(self._exchange, "POST", "/files", form, _json)
+        return msgspec.convert(answer, Attachment)
+
+    async def download(self, file: Attachment | str) -> bytes:
+        """The content of a file, of which the digest was checked. Raises `ApiError`."""
+        return await asyncio.to_thread(
+            self._exchange, "GET", _path(file), None, lambda it: whole(it, _digest(file, it))
+        )
+
+    async def download_to(self, target: Path, file: Attachment | str) -> None:
+        """The same into a file of this computer, which appears when it is whole. Raises `ApiError`."""
+        await asyncio.to_thread(
+            self._exchange, "GET", _path(file), None, lambda it: save(it, target, _digest(file, it))
+        )
+
     def _call(self, method: str, path: str, body: object) -> Any:
+        return self._exchange(method, path, None if body is None else json.dumps(body), _json)
+
+    def _exchange(
+        self, method: str, path: str, body: str | Form | None, read: Callable[[Any], T]
+    ) -> T:
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
         if self.authorization:
             headers["Authorization"] = self.authorization
-        data = None if body is None else json.dumps(body).encode()
+        headers |= body.headers if isinstance(body, Form) else {}
         address = f"{self.url.rstrip('/')}/api{path}"
         try:
+            data = body.encode() if isinstance(body, str) else body
             request = Request(address, data=data, headers=headers, method=method)  # noqa: S310  the caller's own server
             with urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
-                return json.loads(answer.read() or b"null")
+                return read(answer)
         except HTTPError as error:
             raise _api_error(error) from None
-        except (URLError, OSError, ValueError) as error:
+        except Damaged as error:
+            raise ApiError(status=200, code="damaged", message=str(error)) from None
+        except (URLError, HTTPException, OSError, ValueError) as error:
             reason = f"{address} can't be reached ({error}); is the server running?"
             raise ApiError(status=0, code="unreachable", message=reason) from error
+
+
+def _json(answer: Any) -> Any:
+    return json.loads(answer.read() or b"null")
+
+
+def _path(file: Attachment | str) -> str:
+    return f"/files/{file if isinstance(file, str) else file.id}"
+
+
+def _digest(file: Attachment | str, answer: Any) -> str:
+    """What the content must have: by the message, or by the server's word."""
+    return str(answer.headers["ETag"]).strip('"') if isinstance(file, str) else file.sha256
 
 
 def _api_error(error: HTTPError) -> ApiError:

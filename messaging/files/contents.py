@@ -52,11 +52,14 @@ def keep(intake: Intake, *, device: Device, name: str, kind: str) -> Attachment:
     assert intake.file is not None
     with alone_with(intake.sha256):
         known = Attachment.objects.filter(sha256=intake.sha256).exclude(file="").first()
+        there = known is not None and storage().exists(
+            known.file
+        )  # else it was lost, and is mended
         if not _is_admitted(device):
             raise Refused(Refusal.REVOKED)
         return Attachment.objects.create(
             device=device,
-            file=known.file if known else _store(intake),
+            file=known.file if known and there else _store(intake),
             name=name,
             size=intake.size,
             type=kind,

@@ -80,13 +80,21 @@ class Outbox:
         *,
         kind: Literal["text", "data"] = "text",
         reply_to: str | None = None,
+        attachments: tuple[str, ...] = (),
         client_id: str | None = None,
     ) -> Entry:
         """Append a message. Raises `Refused` if it can't be stored, ValueError if the key is taken."""
         key = client_id or uuid4().hex
         check_body(body, kind)
         return self.add(
-            Send(conversation=conversation, client_id=key, body=body, kind=kind, reply_to=reply_to),
+            Send(
+                conversation=conversation,
+                client_id=key,
+                body=body,
+                kind=kind,
+                reply_to=reply_to,
+                attachments=attachments,
+            ),
             conversation,
         )
 

@@ -26,12 +26,14 @@ export class ApiError extends Error {
   }
 }
 
-/** Calls the REST API. Throws ApiError when it refuses, TypeError when it can't be reached. */
-export async function request(path, { method = "GET", body, authorization, base = "/api" } = {}) {
+/** Calls the REST API; the answer is JSON or, `as: "blob"`, a file. Throws ApiError when it refuses, TypeError when it can't be reached. */
+export async function request(path, { method = "GET", body, authorization, as = "json", base = "/api" } = {}) {
   const headers = { Accept: "application/json" };
+  const isForm = body instanceof FormData;
   if (authorization) headers.Authorization = authorization;
-  if (body !== undefined) headers["Content-Type"] = "application/json";
-  const answer = await fetch(base + path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+  if (body !== undefined && !isForm) headers["Content-Type"] = "application/json";
+  const answer = await fetch(base + path, { method, headers, body: isForm || body === undefined ? body : JSON.stringify(body) });
+  if (answer.ok && as === "blob") return answer.blob();
   const value = await answer.json().catch(() => null);
   if (answer.ok) return value;
   const { code = "internal", message = `The server answered ${answer.status}.`, retry_after: retryAfter } = value ?? {};
@@ -101,7 +103,7 @@ export class Client extends EventTarget {
     this.store.flush();
   }
 
-  /** Queues a message {conversation, body, kind?, replyTo?}; returns its client_id. */
+  /** Queues a message {conversation, body, kind?, replyTo?, attachments?: ids}; returns its client_id. */
   send(message) {
     return this.#do((session, now) => session.send(message, now));
   }
@@ -144,6 +146,18 @@ export class Client extends EventTarget {
   /** Adds older messages or a conversation that came over REST: the newest state of each wins. */
   merge(conversation) {
     this.#do((session) => session.merge(conversation));
+  }
+
+  /** Uploads a File or Blob; returns {id, name, size, type, sha256}: its id goes into `attachments` of a message within a day. */
+  upload(file, name = file.name ?? "file") {
+    const body = new FormData();
+    body.append("file", file, name);
+    return this.request("/files", { method: "POST", body });
+  }
+
+  /** Fetches a file of a message by its id; returns a Blob. */
+  download(id) {
+    return this.request(`/files/${id}`, { as: "blob" });
   }
 
   /** Calls the REST API as this device. */

@@ -55,10 +55,11 @@ export class Session {
   // -- what the app asks
 
   /** Appends a message to the outbox and returns its client_id. It goes out as soon as a session is open. */
-  send({ conversation, body, kind = "text", replyTo = null, clientId = this.makeId() }, now = 0) {
+  send({ conversation, body, kind = "text", replyTo = null, attachments = [], clientId = this.makeId() }, now = 0) {
     const frame = { type: "send", conversation, client_id: clientId, body };
     if (kind !== "text") frame.kind = kind;
     if (replyTo) frame.reply_to = replyTo;
+    if (attachments.length) frame.attachments = attachments;
     return this.#enqueue(conversation, frame, now);
   }
 
@@ -103,7 +104,9 @@ export class Session {
 
   /** The user pressed a key in a conversation, or gave the draft up {conversation, typing?}. Few of them are sent. */
   typing({ conversation, typing = true }, now = 0) {
-    if (this.phase === "open" && this.typists.isNews(conversation, typing, now)) this.#frame({ type: "typing", conversation, typing });
+    if (this.phase !== "open") return;
+    this.typists.say(conversation, typing);
+    this.#sayTyping(now);
   }
 
   // -- what the connection tells
@@ -141,7 +144,7 @@ export class Session {
       if (rule) rule(frame, now);
       if (rule) this.heardOf.add(frame.type);
     }
-    this.#expect("typing", this.typists.deadline);
+    this.#sayTyping(now);
     this.feeds.pace(now);
     this.#pump(now);
   }
@@ -180,7 +183,7 @@ export class Session {
       else if (name === "connect") this.connect(now);
       else if (name === "ping") this.#ping(now);
       else if (name === "pong" || name === "welcome") this.#lost(now);
-      else if (name === "typing") this.#typedLongAgo(now);
+      else if (name === "typing") this.#sayTyping(now);
       else if (name.startsWith("sync ")) this.feeds.askAgain(name.slice(5));
       else this.#pump(now); // the end of a hold
     }
@@ -247,9 +250,12 @@ export class Session {
     this.wishes.answered(frame.ref);
   }
 
-  #typedLongAgo(now) {
+  /** Forgets who has typed long ago, says what is due, and sleeps until there is more. */
+  #sayTyping(now) {
     this.typists.over(now);
-    this.#expect("typing", this.typists.deadline);
+    for (const frame of this.typists.due(now)) this.#frame(frame);
+    if (this.typists.deadline === null) this.timers.delete("typing");
+    else this.timers.set("typing", this.typists.deadline);
   }
 
   /** An own message that the feed brings was taken, even if `ok` was lost. */
@@ -334,11 +340,6 @@ export class Session {
 
   #stop(reason) {
     Object.assign(this, { phase: "stopped", reason });
-  }
-
-  #expect(name, moment) {
-    if (moment === null) this.timers.delete(name);
-    else this.timers.set(name, moment);
   }
 
   #frame(frame) {

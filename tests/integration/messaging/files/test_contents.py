@@ -51,6 +51,15 @@ def test_equal_contents_are_stored_once(keep: Keep, shelf: Path) -> None:
     assert len(stored(shelf)) == 2
 
 
+def test_a_content_that_was_lost_is_mended_by_whoever_uploads_it_again(
+    keep: Keep, shelf: Path
+) -> None:
+    before = keep(CONTENT)
+    (shelf / before.file).unlink()
+    assert keep(CONTENT).file == before.file
+    assert stored(shelf) == {before.file: CONTENT}
+
+
 def test_the_rest_of_an_accident_is_written_anew(keep: Keep, shelf: Path) -> None:
     place = place_of(hashlib.sha256(CONTENT).hexdigest())
     (shelf / place).parent.mkdir(parents=True)
