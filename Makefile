@@ -19,7 +19,7 @@ test: check  ## set up everything, then static checks and all tests
 verify: check  ## everything in `make test`, whatever takes longer, and Debian's servers
 	@bin/browser
 	@bin/servers
-	$(PY) -m pytest -m "not long" $(TOGETHER)
+	$(PY) -m pytest -m "not long" $(TOGETHER) --hypothesis-profile=thorough
 	$(PY) -m pytest -m long --durations=25
 	$(PY) -m tests.debian
 

@@ -7,9 +7,18 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 from django.db import connections
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis
 
 from project import postgres, services
 from tests.plugin import GIVEN, migrated
+
+# Every run tries other examples, so many short ones find what one long one does. No example is too
+# slow: that would tell of the machine. `make verify` says --hypothesis-profile=thorough.
+STEADY = hypothesis(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis.register_profile("quick", STEADY, max_examples=40)
+hypothesis.register_profile("thorough", STEADY, max_examples=300)
+hypothesis.load_profile("quick")
 
 
 def pytest_configure() -> None:

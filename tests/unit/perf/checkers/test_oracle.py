@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations, pairwise, permutations
 from typing import NamedTuple
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from perf.checkers import judge
@@ -98,7 +98,6 @@ def combinations_with_order(moments: Sequence[float], count: int) -> Iterator[tu
     yield from combinations(fine, count)
 
 
-@settings(max_examples=150, deadline=None)
 @given(calls=requests())
 def test_an_inversion_is_found_exactly_where_no_order_explains_the_places(
     calls: list[Call],
@@ -107,7 +106,6 @@ def test_an_inversion_is_found_exactly_where_no_order_explains_the_places(
     assert bool(found) == (not is_linearizable(calls))
 
 
-@settings(max_examples=150, deadline=None)
 @given(calls=requests())
 def test_requests_cross_exactly_where_two_of_a_device_do(calls: list[Call]) -> None:
     found = judge(evidence_of(calls)).counts["nonmonotonic send"]
@@ -158,7 +156,6 @@ def shown(sequences: Sequence[Sequence[tuple[int, int]]]) -> Evidence:
     return gather([[*events, RunEnded(9)]], stored)
 
 
-@settings(max_examples=150, deadline=None)
 @given(sequence=st.lists(frames, max_size=4))
 def test_a_device_is_acquitted_exactly_if_its_frames_say_everything_once_and_in_order(
     sequence: list[tuple[int, int]],
@@ -169,14 +166,12 @@ def test_a_device_is_acquitted_exactly_if_its_frames_say_everything_once_and_in_
     assert (judgement.anomalies == 0) == perfect
 
 
-@settings(max_examples=150, deadline=None)
 @given(sequence=st.lists(frames, max_size=4))
 def test_a_change_is_lost_exactly_if_no_frame_brought_it(sequence: list[tuple[int, int]]) -> None:
     came = {seq for since, upto in sequence for seq in range(since + 1, upto + 1)}
     assert judge(shown([sequence])).counts["lost"] == MESSAGES - len(came)
 
 
-@settings(max_examples=100, deadline=None)
 @given(orders=st.lists(st.permutations(range(1, MESSAGES + 1)), min_size=1, max_size=2))
 def test_orders_are_found_to_diverge_exactly_if_the_union_of_what_devices_saw_has_a_cycle(
     orders: list[list[int]],
@@ -225,7 +220,6 @@ intervals = st.tuples(st.integers(0, 7), st.integers(2, 8), st.integers(1, 2)).f
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(holes=st.sets(st.integers(1, 8), max_size=4), unseen=st.lists(intervals, max_size=3))
 def test_holes_are_matched_with_unseen_changes_as_well_as_can_be(
     holes: set[int], unseen: list[tuple[int, int, int]]

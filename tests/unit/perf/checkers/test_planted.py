@@ -5,7 +5,7 @@ from itertools import islice
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from perf.checkers import NAMES, SECURITY, SOMETIMES, judge
@@ -23,7 +23,6 @@ def convicted(model: Model, *, away: int) -> dict[str, list[str]]:
     return judgement.witnesses
 
 
-@settings(max_examples=300, deadline=None)
 @given(
     steps=st.lists(st.tuples(number, number, number), max_size=60),
     users=st.integers(1, 4),
@@ -90,7 +89,6 @@ def test_a_history_with_edits_during_an_offline_period_is_acquitted() -> None:
 
 
 @given(seed=st.integers(0, 200), altered=st.integers(0, 10_000))
-@settings(max_examples=50, deadline=None)
 def test_one_altered_body_is_never_overlooked(seed: int, altered: int) -> None:
     history = story(seed)
     line = random.Random(altered).choice(history.all_stored(StoredConversation))
