@@ -13,20 +13,27 @@ from messaging.protocol.frames import Message, Send, Typed, Typing
 
 SAY_MS = 3_000.0
 BELIEVE_MS = 6_000.0
+AGAIN_MS = (
+    1_200.0  # begun anew it is said no sooner: a server shows it once a second, and drops the rest
+)
 
 
 class Typists:
     """The typing in the conversations of one session, by its own user and by others."""
 
     def __init__(self) -> None:
-        self._wishes: dict[str, bool] = {}  # conversation -> what the application said since `due`
+        self._wishes: dict[str, bool] = {}  # conversation -> what the application said last
         self._said: dict[str, float] = {}  # conversation -> ms at which "typing" was last sent
+        self._begun: set[str] = set()  # conversations in which that was not ended since
         self._others: dict[tuple[str, str], float] = {}  # (conversation, user) -> ms of its end
 
     @property
     def deadline(self) -> float | None:
-        """The moment (ms) at which the next one counts as stopped, or None."""
-        return min(self._others.values()) if self._others else None
+        """The moment (ms) at which the next one counts as stopped, or is said; None if there is none."""
+        if not (self._others or self._wishes):
+            return None
+        begins = [self._said.get(conversation, 0.0) + AGAIN_MS for conversation in self._wishes]
+        return min([*self._others.values(), *begins])
 
     def others(self, conversation: str) -> list[str]:
         """The other users who are typing in a conversation, in the order in which they began."""
@@ -38,7 +45,7 @@ class Typists:
 
     def sent(self, requests: Iterable[Request]) -> None:
         """Messages go out: each ends the typing in its conversation for everybody, without a frame."""
-        if not (self._wishes or self._said):
+        if not (self._wishes or self._begun):
             return
         for request in requests:
             if isinstance(request, Send):
@@ -46,19 +53,29 @@ class Typists:
 
     def due(self, now: float) -> list[Typing]:
         """The frames to send at this moment (ms)."""
-        wishes, self._wishes = self._wishes, {}
-        return [
+        frames = [
             Typing(conversation=conversation, typing=typing)
-            for conversation, typing in wishes.items()
-            if self._is_news(conversation, now, typing=typing)
+            for conversation, typing in self._wishes.items()
+            if (self._begins(conversation, now) if typing else self._ends(conversation, now))
         ]
+        # What was begun anew too soon waits for its moment.
+        waiting = {one for one, typing in self._wishes.items() if typing} - self._begun
+        self._wishes = dict.fromkeys(waiting, True)
+        return frames
 
-    def _is_news(self, conversation: str, now: float, *, typing: bool) -> bool:
-        said = self._said.get(conversation, -BELIEVE_MS)
-        if typing and now >= said + SAY_MS:
-            self._said[conversation] = now
-            return True
-        return not typing and now < self._said.pop(conversation, -BELIEVE_MS) + BELIEVE_MS
+    def _begins(self, conversation: str, now: float) -> bool:
+        pause = SAY_MS if conversation in self._begun else AGAIN_MS
+        if now < self._said.get(conversation, -pause) + pause:
+            return False
+        self._said[conversation] = now
+        self._begun.add(conversation)
+        return True
+
+    def _ends(self, conversation: str, now: float) -> bool:
+        if conversation not in self._begun:
+            return False
+        self._begun.remove(conversation)
+        return now < self._said[conversation] + BELIEVE_MS
 
     def heard(self, frame: Typed, now: float) -> list[TypingChanged]:
         """The server told of somebody else."""
@@ -88,11 +105,12 @@ class Typists:
         """The connection is lost: nobody is known to type."""
         self._wishes.clear()
         self._said.clear()
+        self._begun.clear()
         return self._stop(list(self._others))
 
     def _forget(self, conversation: str) -> None:
         self._wishes.pop(conversation, None)
-        self._said.pop(conversation, None)
+        self._begun.discard(conversation)
 
     def _stop(self, keys: Iterable[tuple[str, str]]) -> list[TypingChanged]:
         stopped = [key for key in keys if self._others.pop(key, None) is not None]

@@ -1,7 +1,7 @@
 """How long typing is said and believed."""
 
 from messaging.protocol.client.happenings import TypingChanged
-from messaging.protocol.client.typists import BELIEVE_MS, SAY_MS, Typists
+from messaging.protocol.client.typists import AGAIN_MS, BELIEVE_MS, SAY_MS, Typists
 from messaging.protocol.frames import Delete, Message, Send, Typed, Typing
 
 TYPING = Typing(conversation="c1", typing=True)
@@ -46,8 +46,8 @@ def test_giving_up_is_said_only_to_those_who_may_still_believe() -> None:
     assert typists.due(10_000 + BELIEVE_MS) == []
 
 
-def test_sending_ends_it_without_a_frame_and_the_next_key_says_it_anew() -> None:
-    """The message itself tells everybody."""
+def test_sending_ends_it_without_a_frame_and_the_next_key_says_it_anew_in_time() -> None:
+    """The message itself tells everybody; sooner the server would drop it."""
     typists = Typists()
     typists.sent([Send(conversation="c1", client_id="k", body="…")])
     press(typists, 0)
@@ -55,7 +55,10 @@ def test_sending_ends_it_without_a_frame_and_the_next_key_says_it_anew() -> None
     typists.sent([Delete(message="m", base_version=1, client_id="d")])
     typists.sent([Send(conversation="c1", client_id="k", body="hi")])
     assert typists.due(1) == []
-    assert press(typists, 2) == [TYPING]
+    assert press(typists, 2) == []
+    assert typists.deadline == AGAIN_MS
+    assert typists.due(AGAIN_MS) == [TYPING]
+    assert press(typists, 2 * AGAIN_MS) == []
 
 
 def test_others_are_believed_for_six_seconds_after_the_last_frame() -> None:
@@ -94,7 +97,7 @@ def test_nobody_types_in_a_conversation_that_was_left() -> None:
     press(typists, 0)
     assert typists.leave("c1") == [change(typing=False)]
     assert (typists.others("c1"), typists.others("c2")) == ([], ["u2"])
-    assert press(typists, 1) == [TYPING], "added again, it is said at once"
+    assert press(typists, AGAIN_MS) == [TYPING], "added again, it is said at once"
 
 
 def test_a_lost_connection_ends_everything() -> None:
