@@ -33,7 +33,7 @@ def eventually(chrome: Chrome, look: Callable[[], Any], expected: Any) -> None:
     try:
         wait.until(shows)
     except WebDriverException:
-        assert seen[0] == expected
+        assert seen[0] == expected, f"it shows {seen[0]!r}, not {expected!r}"
 
 
 class Device:

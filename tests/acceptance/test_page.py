@@ -11,6 +11,14 @@ from tests.acceptance.page import SELECT_ALL, SELECTED, Desk, Device, eventually
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
+# Each drawing is asked for by a timer.
+COUNT_DRAWINGS = """
+    const done = arguments[0], plain = window.setTimeout;
+    let count = 0;
+    window.setTimeout = (...given) => (count++, plain(...given));
+    plain(() => done(((window.setTimeout = plain), count)), 500);
+"""
+
 
 def test_first_visit_shows_a_device_of_each_demo_user_in_their_conversation(
     pair: tuple[Device, Device],
@@ -153,6 +161,11 @@ def test_page_fits_the_window(desk: Desk, pair: tuple[Device, Device], width: in
         eventually(desk.chrome, lambda: desk.chrome.execute_script(measure), [width, True])
     finally:
         desk.chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_page_at_rest_draws_nothing(desk: Desk, pair: tuple[Device, Device]) -> None:
+    """What was drawn and read causes no drawing, or there would be a hundred in half a second."""
+    eventually(desk.chrome, lambda: desk.chrome.execute_async_script(COUNT_DRAWINGS) < 3, True)
 
 
 def test_page_keeps_its_own_policy_and_says_nothing_on_the_console(

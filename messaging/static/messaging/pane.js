@@ -272,7 +272,8 @@ export class Pane {
   /** What follows from a conversation being on screen: it is read, and what else the screen needs is asked for. */
   #look(conversation) {
     const { client, directory } = this;
-    if (this.isActive && document.visibilityState === "visible") client.read({ conversation: conversation.id });
+    const isUnread = conversation.left === null && conversation.read < (conversation.cursor ?? 0);
+    if (isUnread && this.isActive && document.visibilityState === "visible") client.read({ conversation: conversation.id });
     if (client.phase !== "open" || !this.#loaded || conversation.left !== null) return;
     const isFirst = !this.#looked.has(conversation.id);
     this.#looked.add(conversation.id);

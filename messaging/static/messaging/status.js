@@ -3,9 +3,11 @@
 import { dot } from "./here.js";
 
 const MINUTE_MS = 60_000;
+const RANK = { online: 0, away: 1, offline: 2 };
 
 export class Status {
   #names = new Map(); // device -> name, as the server has it
+  #shows = "";
 
   constructor(sheet) {
     this.sheet = sheet;
@@ -26,6 +28,7 @@ export class Status {
     this.form.until.querySelector("[value=keep]").hidden = !until;
     if (until) this.form.until.value = "keep";
     this.#tell("");
+    this.#shows = "";
     this.refresh(pane);
     this.sheet.showModal();
     await this.#loadNames();
@@ -34,7 +37,10 @@ export class Status {
   /** Shows the own devices of a pane's user as they are now, if the sheet is about them. */
   refresh(pane) {
     if (pane !== this.pane) return;
-    const devices = this.#own?.devices ?? [];
+    const devices = [...(this.#own?.devices ?? [])].sort((one, other) => RANK[one.state] - RANK[other.state]);
+    const shows = JSON.stringify([devices, [...this.#names]]);
+    if (this.#shows === shows) return;
+    this.#shows = shows;
     this.sheet.querySelector(".own").replaceChildren(...devices.map((one) => this.#device(one)));
   }
 
@@ -47,7 +53,7 @@ export class Status {
     const item = document.createElement("li");
     const isThis = device === this.pane.client.session.device;
     const name = this.#names.get(device) ?? this.pane.desk.deviceName({ device });
-    item.append(dot(state), ` ${name}${isThis ? " (this one)" : ""}`);
+    item.append(dot(state), `${name}${isThis ? " (this one)" : ""}`);
     return item;
   }
 
