@@ -55,6 +55,11 @@ allocated_blocks = Gauge(
     "Blocks that Python has allocated; at rest they must not grow from day to day.",
     multiprocess_mode="livesum",
 )
+pool_waiting = Gauge(
+    "lockstep_pool_waiting",
+    "Requests that wait for a connection of the database pool.",
+    multiprocess_mode="livesum",
+)
 pass_seconds = Gauge(
     "lockstep_reconciler_pass_seconds",
     "Time of the last full comparison with the database.",

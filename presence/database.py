@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import psycopg
-from django.db import connections
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.backends.postgresql.base import DatabaseWrapper
 
 CONNECT_TIMEOUT_S = 5
 # A server that vanished while we wait for its answer: TCP itself would find out after two hours.
@@ -79,3 +80,10 @@ def deadline(connection: psycopg.AsyncConnection[Any], timeout_ms: int) -> Itera
         ) from error
     finally:
         timer.cancel()
+
+
+def pool_waiting() -> int:
+    """How many threads of this process wait for a connection of Django's pool; 0 without one. Opens nothing."""
+    pools: dict[str, Any] = getattr(DatabaseWrapper, "_connection_pools", {})
+    pool = pools.get(DEFAULT_DB_ALIAS)
+    return pool.get_stats().get("requests_waiting", 0) if pool is not None else 0

@@ -30,6 +30,7 @@ from messaging.protocol.errors import CloseCode
 from messaging.protocol.frames import DeviceMark
 from messaging.protocol.server.actions import Identity, Standing
 from messaging.protocol.server.batch import Batch
+from presence.database import pool_waiting
 from presence.roster import Roster
 from presence.signals import presence_changed
 
@@ -322,6 +323,7 @@ class Hub:
         """Once a second, and when the lease holds again: say what is due, after 60 s without credit goodbye."""
         metrics.topics.set(len(self.topics))
         metrics.allocated_blocks.set(sys.getallocatedblocks())
+        metrics.pool_waiting.set(pool_waiting())
         now = monotonic()
         for link in self.people.links:
             link.session.tick(now)
