@@ -72,9 +72,17 @@ class Device:
             self.leave()
             raise ConnectFailed(str(error) or f"no welcome within {CONNECT_S:.0f} s") from None
 
-    def send(self, conversation: str, body: str, *, intended: float | None = None) -> Sent:
+    def send(
+        self,
+        conversation: str,
+        body: str,
+        *,
+        intended: float | None = None,
+        attachments: tuple[str, ...] = (),
+    ) -> Sent:
         """Queue a message; it leaves with the next `flush`, or with the answer to what was just read."""
-        entry = self.client.send(conversation, body, client_id=self._requests.key())
+        key = self._requests.key()
+        entry = self.client.send(conversation, body, client_id=key, attachments=attachments)
         return self._requests.begin(
             entry.request, conversation, intended=intended, digest=digest(body)
         )
