@@ -57,12 +57,14 @@ SELECT u.id::text, u.username, EXISTS (
 ERASE = (
     "SELECT set_config('lockstep.purge', 'on', true)",
     "DELETE FROM messaging_receipt WHERE device_id = ANY (%(devices)s)",
+    "DELETE FROM messaging_attachment WHERE device_id = ANY (%(devices)s)",
     "DELETE FROM messaging_message WHERE conversation_id = ANY (%(conversations)s)",
     "DELETE FROM messaging_membership WHERE conversation_id = ANY (%(conversations)s)",
     "DELETE FROM messaging_conversation WHERE id = ANY (%(conversations)s)",
     "DELETE FROM presence_connection WHERE device_id = ANY (%(devices)s)",
     "DELETE FROM presence_linkcode WHERE issuer_id = ANY (%(devices)s)",
     "DELETE FROM presence_device WHERE id = ANY (%(devices)s)",
+    "DELETE FROM presence_status WHERE user_id = ANY (%(users)s::uuid[])",
     "DELETE FROM messaging_inbox WHERE user_id = ANY (%(users)s::uuid[])",
     "DELETE FROM presence_user WHERE id = ANY (%(users)s::uuid[])",
 )

@@ -17,6 +17,7 @@ from messaging.client import ApiError, Client, Rest
 from messaging.protocol.client.happenings import Applied
 from project import services
 from tests.acceptance.site import ROOT, Serving
+from tests.scene import eventually
 
 pytestmark = pytest.mark.slow
 
@@ -52,6 +53,17 @@ async def until_heard(client: Client, conversation: str, body: str) -> None:
                 return
 
 
+async def until_shown(client: Client, states: dict[str, str]) -> None:
+    """Until the user's own presence tells this of these devices."""
+
+    def told() -> dict[str, str]:
+        own = client.presence.get(str(client.core.user))
+        shown = {one.device: str(one.state) for one in own.devices} if own else {}
+        return {device: shown.get(device, "") for device in states}
+
+    await eventually(lambda: told() == states, within=PATIENCE_S, what=told)
+
+
 async def devices(client: Client) -> dict[str, str]:
     found: Any = await client.rest.call("GET", "/devices")
     return {one["device"]: one["name"] for one in found["devices"] if one["revoked"] is None}
@@ -74,6 +86,7 @@ async def test_what_a_linked_device_sends_reaches_the_one_that_vouched_for_it_an
             await until_heard(a, room, "from B")
             await a.send(room, "from A")
             await until_heard(b, room, "from A")
+            await until_shown(a, {str(a.core.device): "online", str(b.core.device): "online"})
             assert (b.core.user, b.core.device != a.core.device) == (a.core.user, True)
             listed = await devices(a)
             assert listed == await devices(b)

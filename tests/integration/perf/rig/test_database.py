@@ -86,6 +86,23 @@ async def test_accounts_are_found_by_their_name_and_those_that_talk_with_others_
         assert [one.name for one in await named(connection, ["perf-x"])] == ["perf-x-1"]
 
 
+async def test_accounts_are_erased_with_all_that_they_can_have(sql: scene.Psql) -> None:
+    seat = scene.new_seat(sql)
+    room = scene.new_room(sql, seat)
+    sql.execute("UPDATE presence_user SET username = 'perf-y-1' WHERE id = %s", [seat.user])
+    scene.insert(sql, room.id, "Hello")
+    sql.execute("INSERT INTO presence_status (user_id, text) VALUES (%s, 'busy')", [seat.user])
+    sql.execute(
+        "INSERT INTO presence_linkcode (issuer_id, code_hash) VALUES (%s, 'hash')", [seat.device]
+    )
+    sql.execute(
+        "INSERT INTO messaging_attachment (device_id, file) VALUES (%s, 'f')", [seat.device]
+    )
+    async with connected(scene.database_url()) as connection:
+        await erase(connection, users=[seat.user])
+        assert await named(connection, ["perf-y"]) == []
+
+
 @pytest.mark.slow
 async def test_a_hundred_thousand_rows_are_written_without_being_held_in_memory(
     sql: scene.Psql, tmp_path: Path
