@@ -9,7 +9,7 @@ from django.contrib import admin
 from django.test import Client
 from django.urls import reverse
 
-from messaging.models import Conversation, Membership, Message
+from messaging.models import Attachment, Conversation, Membership, Message
 from presence.models import User
 
 Heard = Callable[[], list[str]]
@@ -49,6 +49,16 @@ def test_every_model_has_a_list_that_can_be_searched(browser: Client, model: Any
     searchable = bool(admin.site._registry[model].search_fields)
     answer = browser.get(page("changelist", model), {"q": "ann"} if searchable else {})
     assert answer.status_code == 200
+
+
+def test_a_file_shows_its_size_its_uploader_and_its_message(browser: Client, world: Any) -> None:
+    file = Attachment.objects.create(
+        device=world.device, name="plan.pdf", size=2_097_152, message=world.message
+    )
+    html = browser.get(page("changelist", Attachment)).content.decode()
+    for shown in ("plan.pdf", "2.0\xa0MB", "ann (phone)", f"message {world.message.pk}"):
+        assert shown in html
+    assert 'name="_save"' not in browser.get(page("change", file)).content.decode()
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)

@@ -22,8 +22,8 @@ from messaging.protocol.frames import Delete, Edit, Message, Send
 from messaging.protocol.server.actions import Stored
 
 
-def send(key: str, *, device: str = "phone", room: str = "room", **more: Any) -> Entry:
-    frame = Send(conversation=room, client_id=key, body=key)
+def send(key: str, *files: str, device: str = "phone", room: str = "room", **more: Any) -> Entry:
+    frame = Send(conversation=room, client_id=key, body=key, attachments=files)
     return Entry(device, frame, lambda _: None, **{"size": 200, **more})
 
 
@@ -56,6 +56,11 @@ class Outcomes:
 
 
 # Cutting
+
+
+def test_a_batch_ends_before_a_second_message_with_the_same_file() -> None:
+    entries = [send("a", "f1", "f2"), send("b", "f3"), send("c", "f2"), send("d")]
+    assert cut(entries) == entries[:2]
 
 
 def test_a_batch_is_the_longest_head_within_the_rows() -> None:
