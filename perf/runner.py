@@ -6,14 +6,16 @@ Everything that a run leaves is in its directory, from which `report.rebuild` ma
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import re
 import secrets
 import shlex
 import sys
+import threading
 import traceback
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
@@ -139,6 +141,7 @@ async def measure(
             if scenario.judged:
                 progress.say("reading what is stored")
                 await evidence.read_finally(place, directory, starts=starts)
+        threading.Thread(target=_load_plotting, daemon=True).start()
     if scenario.judged:
         progress.say("judging the history")
         evidence.conclude(findings, directory, goals=scenario.goals)
@@ -155,6 +158,12 @@ async def measure(
     )
     report.write(result, directory)
     return result
+
+
+def _load_plotting() -> None:
+    """Load what the report needs while the environment is being ended: it takes a second."""
+    with suppress(ImportError):
+        importlib.import_module("matplotlib.figure")
 
 
 def plan_of(scenario: Scenario, options: Options, *, command: str) -> dict[str, Any]:
@@ -249,6 +258,7 @@ async def _environment(
             crowd=scenario.crowd(options),
             processes=options.processes,
             server=options.server,
+            settings=scenario.settings,
             logs=directory.logs,
         ) as place:
             yield place

@@ -115,6 +115,7 @@ class Scenario:
     for scenarios that look for the capacity. `goals` are the properties and situations (of
     `checkers`) that the run must have tested: without them its verdict is unknown. One that kills
     servers itself says so with `kills=True`; in all others a server process that ends is a fault.
+    `settings` are those of the private server, if not the project's.
     """
 
     name: str
@@ -126,6 +127,7 @@ class Scenario:
     judged: bool = True
     full: bool = True
     kills: bool = False
+    settings: str | None = None
     goals: frozenset[str] = frozenset()
 
 

@@ -103,12 +103,12 @@ class Watch:
                 break
             before = found
             await asyncio.sleep(LOOK_S if like is not None else STILL_S)
-        inside = await self._inside()
-        while like is not None and inside.tasks > like["tasks"] and clock() < deadline:
-            inside = await self._inside()
+        held = await inside(self.server.url)
+        while like is not None and held.tasks > like["tasks"] and clock() < deadline:
+            held = await inside(self.server.url)
         memory = self.process.memory_full_info()
         return Sample(
-            exact={**found, "tasks": inside.tasks}, inside=inside, uss=memory.uss, rss=memory.rss
+            exact={**found, "tasks": held.tasks}, inside=held, uss=memory.uss, rss=memory.rss
         )
 
     async def full(self, sessions: int, *, within_s: float) -> bool:
@@ -124,20 +124,22 @@ class Watch:
         row = await (await self.connection.execute(query)).fetchone()
         return int(row[0]) if row else 0
 
-    async def _inside(self) -> Inside:
-        parts = urlsplit(self.server.url)
-        async with asyncio.timeout(ANSWER_S):
-            reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-            try:
-                host = f"{parts.hostname}:{parts.port}"
-                writer.write(f"GET /{PATH} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
-                answer = await reader.read()
-            finally:
-                writer.close()
-        head, _, body = answer.partition(b"\r\n\r\n")
-        if b" 200 " not in head.partition(b"\r\n")[0]:
-            raise RigError(f"the server does not say what it holds: {head[:80]!r}")
-        return msgspec.json.decode(body, type=Inside)
+
+async def inside(url: str) -> Inside:
+    """Have a server of `perf.rig.inspection` tidy up and say what it holds. Raises RigError when it is another."""
+    parts = urlsplit(url)
+    async with asyncio.timeout(ANSWER_S):
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        try:
+            host = f"{parts.hostname}:{parts.port}"
+            writer.write(f"GET /{PATH} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
+            answer = await reader.read()
+        finally:
+            writer.close()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    if b" 200 " not in head.partition(b"\r\n")[0]:
+        raise RigError(f"the server does not say what it holds: {head[:80]!r}")
+    return msgspec.json.decode(body, type=Inside)
 
 
 def _same(found: Mapping[str, int], like: Mapping[str, int]) -> bool:

@@ -8,7 +8,7 @@ processes that are spoken to through `manage.py` and sockets. Readiness is probe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,8 +88,8 @@ class Environment:
         """
         if self.logs is None:
             raise RigError("only a private environment can have another server: leave out --url")
-        own = {"DJANGO_SETTINGS_MODULE": settings} if settings is not None else {}
-        server = Server(env={**self.env, **own, **env}, log=self.logs / f"{name}.log")
+        own = {**self.env, **_settings(settings), **env}
+        server = Server(env=own, log=self.logs / f"{name}.log")
         self.servers.append(server)  # whoever measures the servers measures this one, too
         try:
             await server.start()
@@ -120,17 +120,23 @@ async def running(
 
 @asynccontextmanager
 async def private(
-    *, crowd: Crowd, processes: int = 1, server: str = "uvicorn", logs: Path | None = None
+    *,
+    crowd: Crowd,
+    processes: int = 1,
+    server: str = "uvicorn",
+    settings: str | None = None,
+    logs: Path | None = None,
 ) -> AsyncIterator[Environment]:
     """A new environment with these accounts, gone afterwards but for its `logs`. Raises RigError.
 
-    A crowd of nobody is an environment without accounts.
+    A crowd of nobody is an environment without accounts; `settings` are those of its server.
     """
     with cleanup.workplace() as directory:
         kept = logs or directory
         async with keeper.services(directory, logs=kept) as addresses:
             env = _env(directory, addresses)
-            one = Server(env=env, log=kept / "server.log", processes=processes, kind=server)
+            own = {**env, **_settings(settings)}
+            one = Server(env=own, log=kept / "server.log", processes=processes, kind=server)
             try:
                 async with _meanwhile(provision(crowd, env=env, logs=kept)) as making:
                     await one.start()
@@ -159,6 +165,10 @@ def _env(directory: Path, addresses: Mapping[str, str]) -> dict[str, str]:
         "DEBUG": "0",
         "LOG_LEVEL": "WARNING",
     }
+
+
+def _settings(module: str | None) -> dict[str, str]:
+    return {} if module is None else {"DJANGO_SETTINGS_MODULE": module}
 
 
 async def _facts(addresses: Mapping[str, str], server: Server) -> dict[str, Any]:

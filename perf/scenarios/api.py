@@ -44,8 +44,8 @@ from perf.targets import outcome
 MEMBERS, LISTENING = 5, 2  # of each conversation
 DEVICES, QUICK_DEVICES = 100, 20
 FIRST, CLIMB, MOST = 20.0, 1.6, 12  # requests/s of the first stair, the next ones, how many at most
-STEP_S, QUICK_STEP_S, QUICK_RATES = 4.0, 1.5, (20.0, 40.0)
-WARM_UP_S = 1.5
+STEP_S, QUICK_STEP_S, QUICK_RATES = 4.0, 1.0, (20.0, 40.0)
+WARM_UP_S, QUICK_WARM_UP_S = 1.5, 0.8
 GIVE_UP = 2  # steps in a row that are not held: a pause of the machine is no limit
 LIMIT_MS = 200.0  # p99 of a step that counts as held: what T4 gives the database alone under load
 ENOUGH = 0.98  # of what was asked must be answered by the end of the step
@@ -199,7 +199,8 @@ async def _climb(it: Api) -> None:
 async def _warm_up(it: Api) -> None:
     """Have every endpoint be asked before anything counts: the first requests load what the others use."""
     uncounted = Generator(it.stage.series)
-    await it.calls.run(rate=FIRST, seconds=WARM_UP_S, generator=uncounted, whole=Latency())
+    seconds = QUICK_WARM_UP_S if it.stage.options.quick else WARM_UP_S
+    await it.calls.run(rate=FIRST, seconds=seconds, generator=uncounted, whole=Latency())
     it.calls.latencies.clear()
 
 

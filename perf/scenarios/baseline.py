@@ -47,7 +47,7 @@ from perf.scenarios.parts.shared import (
 )
 
 RATE, DEVICES = 200.0, 100
-DURATION_S, QUICK_S = 10.0, 3.0
+DURATION_S, QUICK_S = 10.0, 2.0
 WARM_UP_S = 1.0  # of the plan, not counted: statements are prepared, caches are filled
 VISIT_S = 0.25  # how often a further session is opened during the load
 RECEIPTS_S = 2.0  # how long after the load read receipts may still come

@@ -7,7 +7,7 @@ cost at each. Beforehand single messages, 20 a second, show what batching adds t
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -18,6 +18,8 @@ from perf.load.fleet import Fleet
 from perf.load.generator import Generator
 from perf.load.observer import Observer, Troubles
 from perf.measure import counters, metrics
+from perf.measure.quiet import Inside, inside
+from perf.rig.children import RigError
 from perf.rig.database import Connection, connected
 from perf.rig.environment import Crowd
 from perf.scenario import Findings, Options, Scenario, Stage
@@ -36,8 +38,9 @@ from perf.scenarios.parts.stairs import Stairs
 from perf.targets import Outcome, outcome
 
 DEVICES = 100
-LEVEL_S, QUICK_LEVEL_S, WARM_UP_S = 4.0, 1.0, 1.0
-SINGLE_RATE, SINGLE_S, QUICK_SINGLE_S = 20.0, 8.0, 2.0
+LEVEL_S, QUICK_LEVEL_S = 4.0, 0.8
+WARM_UP_S, QUICK_WARM_UP_S = 1.0, 0.3
+SINGLE_RATE, SINGLE_S, QUICK_SINGLE_S = 20.0, 8.0, 1.5
 SINGLE_LIMIT_MS, SINGLE_GOAL_MS = 5.0, 3.0
 STATEMENTS_LIMIT, STATEMENTS_GOAL = 0.5, 0.1  # per message, when everything is under way
 
@@ -69,6 +72,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     statements_per_message: float | None
     wal_bytes_per_message: float | None
     bus_commands_per_message: float | None
+    blocks_per_message: float | None  # that Python has allocated and not freed, after a collection
+    tasks_left: int | None  # more than before
     generator_cpu: float
 
 
@@ -85,6 +90,12 @@ class Books:
         if self.connection is None:
             return counters.Reading()
         return await counters.read(self.connection, self.valkey)
+
+    async def held(self) -> Inside | None:
+        """What the server holds once it has tidied up; None if it does not say."""
+        with suppress(RigError, OSError):
+            return await inside(self.url)
+        return None
 
     async def wal(self) -> float | None:
         """How many bytes of WAL were ever written; exact, while pg_stat_wal is a second behind."""
@@ -106,7 +117,7 @@ def levels(options: Options) -> tuple[Level, ...]:
 
 def plan(options: Options) -> dict[str, Any]:
     """What --dry-run prints."""
-    each = WARM_UP_S + _seconds(options)
+    each = _warm_up_s(options) + _seconds(options)
     return {
         "single": {"rate": SINGLE_RATE, "seconds": _single_s(options)},
         "levels": [level._asdict() for level in levels(options)],
@@ -116,6 +127,10 @@ def plan(options: Options) -> dict[str, Any]:
 
 def _seconds(options: Options) -> float:
     return options.duration_s or (QUICK_LEVEL_S if options.quick else LEVEL_S)
+
+
+def _warm_up_s(options: Options) -> float:
+    return QUICK_WARM_UP_S if options.quick else WARM_UP_S
 
 
 def _single_s(options: Options) -> float:
@@ -129,7 +144,11 @@ async def run(stage: Stage) -> Findings:
     await connect(stage, fleet, environment.accounts)
     async with watched(environment) as beside, _books(stage) as books:
         stairs = Stairs(
-            stage=stage, fleet=fleet, groups=beside.groups, step_s=_single_s(stage.options)
+            stage=stage,
+            fleet=fleet,
+            groups=beside.groups,
+            step_s=_single_s(stage.options),
+            warm_up_s=_warm_up_s(stage.options),
         )
         single = await stairs.climb(SINGLE_RATE)
         rows, troubles = await _levels(stage, fleet, beside, books)
@@ -175,7 +194,7 @@ async def _levels(
     for level in levels(stage.options):
         stage.series.mark(f"{level.senders} senders, {level.outstanding} unanswered each")
         before, wal = await books.read(), await books.wal()
-        batches = (await metrics.counters(books.url)).get("batches")
+        batches, held = (await metrics.counters(books.url)).get("batches"), await books.held()
         with still():
             found = await saturate(
                 stage,
@@ -184,13 +203,14 @@ async def _levels(
                 senders=level.senders,
                 outstanding=level.outstanding,
                 seconds=_seconds(stage.options),
-                warm_up_s=WARM_UP_S,
+                warm_up_s=_warm_up_s(stage.options),
             )
         await fleet.quiesce(within_s=30)
         spent = (await books.read()).since(before)
         written = _risen(wal, await books.wal())
         commits = _risen(batches, (await metrics.counters(books.url)).get("batches"))
-        rows.append(_row(level, found, spent, commits=commits, wal=written))
+        kept = _kept(held, await books.held(), messages=found.load.stored)
+        rows.append(_row(level, found, spent, commits=commits, wal=written, kept=kept))
         troubles.append(found.load)
         stage.progress.say(_told(rows[-1]))
     return rows, troubles
@@ -200,6 +220,16 @@ def _risen(before: float | None, after: float | None) -> float | None:
     return None if before is None or after is None else after - before
 
 
+def _kept(
+    before: Inside | None, after: Inside | None, *, messages: int
+) -> tuple[float | None, int | None]:
+    """Blocks that a message leaves in the server, and tasks that were not there before."""
+    if before is None or after is None:
+        return None, None
+    blocks = (after.blocks - before.blocks) / max(messages, 1)
+    return round(blocks, 3), after.tasks - before.tasks
+
+
 def _row(
     level: Level,
     found: Capacity,
@@ -207,6 +237,7 @@ def _row(
     *,
     commits: float | None,
     wal: float | None,
+    kept: tuple[float | None, int | None],
 ) -> Row:
     """The costs are of the whole level with its warm-up, and so are the messages that they are shared among."""
     answers, sends = found.answers, max(found.load.stored, 1)
@@ -224,6 +255,8 @@ def _row(
         statements_per_message=costs.get("SQL statements") if spent.statements else None,
         wal_bytes_per_message=None if wal is None else round(wal / sends),
         bus_commands_per_message=costs.get("Valkey commands") if spent.commands else None,
+        blocks_per_message=kept[0],
+        tasks_left=kept[1],
         generator_cpu=found.generator.cpu_percent,
     )
 
@@ -267,4 +300,5 @@ SCENARIO = Scenario(
     run=run,
     plan=plan,
     full=False,
+    settings="perf.rig.inspection.settings",
 )

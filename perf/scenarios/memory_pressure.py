@@ -24,7 +24,6 @@ from perf.load.observer import Troubles
 from perf.load.stranger import Stranger
 from perf.load.workload import body
 from perf.measure import quiet, statistics
-from perf.measure.metrics import PageLook
 from perf.measure.quiet import Sample, Watch
 from perf.measure.statistics import CYCLES, SETTLING, Work
 from perf.rig.accounts import Account
@@ -212,10 +211,7 @@ async def _prepared(stage: Stage) -> AsyncIterator[Pressure]:
     stalled = [a for n, a in enumerate(environment.accounts) if n % MEMBERS >= TALKERS]
     troubles = Shown()
     async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(
-            environment.another("server-inspected", settings="perf.rig.inspection.settings")
-        )
-        stage.series.source("server", PageLook(server.url))  # the first one has nothing to do
+        (server,) = environment.servers
         connection = await stack.enter_async_context(connected(environment.database_url))
         valkey = await stack.enter_async_context(Redis.from_url(environment.redis_url))
         fleet = Fleet(url=server.url, recorder=stage.recorder, observer=troubles)
@@ -288,5 +284,6 @@ SCENARIO = Scenario(
     crowd=crowd,
     run=run,
     plan=plan,
+    settings="perf.rig.inspection.settings",
     goals=frozenset({"lost", "lost ack", "reordered", "resume"}),
 )

@@ -35,8 +35,8 @@ from perf.scenarios.parts.shared import starts_of
 DEVICES, QUICK_DEVICES = 500, 100  # of the flood
 FACTOR = 2.5  # of the capacity
 FLOOD_S, QUICK_FLOOD_S = 6.0, 1.5
-CAPACITY_S, QUICK_CAPACITY_S = 4.0, 1.0
-CAPACITY_WARM_UP_S = 1.0
+CAPACITY_S, QUICK_CAPACITY_S = 4.0, 0.8
+CAPACITY_WARM_UP_S, QUICK_CAPACITY_WARM_UP_S = 1.0, 0.5
 IN_FLIGHT = 1_000  # of all devices, while the capacity is measured
 TICK_S = 0.02
 BURST = 4  # messages of one device at a time
@@ -61,7 +61,7 @@ def plan(options: Options) -> dict[str, Any]:
         rate=options.rate or f"{FACTOR:g} times the capacity",
         abusive_devices=3,
     )
-    capacity_s = _capacity_s(options) + CAPACITY_WARM_UP_S
+    capacity_s = _capacity_s(options) + _capacity_warm_up_s(options)
     return {"capacity": {"seconds": capacity_s}, **found, "seconds": found["seconds"] + capacity_s}
 
 
@@ -71,6 +71,10 @@ def _flood_s(options: Options) -> float:
 
 def _capacity_s(options: Options) -> float:
     return QUICK_CAPACITY_S if options.quick else CAPACITY_S
+
+
+def _capacity_warm_up_s(options: Options) -> float:
+    return QUICK_CAPACITY_WARM_UP_S if options.quick else CAPACITY_WARM_UP_S
 
 
 async def run(stage: Stage) -> Findings:
@@ -123,7 +127,7 @@ async def _capacity(flood: Flood, fleet: Fleet) -> Capacity:
         flood.resources.groups,
         outstanding=max(1, IN_FLIGHT // len(fleet.devices)),
         seconds=_capacity_s(stage.options),
-        warm_up_s=CAPACITY_WARM_UP_S,
+        warm_up_s=_capacity_warm_up_s(stage.options),
     )
     await fleet.quiesce(within_s=30)
     fleet.observe(flood.troubles[0])

@@ -32,9 +32,9 @@ from perf.scenarios.parts.stairs import FIRST, Stairs
 from perf.targets import outcome
 
 DEVICES, QUICK_DEVICES = 1_000, 200
-DURATION_S, QUICK_S = 10.0, 2.0
-QUICK_WARM_UP_S = 1.0
-STEP_S, QUICK_STEP_S = 4.0, 2.0
+DURATION_S, QUICK_S = 10.0, 1.5
+QUICK_WARM_UP_S = 0.5
+STEP_S, QUICK_STEP_S = 4.0, 1.0
 STEPS = 12  # a usual search; only the plan's cost depends on it
 IN_FLIGHT = 1_000  # unanswered sends of all devices together: they keep the journal's batches full
 
@@ -95,6 +95,8 @@ async def run(stage: Stage) -> Findings:
             findings.figures["database_statements"] = await beside.statements.top(4)
         step_s = QUICK_STEP_S if options.quick else STEP_S
         stairs = Stairs(stage=stage, fleet=fleet, groups=beside.groups, step_s=step_s)
+        if options.quick:
+            stairs.warm_up_s = QUICK_WARM_UP_S
         await fleet.quiesce(within_s=30)
         await _climb(stairs, capacity, options, findings)
     findings.figures["outstanding_per_device"] = outstanding(options)

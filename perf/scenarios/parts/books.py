@@ -60,9 +60,9 @@ class Books:
         }
 
 
-async def read(connection: Connection, url: str) -> Books:
+async def read(connection: Connection, url: str, *, reported_s: float = REPORTED_S) -> Books:
     """Read them, after a wait for what is not reported yet. Raises psycopg.Error."""
-    await asyncio.sleep(REPORTED_S)
+    await asyncio.sleep(reported_s)
     row = await (await connection.execute(COUNTED)).fetchone() or (0, 0)
     return Books(
         commits=float(row[0]),

@@ -44,8 +44,8 @@ from perf.targets import TABLE, Outcome, outcome
 MEMBERS = 10  # of every conversation, calm or not
 CALM_CONVERSATIONS, QUICK_CALM_CONVERSATIONS = 5, 2
 CALM_RATE = 100.0  # messages a second of all calm devices together
-CALM_S, QUICK_CALM_S = 5.0, 1.5
-WARM_UP_S = 1.0  # before the calm phase, not looked at
+CALM_S, QUICK_CALM_S = 5.0, 1.0
+WARM_UP_S, QUICK_WARM_UP_S = 1.0, 0.5  # before the calm phase, not looked at
 LIMIT_S = TABLE["T18"].limit
 LOOK_S = 0.1
 SETTLE_S = 60.0  # of what the flooding devices still have to send
@@ -71,13 +71,18 @@ def calm_s(options: Options) -> float:
     return QUICK_CALM_S if options.quick else CALM_S
 
 
+def warm_up_s(options: Options) -> float:
+    """What comes before it and is not looked at."""
+    return QUICK_WARM_UP_S if options.quick else WARM_UP_S
+
+
 def phases(options: Options, *, flood_s: float, **flood: Any) -> dict[str, Any]:
     """What --dry-run prints of it."""
     return {
-        "calm": {"rate": CALM_RATE, "seconds": WARM_UP_S + calm_s(options)},
+        "calm": {"rate": CALM_RATE, "seconds": warm_up_s(options) + calm_s(options)},
         "flood": {"seconds": flood_s, **flood},
         "recovery": {"at_most_seconds": LIMIT_S, "no_slower_than": f"{FACTOR:g} times the calm"},
-        "seconds": WARM_UP_S + calm_s(options) + flood_s + LIMIT_S,
+        "seconds": warm_up_s(options) + calm_s(options) + flood_s + LIMIT_S,
     }
 
 
@@ -138,7 +143,7 @@ class Flood:
     async def endure(self, storm: Storm, *, flood_s: float) -> None:
         """Calm, flood, recovery. `flood_s` is what the plan reckons with; it may last longer."""
         options, say = self.stage.options, self.stage.progress.say
-        seconds = WARM_UP_S + calm_s(options) + 3 * flood_s + LIMIT_S
+        seconds = warm_up_s(options) + calm_s(options) + 3 * flood_s + LIMIT_S
         plan = make(
             seed=options.seed,
             phases=[Phase(seconds=seconds, rate=CALM_RATE)],
@@ -150,7 +155,7 @@ class Flood:
             talking = alongside(work.run(self.calm.begun), self.pulse.run())
             async with self.generator.watched(), talking:
                 say(f"calm: {CALM_RATE:.0f} messages a second")
-                await asyncio.sleep(WARM_UP_S)
+                await asyncio.sleep(warm_up_s(options))
                 self.calm_from = self._mark("calm")
                 await asyncio.sleep(calm_s(options))
                 self.from_ = self._mark("flood")

@@ -65,6 +65,7 @@ class Stairs:
     fleet: Fleet
     groups: Mapping[str, Group]
     step_s: float
+    warm_up_s: float = WARM_UP_S
     steps: list[Step] = field(default_factory=list)
     flows: list[Flow] = field(default_factory=list)
     generators: list[Generator] = field(default_factory=list)
@@ -82,7 +83,10 @@ class Stairs:
         number, flow = len(self.steps) + 1, Flow(self.stage.series)
         plan = make(
             seed=self.stage.options.seed + number,
-            phases=[Phase(seconds=WARM_UP_S, rate=rate), Phase(seconds=self.step_s, rate=rate)],
+            phases=[
+                Phase(seconds=self.warm_up_s, rate=rate),
+                Phase(seconds=self.step_s, rate=rate),
+            ],
             devices=len(self.fleet.devices),
         )
         generator, resources = Generator(self.stage.series), Resources(self.groups)
@@ -94,7 +98,7 @@ class Stairs:
         with still():
             async with generator.watched(), resources.measured():
                 begun = clock()
-                flow.count_from = begun + WARM_UP_S
+                flow.count_from = begun + self.warm_up_s
                 await work.run(begun)
             stored = flow.answer.count
         drained = await self.fleet.quiesce(within_s=DRAIN_S)

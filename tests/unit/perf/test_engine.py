@@ -10,8 +10,9 @@ PROGRAM = """
 import importlib, pkgutil, sys
 import perf
 SHELL = ("perf.management", "perf.migrations", "perf.apps", "perf.models", "perf.admin", "perf.sabotage.", "perf.rig.inspection")
+PROGRAMS = {"perf.rig.keep"}  # on their own, spoken to through pipes
 for module in pkgutil.walk_packages(perf.__path__, "perf."):
-    if not module.name.startswith(SHELL):
+    if module.name not in PROGRAMS and not module.name.startswith(SHELL):
         importlib.import_module(module.name)
 print(sorted(name for name in sys.modules if name.split(".")[0] in {"django", "project", "presence"}))
 """
