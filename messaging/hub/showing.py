@@ -45,8 +45,10 @@ class Showing:
         went = change.went if circle.asked is None else change.went.intersection(circle.asked)
         for link in circle.links:
             viewer = user_of(link)
-            if viewer in circle.members:
-                self._show(link, circle.members if viewer in change.came else change.came)
+            if viewer in change.came:
+                self._show(link, circle.members)
+            elif viewer in circle.members:
+                self._show(link, change.came)
                 self.hide(link, went, other_than=circle)
             elif viewer in change.went:
                 self.hide(link, {*circle.members, *change.went}, other_than=circle)
