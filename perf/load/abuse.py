@@ -166,6 +166,7 @@ class Heavy:
         conversation = self._account.conversations[0]
         for name, size in (("most", frames.MAX_BODY_BYTES), ("more", frames.MAX_BODY_BYTES + 1)):
             key = f"{self._prefix}-{name}-{self.rounds}"
+            self.told.sent += 1
             stranger.say([frames.Send(conversation=conversation, client_id=key, body="x" * size)])
 
     def covered(self) -> list[Covered]:

@@ -46,7 +46,7 @@ def limiting(usage: Usage) -> str:
 
 def limit_of(usage: Usage) -> Limit | None:
     """The limit that was reached; None if none was."""
-    for rule in (_generator, _others):
+    for rule in (_stolen, _generator, _others):
         if (limit := rule(usage)) is not None:
             return limit
     found = [limit for rule in RULES if (limit := rule(usage)) is not None and limit.share >= FULL]
@@ -71,6 +71,18 @@ def _generator(usage: Usage) -> Limit | None:
     if (late := usage.generator_late_ms or 0) >= LATE_MS:
         return Limit(1.0, f"the load generator, which sent {late:.0f} ms later than planned", lever)
     return None
+
+
+def _stolen(usage: Usage) -> Limit | None:
+    """A virtual machine may not get what it could use: its kernel counts that as stolen."""
+    stolen = (usage.stolen_percent or 0) / 100
+    if stolen < OTHERS_FULL:
+        return None
+    return Limit(
+        stolen,
+        f"the host of this virtual machine, which gave {100 * stolen:.0f} % of a core to others",
+        "measure again at another hour, or on a machine of its own",
+    )
 
 
 def _others(usage: Usage) -> Limit | None:

@@ -23,6 +23,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     generator_busiest_percent: float | None = None
     generator_late_ms: float | None = None
     others_percent: float | None = None
+    stolen_percent: float | None = None
     fsync_ms: float | None = None
     wal_syncs_per_s: float | None = None
     lock_waits: float | None = None
@@ -45,6 +46,7 @@ def usage_of(lines: Sequence[Mapping[str, Any]], *, cpus: int) -> Usage:
         generator_busiest_percent=_lasting(busy, "generator.busiest_percent"),
         generator_late_ms=_middle(busy, "generator.late_ms"),
         others_percent=_lasting(busy, "others.cpu_percent"),
+        stolen_percent=_lasting(busy, "machine.steal_percent"),
         fsync_ms=_lasting(lines, "postgres.fsync_ms"),
         wal_syncs_per_s=_lasting(busy, "postgres.wal_syncs"),
         lock_waits=_mean(busy, "postgres.lock_waits"),

@@ -7,6 +7,7 @@ of it, while two devices flood alone beyond their session's limits and one sends
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from itertools import cycle
 from typing import Any
 
@@ -42,6 +43,7 @@ TICK_S = 0.02
 BURST = 4  # messages of one device at a time
 LENGTH = 100
 WELCOME_S = 10.0  # for the abusive devices to get in
+END_S = 30.0  # for the abusive devices to be answered and closed, after the recovery
 PAST = 1.2  # times the capacity must have been asked for, or it was no flood
 
 
@@ -95,27 +97,40 @@ async def run(stage: Stage) -> Findings:
         await fleet.connect(honest, starts=await starts_of(environment))
         capacity = await _capacity(flood, fleet)
         rate = options.rate or FACTOR * capacity.messages_per_s
-        asked, over = 0, False
+        asked, over, late = 0, False, 0
         async with asyncio.TaskGroup() as abusive:
+            tasks: list[asyncio.Task[None]] = []
 
             async def storm() -> None:
                 nonlocal asked, over
                 stage.progress.say(
                     f"flood: {rate:,.0f} messages a second, and three abusive devices"
                 )
-                for one in floods:
-                    abusive.create_task(one.run(lambda: not over))
-                abusive.create_task(heavy.run(lambda: not over))
+                abusers: list[Flooder | Heavy] = [*floods, heavy]
+                tasks.extend(abusive.create_task(one.run(lambda: not over)) for one in abusers)
                 await until(lambda: all(told.welcomed for told in tolds), within_s=WELCOME_S)
                 asked = await _pour(flood, fleet, rate=rate, seconds=_flood_s(options))
                 over = True
 
             await flood.endure(storm, flood_s=_flood_s(options))
+            late = await _dismiss(tasks)
         findings = flood.findings()
+        if late:
+            findings.broken.append(
+                f"{late} abusive devices were neither answered nor closed within {END_S:.0f} s of the recovery"
+            )
         await silence(flood, findings)
     _conclude(flood, capacity, rate, asked, findings)
     await _conclude_abuse(floods, heavy, environment.database_url, findings)
     return findings
+
+
+async def _dismiss(tasks: Sequence[asyncio.Task[None]]) -> int:
+    """Let the abusive devices come to their end; return how many had to be stopped."""
+    _, late = await asyncio.wait(tasks, timeout=END_S)
+    for task in late:
+        task.cancel()
+    return len(late)
 
 
 async def _capacity(flood: Flood, fleet: Fleet) -> Capacity:
@@ -160,7 +175,7 @@ def _conclude(
         "asked_messages_per_s": round(rate),
         "offered_messages_per_s": round(offered),
     }
-    if offered < PAST * capacity.messages_per_s and flood.stage.options.rate is None:
+    if offered < PAST * capacity.messages_per_s:
         findings.unknown.append(
             f"the generator offered only {offered:,.0f} messages a second: no flood for a capacity of {capacity.messages_per_s:,.0f}"
         )

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from messaging.protocol.client.client import PONG_MS
+from perf.coverage import Covered
 from perf.history.testimony import clock
 from perf.load.alongside import alongside
 from perf.load.calm import FACTOR, Calm
@@ -192,6 +193,7 @@ class Flood:
             "calm devices before the flood": self.calm.latency(self.calm_from, self.from_),
             "calm devices during the flood": self.during,
         }
+        found.coverage.append(self._felt())
         found.broken += self._broken()
         if self.recovered_s is None:
             found.broken.append(
@@ -204,6 +206,18 @@ class Flood:
     def during(self) -> Latency:
         """The calm devices' deliveries while it was flooded."""
         return self.calm.latency(self.from_, self.until)
+
+    def _felt(self) -> Covered:
+        """A flood that nobody felt was none, and that everything is well after it says nothing."""
+        p99, bound = self.during.percentile(99) or 0.0, 1000 * (self.bound_s or 0)
+        met = sum(len(one.closures) + sum(one.refusals.values()) for one in self.troubles)
+        return Covered(
+            name="the flood was felt",
+            kind="sometimes",
+            checked=1,
+            held=int(met > 0 or p99 > bound),
+            witness=f"calm devices' p99 {p99:,.0f} ms, calm is below {bound:,.0f}; {met:,} refusals and closures",
+        )
 
     def _outcomes(self) -> list[Outcome]:
         bound = 1000 * (self.bound_s or 0)

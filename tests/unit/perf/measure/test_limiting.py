@@ -16,6 +16,7 @@ IDLE = {
     "generator_busiest_percent": 30.0,
     "generator_late_ms": 0.4,
     "others_percent": 5.0,
+    "stolen_percent": 1.0,
     "fsync_ms": 0.5,
     "wal_syncs_per_s": 100.0,
     "lock_waits": 0.0,
@@ -36,6 +37,7 @@ PLANTED = {
     "the CPUs of the machine": {"cpus": 2, "server_percent": 75.0, "postgres_percent": 60.0, "generator_percent": 55.0},
     "the load generator, whose": {"generator_busiest_percent": 96.0},
     "the load generator, which": {"generator_late_ms": 140.0},
+    "the host of this virtual machine": {"stolen_percent": 40.0, "generator_late_ms": 140.0},
     "processes that are no part of the run": {"cpus": 2, "server_percent": 60.0, "others_percent": 90.0},
 }  # fmt: skip
 
