@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable
 import psycopg
 
 from presence import signals, statements
-from presence.line import Line, Rows
+from presence.line import Line
 
 logger = logging.getLogger(__name__)
 
@@ -61,13 +61,14 @@ class Lease(ABC):
 
     async def start(self) -> None:
         """Register this process and begin to renew its lease. Raises psycopg.Error without a database."""
-        await self._register()
+        async with self._line.lock:
+            await self._register()
         self._looked = elapsed()
         self._beating = [asyncio.create_task(work) for work in (self._beat(), self._look())]
 
     @abstractmethod
     async def _readmit(self, node: str) -> None:
-        """Store the sessions under a new node."""
+        """Store the sessions under a new node. The line's lock is held."""
 
     @abstractmethod
     def _stood_still(self) -> None:
@@ -75,7 +76,7 @@ class Lease(ABC):
 
     @abstractmethod
     async def _sweep(self) -> None:
-        """Delete what a broken statement may have left on our node."""
+        """Delete what a broken statement may have left on our node. The line's lock is held."""
 
     def _sweep_later(self) -> None:
         """A statement broke: what it may still do, it does within its own time-out."""
@@ -86,13 +87,10 @@ class Lease(ABC):
             task.cancel()
         await asyncio.gather(*self._beating, return_exceptions=True)
 
-    async def _execute(self, statement: str, parameters: tuple[object, ...]) -> Rows:
-        return await self._line.ask(statement, parameters)
-
     async def _register(self) -> None:
         asked = elapsed()
         name = f"{socket.gethostname()}:{os.getpid()}"[:64]
-        rows = await self._execute(statements.REGISTER, (name, self._lease_s))
+        rows = await self._line.ask_now(statements.REGISTER, (name, self._lease_s))
         node = rows[0][0]
         await self._readmit(node)
         self.node = node  # only now: a node without our sessions is none of ours
@@ -145,34 +143,30 @@ class Lease(ABC):
 
     async def _renew(self) -> None:
         asked = elapsed()
-        if self._pauses != self._overcome:
-            await self._begin_anew()
-        elif not await self._execute(statements.BEAT, (self._lease_s, self.node)):
+        async with (
+            self._line.lock
+        ):  # hellos wait: they name the node that is ours when they are stored
+            await self._renew_node()
+            if elapsed() >= self._lease_until:
+                self._lapsed = True  # while the answer was on its way
+            self._lease_until = asked + self._lease_s
+            if asked < self._sweep_until:
+                await self._sweep()
+            if self._reap_after == float("inf"):
+                self._reap_after = asked + self._lease_s
+            if asked > self._reap_after:
+                await self._bury(statements.REAP, self._lease_s)
+
+    async def _renew_node(self) -> None:
+        pauses = self._pauses
+        if pauses != self._overcome:  # others took us for dead, and now we are
+            await self._bury(statements.GIVE_UP, self.node)
+            await self._register()
+            self._overcome = pauses
+        elif not await self._line.ask_now(statements.BEAT, (self._lease_s, self.node)):
             self._lapsed = True  # whatever our clock says: others took us for dead
             await self._register()
-        if elapsed() >= self._lease_until:
-            self._lapsed = True  # while the answer was on its way
-        self._lease_until = asked + self._lease_s
-        if asked < self._sweep_until:
-            await self._sweep()
-        await self._reap(asked)
-
-    async def _begin_anew(self) -> None:
-        """Others took us for dead, and now we are: what we held goes with the old node.
-
-        That one goes first: a hello that still names it is refused, and cannot be stored where nobody looks.
-        """
-        pauses = self._pauses
-        await self._bury(statements.GIVE_UP, self.node)
-        await self._register()
-        self._overcome = pauses
-
-    async def _reap(self, asked: float) -> None:
-        if self._reap_after == float("inf"):
-            self._reap_after = asked + self._lease_s
-        if asked > self._reap_after:
-            await self._bury(statements.REAP, self._lease_s)
 
     async def _bury(self, statement: str, whom: object) -> None:
-        rows = await self._execute(statement, (whom,))
+        rows = await self._line.ask_now(statement, (whom,))
         signals.announce_presence({row[0] for row in rows})

@@ -134,7 +134,7 @@ class Roster(Lease):
         Raises psycopg.Error.
         """
         node, held = self.node, list(self.sessions)
-        rows = await self._execute(statements.MISSING, (held, node))
+        rows = await self._line.ask(statements.MISSING, (held, node))
         if node != self.node:
             return set()
         return {row[0] for row in rows} & self.sessions.keys() - self._lost
@@ -147,7 +147,7 @@ class Roster(Lease):
 
     async def revoked(self, devices: list[str]) -> set[str]:
         """Which of the devices are revoked, or of a user who is not active."""
-        return {row[0] for row in await self._execute(with_users(statements.REVOKED), (devices,))}
+        return {row[0] for row in await self._line.ask(with_users(statements.REVOKED), (devices,))}
 
     async def stop(self) -> None:
         """Give the lease back: nobody needs to wait for it any more."""
@@ -155,7 +155,8 @@ class Roster(Lease):
         await self._end_tasks()
         if self.node is not None:
             try:
-                await self._bury(statements.GIVE_UP, self.node)
+                async with self._line.lock:
+                    await self._bury(statements.GIVE_UP, self.node)
             except psycopg.Error as error:
                 logger.warning("the node's lease could not be given back, it runs out: %s", error)
         self._lease_until = 0.0
@@ -179,15 +180,15 @@ class Roster(Lease):
             return
         devices = [one.device for one in held.values()]
         states = [one.state or "online" for one in held.values()]
-        await self._execute(statements.READMIT, (node, list(held), devices, states))
+        await self._line.ask_now(statements.READMIT, (node, list(held), devices, states))
         signals.announce_presence({one.user for one in held.values()})
 
     def _stood_still(self) -> None:
         self._lost = set(self.sessions)
 
     async def _sweep(self) -> None:
-        async with self._line.lock:  # a hello counts as soon as it has the lock no more
-            await self._line.ask_now(statements.SWEEP, (self.node, list(self.sessions)))
+        # A hello counts as soon as it has the lock no more.
+        await self._line.ask_now(statements.SWEEP, (self.node, list(self.sessions)))
 
     # What waits in one turn
 
@@ -201,7 +202,9 @@ class Roster(Lease):
         """Answer these hellos; False if a locked device held them up, so that each is to be tried `alone`."""
         hashes = [digest for digest, _ in hellos]
         try:
-            rows = await self._execute(with_users(statements.ARRIVE), (hashes, hashes, self.node))
+            async with self._line.lock:
+                named = (hashes, hashes, self.node)  # only now: it may have become another one
+                rows = await self._line.ask_now(with_users(statements.ARRIVE), named)
         except Exception as error:
             if isinstance(error, LockNotAvailable) and not alone:
                 return False
@@ -227,7 +230,7 @@ class Roster(Lease):
 
     async def _dismiss(self, leaving: list[tuple[str, str]]) -> None:
         try:
-            await self._execute(statements.LEAVE, ([session for session, _ in leaving],))
+            await self._line.ask(statements.LEAVE, ([session for session, _ in leaving],))
         except psycopg.Error as error:
             self._sweep_later()
             logger.warning("%d sessions are signed off with a later beat: %s", len(leaving), error)
@@ -236,7 +239,7 @@ class Roster(Lease):
 
     async def _set_states(self, asked: list[tuple[str, Present]]) -> None:
         states = dict(asked)  # the last word counts
-        await self._execute(statements.SET_STATES, (list(states), list(states.values())))
+        await self._line.ask(statements.SET_STATES, (list(states), list(states.values())))
         users = set()
         for session, state in states.items():
             if (held := self.sessions.get(session)) is not None:
@@ -246,8 +249,8 @@ class Roster(Lease):
 
     async def _describe(self, sayings: list[Saying]) -> None:
         said = statuses.columns(sayings)
-        await self._execute(statements.MAKE_STATUSES, said[:1])
-        await self._execute(statements.DESCRIBE, said)
+        await self._line.ask(statements.MAKE_STATUSES, said[:1])
+        await self._line.ask(statements.DESCRIBE, said)
         signals.announce_presence(set(said[0]))
 
     def _spawn(self, work: Any) -> None:

@@ -24,16 +24,11 @@ async def test_a_session_begins_with_a_token_and_ends_with_leave(roster: Roster,
     await roster.leave(arrival.session)  # twice does no harm
 
 
-async def test_hellos_that_wait_together_share_one_statement(roster: Roster, sql: Psql) -> None:
+async def test_hellos_that_wait_together_share_one_statement(
+    roster: Roster, sql: Psql, ran: list[str]
+) -> None:
     seats = [scene.new_seat(sql) for _ in range(50)]
-    ran: list[str] = []
-    execute = roster._execute
-
-    async def counting(statement: str, parameters: tuple[object, ...]) -> list[tuple[object, ...]]:
-        ran.append(statement)
-        return await execute(statement, parameters)
-
-    roster._execute = counting  # type: ignore[method-assign]
+    ran.clear()
     tokens = [*(seat.token for seat in seats), "unknown", seats[0].token]
     arrivals = await asyncio.gather(*(roster.arrive(token) for token in tokens))
     assert len(ran) == 1

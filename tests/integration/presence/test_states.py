@@ -28,22 +28,6 @@ def announced() -> Iterator[list[set[str]]]:
     presence_changed.disconnect(note)
 
 
-@pytest.fixture
-def ran(roster: Roster, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The statements that the roster ran."""
-    made: list[str] = []
-    ask = roster._line.ask_now
-
-    async def counting(
-        statement: str, parameters: tuple[object, ...] = ()
-    ) -> list[tuple[object, ...]]:
-        made.append(statement)
-        return await ask(statement, parameters)
-
-    monkeypatch.setattr(roster._line, "ask_now", counting)
-    return made
-
-
 async def arrive(roster: Roster, sql: Psql, count: int = 1) -> list[Arrival]:
     seats = [scene.new_seat(sql) for _ in range(count)]
     arrivals = await asyncio.gather(*(roster.arrive(seat.token) for seat in seats))
