@@ -25,29 +25,26 @@ Buckets = dict[str, dict[float, float]]
 
 async def statement_buckets(url: str) -> Buckets:
     """Read the page. Empty if there is none."""
-    try:
-        async with asyncio.timeout(ANSWER_S):
-            return parse(await _get(url, "/metrics"))
-    except (OSError, TimeoutError):
-        return {}
+    return parse(await _page(url))
 
 
 async def counters(url: str) -> dict[str, float]:
     """Read the page's plain counters, such as `batches`. Empty if there is no page."""
-    try:
-        async with asyncio.timeout(ANSWER_S):
-            return plain(await _get(url, "/metrics"))[1]
-    except (OSError, TimeoutError):
-        return {}
+    return plain(await _page(url))[1]
 
 
 async def gauges(url: str) -> dict[str, float]:
     """Read the page's gauges, such as `sessions`. Empty if there is no page."""
+    return plain(await _page(url))[0]
+
+
+async def _page(url: str) -> str:
+    """The page; nothing if there is none, or it does not come in time."""
     try:
         async with asyncio.timeout(ANSWER_S):
-            return plain(await _get(url, "/metrics"))[0]
+            return await _get(url, "/metrics")
     except (OSError, TimeoutError):
-        return {}
+        return ""
 
 
 def parse(page: str) -> Buckets:

@@ -21,7 +21,6 @@ from perf.load.probe import Pulse, Resources
 from perf.load.rest import Rest
 from perf.measure import metrics
 from perf.measure.latency import Latency
-from perf.rig.accounts import Account
 from perf.rig.database import connected
 from perf.rig.environment import Crowd, Environment
 from perf.scenario import Findings, Options, Scenario, Stage
@@ -31,6 +30,7 @@ from perf.scenarios.parts.capacity import Watched, watched
 from perf.scenarios.parts.entrance import Entrance
 from perf.scenarios.parts.shared import (
     agreement,
+    apart,
     connected_percent,
     note_generator,
     note_troubles,
@@ -153,7 +153,7 @@ async def run(stage: Stage) -> Findings:
 
 async def _prepared(stage: Stage, rest: Rest, beside: Watched) -> Api:
     place, troubles = stage.environment, Troubles()
-    calling, listening = split(place.accounts)
+    listening, calling = apart(place.accounts, first=LISTENING)
     calls = Calls(rest=rest, recorder=stage.recorder, meter=stage.series, seed=stage.options.seed)
     calls.enlist(calling)
     fleet = Fleet(url=place.url, recorder=stage.recorder, observer=troubles)
@@ -167,18 +167,6 @@ async def _prepared(stage: Stage, rest: Rest, beside: Watched) -> Api:
         pulse=Pulse(fleet.devices),
         beside=beside,
     )
-
-
-def split(accounts: Sequence[Account]) -> tuple[list[Account], list[Account]]:
-    """Who calls the REST API and who listens: the first two members of each conversation listen."""
-    seen: dict[str, int] = {}
-    calling: list[Account] = []
-    listening: list[Account] = []
-    for account in accounts:
-        conversation = account.conversations[0]
-        seen[conversation] = seen.get(conversation, 0) + 1
-        (listening if seen[conversation] <= LISTENING else calling).append(account)
-    return calling, listening
 
 
 async def _climb(it: Api) -> None:

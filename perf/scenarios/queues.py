@@ -23,13 +23,13 @@ from perf.load.plan import Phase, make
 from perf.load.probe import Pulse, Resources
 from perf.load.workload import OpenLoop
 from perf.measure import metrics
-from perf.rig.accounts import Account
 from perf.rig.environment import Crowd
 from perf.scenario import Findings, Options, Scenario, Stage
 from perf.scenarios.parts.backlog import AT_ONCE, Filling, Homecoming
 from perf.scenarios.parts.capacity import Watched, watched
 from perf.scenarios.parts.shared import (
     agreement,
+    apart,
     connected_percent,
     note_generator,
     note_troubles,
@@ -130,7 +130,7 @@ async def _prepared(stage: Stage, beside: Watched) -> Queues:
     flow, troubles = Flow(stage.series), Troubles()
     live = Fleet(url=place.url, recorder=stage.recorder, observer=Observer())
     away = Fleet(url=place.url, recorder=stage.recorder, observer=troubles)
-    staying, leaving = split(place.accounts)
+    staying, leaving = apart(place.accounts, first=LIVE)
     starts = await starts_of(place)
     stage.progress.say(f"connecting {len(staying)} devices that stay, {len(leaving)} that leave")
     await live.connect(staying, starts=starts)
@@ -158,18 +158,6 @@ async def _prepared(stage: Stage, beside: Watched) -> Queues:
         resources=Resources(beside.groups),
         missed=missed,
     )
-
-
-def split(accounts: Sequence[Account]) -> tuple[list[Account], list[Account]]:
-    """The members of each conversation that stay, and those that leave."""
-    seen: dict[str, int] = {}
-    staying: list[Account] = []
-    leaving: list[Account] = []
-    for account in accounts:
-        conversation = account.conversations[0]
-        seen[conversation] = seen.get(conversation, 0) + 1
-        (staying if seen[conversation] <= LIVE else leaving).append(account)
-    return staying, leaving
 
 
 async def _fill(it: Queues) -> None:

@@ -56,6 +56,18 @@ def conversations_of(accounts: Iterable[Account]) -> list[str]:
     return list(dict.fromkeys(name for account in accounts for name in account.conversations))
 
 
+def apart(accounts: Iterable[Account], *, first: int) -> tuple[list[Account], list[Account]]:
+    """The first so many members of each conversation, and all others."""
+    seen: Counter[str] = Counter()
+    chosen: list[Account] = []
+    others: list[Account] = []
+    for account in accounts:
+        conversation = account.conversations[0]
+        seen[conversation] += 1
+        (chosen if seen[conversation] <= first else others).append(account)
+    return chosen, others
+
+
 def usage_of(resources: Resources, group: str, figure: str) -> float | None:
     """A figure of a group of processes; None if no process of it was found."""
     usage = resources.usage.get(group)

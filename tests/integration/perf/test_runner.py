@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -93,6 +94,17 @@ async def test_a_scenario_that_hangs_is_ended(
     with pytest.raises(RigError, match="it hung: planned for 0 s"):
         async with asyncio.timeout(20):
             await measure(options, run)
+
+
+def test_a_thread_of_the_rig_keeps_the_load_waiting_for_half_a_millisecond_at_most() -> None:
+    async def interval() -> float:
+        return sys.getswitchinterval()
+
+    before = sys.getswitchinterval()
+    try:
+        assert runner.execute(interval()) <= 0.0005
+    finally:
+        sys.setswitchinterval(before)
 
 
 async def test_what_could_not_be_sampled_is_in_the_figures(options: Options) -> None:

@@ -2,7 +2,8 @@
 
 from perf.rig.accounts import Account
 from perf.scenario import Options
-from perf.scenarios.queues import AWAY, LIVE, crowd, missed_of, plan, split
+from perf.scenarios.parts.shared import apart
+from perf.scenarios.queues import AWAY, LIVE, crowd, missed_of, plan
 
 
 def test_two_members_of_each_conversation_stay_and_the_others_go() -> None:
@@ -10,7 +11,7 @@ def test_two_members_of_each_conversation_stay_and_the_others_go() -> None:
         Account(user=f"u{n}", device=f"d{n}", token="t", conversations=(f"c{n // 12}",))
         for n in range(24)
     ]
-    staying, leaving = split(accounts)
+    staying, leaving = apart(accounts, first=LIVE)
     assert [account.device for account in staying] == ["d0", "d1", "d12", "d13"]
     assert len(leaving) == 2 * AWAY
     assert not {account.device for account in staying} & {account.device for account in leaving}
