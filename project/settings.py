@@ -36,14 +36,14 @@ INSTALLED_APPS = [
     "project",
 ]
 
-MIDDLEWARE = [
-    "django.middleware.security.SecurityMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.common.CommonMiddleware",
-    "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+MIDDLEWARE = [  # Django's own, without a thread for each
+    "project.middleware.Security",
+    "project.middleware.Sessions",
+    "project.middleware.Common",
+    "project.middleware.Forms",
+    "project.middleware.Users",
+    "project.middleware.Messages",
+    "project.middleware.Framing",
 ]
 
 TEMPLATES = [

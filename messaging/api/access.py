@@ -10,22 +10,25 @@ from contextlib import contextmanager
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import F, Q
+from django.db.models import Q
 
 from messaging.api.auth import DeviceRequest
+from messaging.api.lookups import Lookup
 from messaging.api.refusals import Declined, Problem
 from messaging.models import Conversation, Membership
 from messaging.protocol.errors import Refusal, Refused
 
+NEWEST_STAY = Lookup(
+    Membership,
+    "conversation",
+    "r.conversation_id = %s AND r.user_id = %s ORDER BY r.left_seq DESC NULLS FIRST",
+)
 LOCK_TIMEOUT_MS = 1_000  # as long as the journal's slow lane waits for a locked conversation
 
 
 def stay_in(conversation: UUID, request: DeviceRequest) -> Membership:
     """Return the user's newest stay, present or past, with its conversation. Raises Refused."""
-    stays = Membership.objects.select_related("conversation").filter(
-        conversation=conversation, user=request.auth.user_id
-    )
-    stay = stays.order_by(F("left_seq").desc(nulls_first=True)).first()
+    stay = NEWEST_STAY.first(conversation, request.auth.user_id)
     if stay is None:
         raise Refused(Refusal.NO_SUCH_CONVERSATION)
     return stay

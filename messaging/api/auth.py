@@ -13,6 +13,7 @@ from ninja.security import HttpBearer
 from ninja.security.base import AuthBase
 from pydantic import Field
 
+from messaging.api.lookups import Lookup
 from messaging.api.refusals import REFUSED, Declined, Problem, RefusalOut
 from messaging.api.values import Given, Shown, Text
 from messaging.protocol.errors import Refusal, Refused
@@ -21,6 +22,8 @@ from presence.models import Device, User
 from presence.tokens import token_hash
 
 router = Router(tags=["login"])
+
+BY_TOKEN = Lookup(Device, "user", "r.token_hash = %s", known=("id", "is_active"))
 
 
 class DeviceRequest(HttpRequest):
@@ -40,8 +43,7 @@ class Bearer(HttpBearer):
 
     def authenticate(self, request: HttpRequest, token: str) -> Device:
         """Return the device. Raises Refused."""
-        found = Device.objects.select_related("user").filter(token_hash=token_hash(token.strip()))
-        device = found.first()
+        device = BY_TOKEN.first(token_hash(token.strip()))
         if device is None or not device.user.is_active:
             raise Refused(Refusal.UNAUTHORIZED)
         if device.revoked is not None:

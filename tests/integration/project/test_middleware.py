@@ -1,0 +1,72 @@
+"""Requests of the API pass Django's middlewares in the loop; pages keep session, form check and user."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from asgiref.sync import SyncToAsync, sync_to_async
+from django.db import connections
+from django.test import AsyncClient
+
+from presence.models import User
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+@pytest.fixture(autouse=True)
+async def closed() -> AsyncIterator[None]:
+    """Close what the thread of the views has opened: the loop ends, and the database is dropped."""
+    yield
+    await sync_to_async(connections.close_all)()
+
+
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was called in a thread, by name."""
+    called: list[str] = []
+    handler = SyncToAsync.thread_handler
+
+    def counted(self: Any, *args: Any, **named: Any) -> Any:
+        called.append(getattr(self.func, "__qualname__", repr(self.func)))
+        return handler(self, *args, **named)  # type: ignore[no-untyped-call]
+
+    monkeypatch.setattr(SyncToAsync, "thread_handler", counted)
+    return called
+
+
+async def test_a_request_of_the_api_changes_to_a_thread_for_its_view_alone(
+    threads: list[str],
+) -> None:
+    """Beside what Django itself does at the begin and the end of every request."""
+    client = AsyncClient()
+    assert (await client.get("/api/conversations")).status_code == 401
+    assert [name for name in threads if "Middleware" in name or "process_" in name] == []
+    of_django = ["Signal.asend.<locals>.sync_send", "HttpResponseBase.close", "log_response"]
+    assert len([name for name in threads if name not in of_django]) == 1
+
+
+@pytest.mark.parametrize("path", ["/api/conversations", "/api/nowhere", "/"])
+async def test_whatever_is_asked_the_answer_has_the_headers_of_a_careful_site(path: str) -> None:
+    answer = await AsyncClient().get(path)
+    assert HEADERS.items() <= dict(answer.items()).items()
+    assert not answer.cookies or path == "/"
+
+
+async def test_a_page_keeps_its_session_its_user_and_its_check_of_forms() -> None:
+    await User.objects.acreate_superuser(username="root", password="correct horse")
+    client = AsyncClient(enforce_csrf_checks=True)
+    form = {"username": "root", "password": "correct horse", "next": "/admin/"}
+    assert (await client.post("/admin/login/", form)).status_code == 403
+    await client.get("/admin/login/")
+    form["csrfmiddlewaretoken"] = client.cookies["csrftoken"].value
+    assert (await client.post("/admin/login/", form)).status_code == 302
+    page = await client.get("/admin/")
+    assert page.status_code == 200
+    assert b"Log out" in page.content
