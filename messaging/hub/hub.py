@@ -73,7 +73,7 @@ class Hub:
             on_moment=self._on_moment,
         )
         self.presence = PresenceBoard(self.people)
-        self.typists = Typists(self.topics, roster, self.bus)
+        self.typists = Typists(self.topics, roster, self.bus, is_hidden=self.presence.is_hidden)
         self._epoch: str | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.hint = Hints(self).take

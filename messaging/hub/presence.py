@@ -104,6 +104,11 @@ class PresenceBoard:
         if user not in self._people:
             self._own.pop(user, None)
 
+    def is_hidden(self, user: str) -> bool:
+        """Whether a user with sessions here is invisible, or may be: until the first look nobody knows."""
+        own = self._own.get(user)
+        return own is None or own.invisible
+
     def hint(self, users: Iterable[str]) -> None:
         """How these users are here may have changed."""
         news = [user for user in users if user in self._circles or user in self._people]

@@ -2,11 +2,12 @@
 
 Law: it tells of the moment, so what can't be shown now is dropped: without the lease, to a session that
 does not keep up, or while changes before it are not here yet, for one of them may be the viewer's end.
+Whoever is invisible does not type.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from messaging.hub.bus import Bus
 from messaging.hub.circles import user_of
@@ -19,13 +20,20 @@ from presence.roster import Roster
 class Typists:
     """Shows typing in the watched conversations."""
 
-    def __init__(self, topics: Mapping[str, Topic], roster: Roster, bus: Bus) -> None:
-        self._topics, self._roster, self._bus = topics, roster, bus
+    def __init__(
+        self,
+        topics: Mapping[str, Topic],
+        roster: Roster,
+        bus: Bus,
+        *,
+        is_hidden: Callable[[str], bool],
+    ) -> None:
+        self._topics, self._roster, self._bus, self._is_hidden = topics, roster, bus, is_hidden
 
     def say(self, link: Link, frame: Typing) -> None:
         """A session here says that its user is typing, or not any more."""
         topic = self._topics.get(frame.conversation)
-        if topic is None or link.session.identity is None:
+        if topic is None or link.session.identity is None or self._is_hidden(user_of(link)):
             return
         event = TypingEvent(
             conversation=frame.conversation,
