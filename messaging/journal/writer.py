@@ -66,7 +66,7 @@ class Operation(msgspec.Struct, omit_defaults=True):
     body: str | None = None
     reply_to: str | None = None
     fingerprint: str | None = None
-    attachments: tuple[str, ...] = ()
+    attachments: str | None = None  # an array's text
 
 
 class Outcome(NamedTuple):
@@ -134,7 +134,7 @@ class Writer:
         conversations = {o.conversation for o in operations if o.conversation}
         devices = {o.device for o in operations}
         messages = {o.message for o in operations if o.message}
-        files = {file for o in operations for file in o.attachments}
+        files = {file for entry in entries for file in getattr(entry.frame, "attachments", ())}
         await cursor.execute(
             APPEND,
             (
@@ -197,7 +197,7 @@ def operation(n: int, entry: Entry) -> Operation:
             body=frame.body,
             reply_to=frame.reply_to,
             fingerprint=fingerprint(frame),
-            attachments=frame.attachments,
+            attachments=_array(frame.attachments) if frame.attachments else None,
         )
     return Operation(
         n=n,
@@ -222,5 +222,5 @@ def target(frame: Write) -> str:
     return frame.message if isinstance(frame, (Edit, Delete)) else ""
 
 
-def _array(ids: set[str]) -> str:
+def _array(ids: Iterable[str]) -> str:
     return "{" + ",".join(ids) + "}"

@@ -132,8 +132,10 @@ class Migration(migrations.Migration):
         ),
         migrations.RunSQL(_text("0007_wire"), f"DROP FUNCTION messaging_wire;{_text('0003_wire')}"),
         migrations.RunSQL(
-            _text("0007_append") + SEARCH_PATH.format("messaging_append"),
-            "DROP FUNCTION messaging_append;"
+            _text("0007_append")
+            + SEARCH_PATH.format("messaging_append")
+            + SEARCH_PATH.format("messaging_attachment_link"),
+            "DROP FUNCTION messaging_append, messaging_attachment_link;"
             + _text("0006_append")
             + SEARCH_PATH.format("messaging_append"),
         ),

@@ -1,5 +1,32 @@
+-- What only messages with files need, once the others are done: the files become theirs, and their rows come
+-- with the answer, since only the database knows what the files of a message are.
+CREATE FUNCTION messaging_attachment_link(operations json, answer json) RETURNS json LANGUAGE plpgsql AS $$
+DECLARE
+    linked json;
+BEGIN
+    UPDATE messaging_attachment f SET message_id = (told.outcome->>2)::uuid
+      FROM json_array_elements(answer) AS told (outcome)
+      JOIN json_to_recordset(operations) AS o (n integer, attachments text)
+        ON o.n = (told.outcome->>0)::integer
+     WHERE told.outcome->>1 = 'accepted' AND f.id = ANY (o.attachments::uuid[]);
+
+    SELECT json_agg(CASE WHEN o.attachments IS NULL OR told.outcome->>1 NOT IN ('accepted', 'repeated')
+                         THEN told.outcome
+                         ELSE (jsonb_set(told.outcome::jsonb, '{9}', messaging_wire(
+                             m.id, m.seq, m.position, m.kind, m.body, m.version, m.created, m.device_id,
+                             (told.outcome->>8)::uuid, m.client_id, m.reply_to_id, m.edited, m.deleted,
+                             m.attachments)::jsonb))::json END ORDER BY told.place)
+      INTO linked
+      FROM json_array_elements(answer) WITH ORDINALITY AS told (outcome, place)
+      JOIN json_to_recordset(operations) AS o (n integer, attachments text)
+        ON o.n = (told.outcome->>0)::integer
+      LEFT JOIN messaging_message m ON m.id = (told.outcome->>2)::uuid AND o.attachments IS NOT NULL;
+    RETURN linked;
+END
+$$;
+
 -- The journal's transaction body as in 0006, with the files that messages take along: `files` has the ids
--- of all of them, each operation its own. The last one has a default so that a server of the version
+-- of all of them, each operation its own as an array's text. The last one has a default so that a server of the version
 -- before can still call it.
 DROP FUNCTION messaging_append;
 CREATE FUNCTION messaging_append(
@@ -35,10 +62,10 @@ BEGIN
                t.deleted IS NOT NULL AS gone, t.change_id AS change_id, t.seq AS old_seq,
                t.position AS old_position, t.created AS old_created, author.user_id AS author,
                CASE WHEN o.attachments IS NOT NULL
-                    THEN messaging_attachment_taken(o.attachments, d.user_id) END AS taken
+                    THEN messaging_attachment_taken(o.attachments::uuid[], d.user_id) END AS taken
           FROM json_to_recordset(operations) AS o (
                    n integer, verb text, device uuid, conversation uuid, client_id text, kind text, body text,
-                   reply_to uuid, fingerprint text, message uuid, base_version integer, attachments uuid[])
+                   reply_to uuid, fingerprint text, message uuid, base_version integer, attachments text)
           LEFT JOIN LATERAL (SELECT x.user_id, x.revoked IS NULL AND u.is_active AS active
                                FROM presence_device x JOIN presence_user u ON u.id = x.user_id
                               WHERE x.id = o.device LIMIT 1) d ON true
@@ -116,12 +143,6 @@ BEGIN
                     WHEN j.verdict = 'conflict' OR (j.verdict = 'repeated' AND j.verb <> 'append') THEN (SELECT messaging_wire(t.id, t.seq, t.position, t.kind, t.body,
                         t.version, t.created, t.device_id, j.author, t.client_id, t.reply_to_id, t.edited, t.deleted, t.attachments)::json
                         FROM messaging_message t WHERE t.id = j.message)
-                    -- Only the database knows what the files of a new message are.
-                    WHEN a.id IS NOT NULL AND j.taken IS NOT NULL THEN messaging_wire(a.id, a.seq, a.seq, j.kind, j.body, 1,
-                        a.created, j.device, j.user_id, j.client_id, j.reply_to, NULL, NULL, j.taken)::json
-                    WHEN j.verdict = 'repeated' AND j.attachments IS NOT NULL THEN (SELECT messaging_wire(t.id, t.seq, t.position, t.kind, t.body,
-                        t.version, t.created, t.device_id, j.user_id, t.client_id, t.reply_to_id, t.edited, t.deleted, t.attachments)::json
-                        FROM messaging_message t WHERE t.id = j.earlier)
                END AS row
           FROM judged j
           LEFT JOIN numbered x ON x.n = j.n
@@ -133,11 +154,7 @@ BEGIN
       INTO answer FROM outcome;
 
     IF files <> '{}' THEN
-        UPDATE messaging_attachment f SET message_id = (told.outcome->>2)::uuid
-          FROM json_array_elements(answer) AS told (outcome)
-          JOIN json_to_recordset(operations) AS o (n integer, attachments uuid[])
-            ON o.n = (told.outcome->>0)::integer
-         WHERE told.outcome->>1 = 'accepted' AND f.id = ANY (o.attachments);
+        answer := messaging_attachment_link(operations, answer);
     END IF;
     RETURN answer;
 END $$;

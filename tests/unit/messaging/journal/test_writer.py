@@ -27,4 +27,4 @@ def test_a_message_without_files_says_nothing_of_files() -> None:
     told = msgspec.to_builtins(operation(0, Entry("d", send(), lambda _: None, 200)))
     assert "attachments" not in told
     with_files = operation(0, Entry("d", send("x", *FILES), lambda _: None, 200))
-    assert msgspec.to_builtins(with_files)["attachments"] == FILES
+    assert msgspec.to_builtins(with_files)["attachments"] == f"{{{FILES[0]},{FILES[1]}}}"
