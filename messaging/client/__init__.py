@@ -5,6 +5,9 @@
         async for happening in client:
             …
 
+`await client.set_presence(state="away", text="at lunch")` says how the user is here, `client.presence` how others are,
+`client.typing(conversation)` that a key was pressed; what changes is told as `PresenceChanged` and `TypingChanged`.
+
 `client` pumps the rules of `messaging.protocol` between a WebSocket and a `store`; `rest` holds the
 few calls that are not of the socket. `python -m messaging.client` is a chat for the command line.
 """

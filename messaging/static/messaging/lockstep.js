@@ -5,6 +5,7 @@
  *     client.addEventListener("change", () => draw(client.conversations));
  *     client.connect();
  *     client.send({ conversation, body: "hello" });   // also while offline
+ *     client.setPresence({ state: "away", text: "at lunch" });   // and client.presence.users for the others
  *
  * `Client` waits and never decides: it pumps a `Session` (session.js) between a WebSocket, the clock and a store (store.js).
  */
