@@ -102,6 +102,8 @@ async def run(stage: Stage) -> Findings:
         top = await look(place, devices)
         findings.coverage.append(_seen(top, before, connections=ramp.online))
         findings.limiting = limit
+        if beside.statements is not None:
+            findings.figures["database_statements"] = await beside.statements.top(6)
         await hands.finish()
         await settle(fleet, findings)
         stage.progress.say("everybody has left; waiting until nothing is left of them")
