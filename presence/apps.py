@@ -8,3 +8,9 @@ class PresenceConfig(AppConfig):
 
     name = "presence"
     verbose_name = "Presence"
+
+    def ready(self) -> None:
+        """Register system checks."""
+        from presence import checks  # noqa: PLC0415 - settings are loaded now
+
+        checks.register()

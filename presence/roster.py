@@ -28,10 +28,8 @@ from presence.turns import Turn
 logger = logging.getLogger(__name__)
 
 APPLICATION = "lockstep roster"
-LEASE_S = conf.current().lease_s
-BEAT_S = conf.current().beat_s
 LOCK_TIMEOUT_MS = 500  # a device whose row is locked for longer is told to come back: the lease must not wait for it
-STATEMENT_TIMEOUT_MS = 3_000  # half a lease
+STATEMENT_TIMEOUT_MS = 3_000  # half a lease, unless the operator wants a shorter one
 REVOKE_TIMEOUT_MS = 10_000  # somebody waits for the answer, and may ask again
 STOP_S = 1.0  # for sessions that are just leaving
 POLL_S = 0.02  # how often a revocation looks whether its sessions are gone
@@ -67,7 +65,13 @@ class Roster(Lease):
             lockstep__writer="journal",
             lock_timeout=LOCK_TIMEOUT_MS,
         )
-        super().__init__(line, lease_s=LEASE_S, beat_s=BEAT_S, sweep_s=STATEMENT_TIMEOUT_MS / 1000)
+        given = conf.current()
+        super().__init__(
+            line,
+            lease_s=given.lease_s,
+            beat_s=given.beat_s,
+            sweep_s=STATEMENT_TIMEOUT_MS / 1000,
+        )
         self.sessions: dict[str, Held] = {}
         self._lost: set[str] = set()  # sessions that others took for dead: they end
         self._changed = asyncio.Event()

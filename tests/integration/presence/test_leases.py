@@ -1,10 +1,11 @@
 """Leases: a process is alive as long as its own is renewed, and the living clear away the dead."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
-from presence import roster as rosters
+from presence import conf
 from presence.roster import Roster
 from tests import scene
 from tests.scene import Psql, sessions
@@ -14,10 +15,8 @@ pytestmark = pytest.mark.django_db
 LEASE = "SELECT extract(epoch FROM lease - now()) FROM presence_node WHERE id = %s"
 
 
-async def test_the_lease_is_renewed(
-    shared_database: None, sql: Psql, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rosters, "BEAT_S", 0.05)
+async def test_the_lease_is_renewed(shared_database: None, sql: Psql, settings: Any) -> None:
+    settings.LOCKSTEP_PRESENCE = {"beat_s": 0.05}
     made = Roster()
     await made.start()
     try:
@@ -27,7 +26,7 @@ async def test_the_lease_is_renewed(
                 scene.one(sql, "SELECT lease FROM presence_node WHERE id = %s", made.node) > first
             )
         )
-        assert 0 < float(scene.one(sql, LEASE, made.node)) <= rosters.LEASE_S
+        assert 0 < float(scene.one(sql, LEASE, made.node)) <= conf.current().lease_s
     finally:
         await made.stop()
     assert not made.alive
@@ -35,9 +34,9 @@ async def test_the_lease_is_renewed(
 
 
 async def test_a_process_whose_node_was_removed_registers_again_with_its_sessions(
-    shared_database: None, sql: Psql, monkeypatch: pytest.MonkeyPatch
+    shared_database: None, sql: Psql, settings: Any
 ) -> None:
-    monkeypatch.setattr(rosters, "BEAT_S", 0.05)
+    settings.LOCKSTEP_PRESENCE = {"beat_s": 0.05}
     seat = scene.new_seat(sql)
     made = Roster()
     await made.start()
@@ -52,10 +51,9 @@ async def test_a_process_whose_node_was_removed_registers_again_with_its_session
 
 
 async def test_without_a_lease_a_process_is_not_alive_and_is_told_when_it_is_again(
-    shared_database: None, sql: Psql, monkeypatch: pytest.MonkeyPatch
+    shared_database: None, sql: Psql, settings: Any
 ) -> None:
-    monkeypatch.setattr(rosters, "BEAT_S", 0.1)
-    monkeypatch.setattr(rosters, "LEASE_S", 0.3)
+    settings.LOCKSTEP_PRESENCE = {"beat_s": 0.1, "lease_s": 0.3}
     renewed, alive = asyncio.Event(), asyncio.Event()
     made = Roster()
 
@@ -79,10 +77,9 @@ async def test_without_a_lease_a_process_is_not_alive_and_is_told_when_it_is_aga
 
 
 async def test_the_dead_are_cleared_away_by_the_living(
-    shared_database: None, sql: Psql, monkeypatch: pytest.MonkeyPatch
+    shared_database: None, sql: Psql, settings: Any
 ) -> None:
-    monkeypatch.setattr(rosters, "BEAT_S", 0.05)
-    monkeypatch.setattr(rosters, "LEASE_S", 0.2)
+    settings.LOCKSTEP_PRESENCE = {"beat_s": 0.05, "lease_s": 0.2}
     seat = scene.new_seat(sql)
     dead = scene.one(sql, "INSERT INTO presence_node (lease) VALUES (now()) RETURNING id")
     sql.execute(
@@ -98,10 +95,10 @@ async def test_the_dead_are_cleared_away_by_the_living(
 
 
 async def test_a_session_that_could_not_be_signed_off_is_swept_away(
-    shared_database: None, sql: Psql, monkeypatch: pytest.MonkeyPatch
+    shared_database: None, sql: Psql, settings: Any
 ) -> None:
     """The node lives on, so no lease would clear it: a revocation of the device would wait for ever."""
-    monkeypatch.setattr(rosters, "BEAT_S", 0.1)
+    settings.LOCKSTEP_PRESENCE = {"beat_s": 0.1}
     seat, stays = scene.new_seat(sql), scene.new_seat(sql)
     made = Roster()
     await made.start()

@@ -1,11 +1,12 @@
 """Processes that stand still, die or come back: nobody's sessions are raised from the dead."""
 
 import asyncio
+from typing import Any
 
 import psycopg
 import pytest
 
-from presence import lease, statements
+from presence import conf, lease, statements
 from presence import roster as rosters
 from presence.roster import Arrival, Roster
 from tests import scene
@@ -26,8 +27,8 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    monkeypatch.setattr(rosters, "BEAT_S", 0.05)
+def clock(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Clock:
+    settings.LOCKSTEP_PRESENCE = {"beat_s": 0.05}
     return Clock(monkeypatch)
 
 
@@ -61,7 +62,7 @@ async def test_a_process_that_stood_still_tells_its_sessions_before_it_beats_and
     await made.start()
     try:
         first, old = made.node, await begin(made, seat)
-        clock.jumped = rosters.LEASE_S + 1
+        clock.jumped = conf.current().lease_s + 1
         assert not made.alive
         async with asyncio.timeout(5):
             await revived.wait()
@@ -97,7 +98,7 @@ async def test_whoever_arrives_while_a_process_wakes_up_is_stored(
     await made.start()
     try:
         early = await begin(made, seats[0])
-        clock.jumped = rosters.LEASE_S + 1
+        clock.jumped = conf.current().lease_s + 1
         async with asyncio.timeout(5):
             await revived.wait()
         await arriving[0]
@@ -121,7 +122,7 @@ async def test_a_process_that_stood_still_and_finds_no_database_begins_anew_when
         await begin(made, seat)
         with scene.connect() as foreign:
             foreign.execute("BEGIN; LOCK TABLE presence_node IN ACCESS EXCLUSIVE MODE")
-            clock.jumped = rosters.LEASE_S + 1
+            clock.jumped = conf.current().lease_s + 1
             async with asyncio.timeout(5):
                 await paused.wait()
             await asyncio.sleep(2 * rosters.LOCK_TIMEOUT_MS / 1000)
@@ -135,10 +136,10 @@ async def test_a_process_that_stood_still_and_finds_no_database_begins_anew_when
 
 
 async def test_a_process_that_only_missed_its_beats_keeps_its_sessions_and_their_states(
-    shared_database: None, sql: Psql, monkeypatch: pytest.MonkeyPatch
+    shared_database: None, sql: Psql, settings: Any
 ) -> None:
     """It could not reach the database for longer than its lease, and was reaped."""
-    monkeypatch.setattr(rosters, "BEAT_S", 0.05)
+    settings.LOCKSTEP_PRESENCE = {"beat_s": 0.05}
     seat = scene.new_seat(sql)
     made = Roster()
     await made.start()
@@ -148,7 +149,7 @@ async def test_a_process_that_only_missed_its_beats_keeps_its_sessions_and_their
         sql.execute(
             "UPDATE presence_node SET lease = now() - interval '1 hour' WHERE id = %s", [first]
         )
-        sql.execute(statements.REAP.encode(), [rosters.LEASE_S])
+        sql.execute(statements.REAP.encode(), [conf.current().lease_s])
         await scene.eventually(lambda: made.node != first and made.alive)
         assert node_of(sql, arrival.session) == made.node
         assert (
@@ -193,7 +194,7 @@ async def test_the_dead_were_seen_until_their_lease_ended(shared_database: None,
     sql.execute(
         "UPDATE presence_device SET last_seen = now() - interval '1 h' WHERE id = %s", [dead.device]
     )
-    users = {row[0] for row in sql.execute(statements.REAP.encode(), [rosters.LEASE_S])}
+    users = {row[0] for row in sql.execute(statements.REAP.encode(), [conf.current().lease_s])}
     assert users >= {dead.user, twice.user}
     ago = "SELECT round(extract(epoch FROM now() - last_seen) / 60) FROM presence_device WHERE id = %s"
     assert scene.one(sql, ago, dead.device) == 10
@@ -208,7 +209,7 @@ async def test_nobody_is_reaped_within_one_lease_of_their_end(
     node = scene.one(
         sql, "INSERT INTO presence_node (lease) VALUES (now() - interval '5 s') RETURNING id"
     )
-    sql.execute(statements.REAP.encode(), [rosters.LEASE_S])
+    sql.execute(statements.REAP.encode(), [conf.current().lease_s])
     assert scene.count(sql, "presence_node", "id = %s", node) == 1
 
 
@@ -226,7 +227,7 @@ async def test_a_device_that_somebody_locks_does_not_hold_up_the_reaping(
         foreign.execute("BEGIN")
         foreign.execute("SELECT FROM presence_device WHERE id = %s FOR UPDATE", [seat.device])
         roster.execute("SET lock_timeout = 100")
-        roster.execute(statements.REAP.encode(), [rosters.LEASE_S])
+        roster.execute(statements.REAP.encode(), [conf.current().lease_s])
         foreign.execute("ROLLBACK")
     assert sessions(sql, seat.device) == 0
 
@@ -251,7 +252,7 @@ async def test_a_process_that_is_started_again_under_the_same_name_raises_nobody
             "UPDATE presence_node SET lease = now() - interval '1 min' WHERE id = %s", [killed.node]
         )
         async with again._line.lock:
-            await again._bury(statements.REAP, rosters.LEASE_S)
+            await again._bury(statements.REAP, conf.current().lease_s)
         assert sessions(sql, seat.device) == 0
         await again._renew()
         assert sessions(sql, seat.device) == 0

@@ -1,6 +1,7 @@
 """The roster while rows are locked or the database is frozen: neither costs more than it must."""
 
 import asyncio
+from typing import Any
 
 import psycopg
 import pytest
@@ -39,11 +40,11 @@ async def test_a_locked_device_holds_up_neither_the_lease_nor_the_others(
 
 
 async def test_a_frozen_connection_costs_its_hello_and_not_the_lease(
-    shared_database: None, sql: Psql, monkeypatch: pytest.MonkeyPatch
+    shared_database: None, sql: Psql, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     """What was given up is still carried out when the server wakes up: a beat's sweep finds it."""
     monkeypatch.setattr(rosters, "STATEMENT_TIMEOUT_MS", 1_000)
-    monkeypatch.setattr(rosters, "BEAT_S", 0.3)
+    settings.LOCKSTEP_PRESENCE = {"beat_s": 0.3}
     monkeypatch.setattr(database, "ANSWER_S", -0.9)
     seat = scene.new_seat(sql)
     made = Roster()
