@@ -48,6 +48,12 @@ SELECT who, name, name, 'provision', hash FROM unnest(%s::uuid[], %s::text[], %s
  WHERE presence_device.revoked IS NULL
 RETURNING token_hash, id
 """
+# What the planner knew of these tables is of before: it takes thousands of rows for a few, and a join of
+# all devices' marks for seconds, until autovacuum comes by (PostgreSQL, section 14.4: "run ANALYZE afterwards").
+ANALYZE = """
+ANALYZE presence_user, presence_device, messaging_conversation, messaging_membership, messaging_inbox,
+        messaging_message, messaging_receipt
+"""
 
 
 class Command(BaseCommand):
@@ -71,6 +77,7 @@ class Command(BaseCommand):
             users = make_users(prefix, numbers["users"], password=options["password"])
             groups = make_groups(prefix, numbers["conversations"], numbers["members"], users)
             devices = make_devices(prefix, numbers["devices"], users)
+        _run(ANALYZE)
         for n, (device, token) in enumerate(devices):
             place = n % len(users)
             line = {

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.db.models.functions import Now
 from django.test import Client
 
@@ -42,6 +43,15 @@ def test_a_repeat_makes_nothing_twice_but_gives_fresh_tokens() -> None:
     for before, after in zip(first, second, strict=True):
         assert before.pop("token") != after.pop("token")
         assert before == after
+
+
+def test_the_planner_knows_of_what_was_made() -> None:
+    provision(users=300, conversations=30, prefix="t")
+    for model in (User, Device, Conversation, Membership):
+        with connection.cursor() as cursor:
+            name = model._meta.db_table
+            cursor.execute("SELECT reltuples FROM pg_class WHERE relname = %s", [name])
+            assert cursor.fetchone() == (model.objects.count(),)
 
 
 def test_a_larger_repeat_adds_what_is_missing() -> None:
