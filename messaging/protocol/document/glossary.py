@@ -88,7 +88,7 @@ FIELDS = {
     "ok.ref": "of the request",
     "presenceset.state": "how this session is here, until it says otherwise; at first `online`",
     "presenceset.text": "what the user says of themselves, one line of at most 140 characters; empty: nothing",
-    "presenceset.until": "when `text` ends, ms since 1970; taken only with `text`, absent: it stays",
+    "presenceset.until": "when the text ends, ms since 1970; a `text` without it stays",
     "presencewatch.users": "at most 200; those who share no conversation with you are left out of the answer",
     "receipts.marks": "one entry for each device whose mark moved",
     "send.attachments": "ids of files that this user has uploaded (`POST /api/files`) and no message has yet, at most 10",
