@@ -66,8 +66,12 @@ async def _start() -> Engine:
     roster = Roster()
     hub = Hub(roster)
     roster.on_renewed, roster.on_alive = hub.lease_renewed, hub.tick
+    # Nobody waits for these sessions any more: what they had not sent, a revoked device may not get.
     roster.on_paused = partial(
-        hub.close_all, CloseCode.PAUSED, reconnect_after=lambda: random.randint(*ELSEWHERE_MS)
+        hub.close_all,
+        CloseCode.PAUSED,
+        reconnect_after=lambda: random.randint(*ELSEWHERE_MS),
+        discard=True,
     )
     await roster.start()
     engine = Engine(

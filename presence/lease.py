@@ -112,8 +112,11 @@ class Lease(ABC):
         self._lapsed = True
         self._pauses += 1
         self._stood_still()
-        if self.on_paused is not None:
-            self.on_paused()
+        try:
+            if self.on_paused is not None:
+                self.on_paused()
+        except Exception:  # without looks and beats it would be worse
+            logger.exception("sessions were not told that this process stood still")
 
     async def _beat(self) -> None:
         while True:

@@ -32,6 +32,7 @@ LOCK_TIMEOUT_MS = 500  # a device whose row is locked for longer is told to come
 STATEMENT_TIMEOUT_MS = 3_000  # half a lease, unless the operator wants a shorter one
 REVOKE_TIMEOUT_MS = 10_000  # somebody waits for the answer, and may ask again
 STOP_S = 1.0  # for sessions that are just leaving
+LOT = 200  # hellos in one statement: a locked device holds up no more than these for half a second
 POLL_S = 0.02  # how often a revocation looks whether its sessions are gone
 
 
@@ -82,16 +83,23 @@ class Roster(Lease):
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def arrive(self, token: str) -> Arrival | None:
-        """Begin a session of the token's device; None if the token is unknown or revoked."""
+        """Begin a session of the token's device; None if the token is unknown or revoked.
+
+        Raises psycopg.Error: then it may be asked again.
+        """
         future: asyncio.Future[Arrival | None] = asyncio.get_running_loop().create_future()
         if not self._hellos:
             asyncio.get_running_loop().call_soon(lambda: self._spawn(self._admit()))
         self._hellos.append((hashlib.sha256(token.encode()).digest(), future))
         try:
-            return await future
+            arrival = await future
         except asyncio.CancelledError:
             self._disown(future)
             raise
+        if arrival is not None and arrival.session in self._lost:
+            await self.leave(arrival.session)  # it stood still since: nobody else knows of this one
+            raise psycopg.OperationalError("this process stood still")
+        return arrival
 
     def _disown(self, future: asyncio.Future[Arrival | None]) -> None:
         """The caller was cancelled in the very turn in which its session began: nobody else will end it."""
@@ -141,7 +149,7 @@ class Roster(Lease):
         rows = await self._line.ask(statements.MISSING, (held, node))
         if node != self.node:
             return set()
-        return {row[0] for row in rows} & self.sessions.keys() - self._lost
+        return {row[0] for row in rows} & self.sessions.keys()
 
     async def emptied(self) -> None:
         """Wait until no session is left here."""
@@ -191,24 +199,30 @@ class Roster(Lease):
         self._lost = set(self.sessions)
 
     async def _sweep(self) -> None:
-        # A hello counts as soon as it has the lock no more.
         await self._line.ask_now(statements.SWEEP, (self.node, list(self.sessions)))
 
     # What waits in one turn
 
     async def _admit(self) -> None:
-        hellos, self._hellos = self._hellos, []
-        if not await self._admitted(hellos, alone=len(hellos) == 1):
+        async with self._line.lock:  # whoever comes until it is ours shares the statement
+            hellos, self._hellos = self._hellos[:LOT], self._hellos[LOT:]
+            admitted = not hellos or await self._admitted(hellos, alone=len(hellos) == 1)
+        if self._hellos:
+            self._spawn(self._admit())
+        if not admitted:
             for hello in hellos:
-                await self._admitted([hello], alone=True)
+                async with self._line.lock:
+                    await self._admitted([hello], alone=True)
 
     async def _admitted(self, hellos: list[Hello], *, alone: bool) -> bool:
-        """Answer these hellos; False if a locked device held them up, so that each is to be tried `alone`."""
+        """Answer these hellos; False if a locked device held them up, so that each is to be tried `alone`.
+
+        The line's lock is held: the node is ours, and whoever is stored is held, before anybody else asks.
+        """
         hashes = [digest for digest, _ in hellos]
         try:
-            async with self._line.lock:
-                named = (hashes, hashes, self.node)  # only now: it may have become another one
-                rows = await self._line.ask_now(with_users(statements.ARRIVE), named)
+            named = (hashes, hashes, self.node)
+            rows = await self._line.ask_now(with_users(statements.ARRIVE), named)
         except Exception as error:
             if isinstance(error, LockNotAvailable) and not alone:
                 return False

@@ -339,10 +339,10 @@ class Hub:
         await self.people.lease_renewed()
         self.compare_all()
 
-    def close_all(self, code: CloseCode, *, reconnect_after: Any) -> None:
-        """Say goodbye to every session; `reconnect_after()` gives each its own ms."""
+    def close_all(self, code: CloseCode, *, reconnect_after: Any, discard: bool = False) -> None:
+        """Say goodbye to every session, and with `discard` nothing else; `reconnect_after()` gives each its own ms."""
         for link in self.people.links:
-            link.session.close(code, reconnect_after=reconnect_after())
+            link.session.close(code, reconnect_after=reconnect_after(), discard=discard)
             link.wake()
 
     def compare_all(self) -> None:

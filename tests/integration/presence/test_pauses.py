@@ -70,7 +70,7 @@ async def test_a_process_that_stood_still_tells_its_sessions_before_it_beats_and
         assert made.node != first
         assert scene.count(sql, "presence_node", "id = %s", first) == 0
         assert node_of(sql, old.session) is None  # and nobody waits for it
-        assert await made.missing() == set()  # they were told already
+        assert await made.missing() == {old.session}  # whoever was not told yet is found by it
         new = await begin(made, seat)
         await made.leave(old.session)
         assert node_of(sql, new.session) == made.node
@@ -106,6 +106,47 @@ async def test_whoever_arrives_while_a_process_wakes_up_is_stored(
         stored = {row[0] for row in sql.execute(STORED, [made.node])}
         assert stored == {one.session for one in came}
         assert stored == made.sessions.keys() - {early.session}
+    finally:
+        await made.stop()
+
+
+async def test_a_session_that_began_in_the_moment_of_a_pause_is_not_begun(
+    shared_database: None, sql: Psql, clock: Clock
+) -> None:
+    """It is held, but nobody else knows of it yet: it would neither be told nor waited for."""
+    seat = scene.new_seat(sql)
+    made = Roster()
+    await made.start()
+    try:
+        asked = asyncio.ensure_future(made.arrive(seat.token))
+        while not made.sessions:  # noqa: ASYNC110 - in the very turn in which the answer came
+            await asyncio.sleep(0)
+        clock.jumped = conf.current().lease_s + 1
+        made._notice()
+        with pytest.raises(psycopg.OperationalError, match="stood still"):
+            await asked
+        assert made.sessions == {}
+    finally:
+        await made.stop()
+
+
+async def test_sessions_that_cannot_be_told_do_not_end_the_beats(
+    shared_database: None, sql: Psql, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = Roster()
+    revived = asyncio.Event()
+
+    def fail() -> None:
+        raise ValueError("mine")
+
+    made.on_paused, made.on_alive = fail, revived.set
+    await made.start()
+    try:
+        clock.jumped = conf.current().lease_s + 1
+        async with asyncio.timeout(5):
+            await revived.wait()
+        assert made.alive
+        assert "were not told" in caplog.text
     finally:
         await made.stop()
 

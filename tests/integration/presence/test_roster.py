@@ -40,6 +40,23 @@ async def test_hellos_that_wait_together_share_one_statement(
     assert sessions(sql, seats[0].device) == 2  # two tabs
 
 
+async def test_a_storm_of_hellos_is_a_few_statements_however_they_trickle_in(
+    roster: Roster, sql: Psql, ran: list[str]
+) -> None:
+    tokens = [scene.new_seat(sql).token for _ in range(450)]
+    ran.clear()
+    async with roster._line.lock:
+        asked = []
+        for token in tokens:  # each in a turn of its own
+            asked.append(asyncio.ensure_future(roster.arrive(token)))
+            await asyncio.sleep(0)
+    assert all(await asyncio.gather(*asked))
+    assert len(ran) == 3
+    ran.clear()
+    await asyncio.gather(*(roster.leave(session) for session in list(roster.sessions)))
+    assert len(ran) == 1
+
+
 @pytest.mark.parametrize("why", ["revoked", "inactive", "rotated"])
 async def test_who_may_not_come_in_does_not(roster: Roster, sql: Psql, why: str) -> None:
     seat = scene.new_seat(sql)
