@@ -9,6 +9,7 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.core import checks
 from django.core.checks import CheckMessage
+from django.core.files.storage import storages
 from django.db import connections, models
 
 # 15: the oldest version the service tests run on.
@@ -21,6 +22,7 @@ DURABLE = {"fsync": "on", "full_page_writes": "on"}
 def register() -> None:
     """Register all checks of this module."""
     checks.register(check_user_key, checks.Tags.models)
+    checks.register(check_storage, checks.Tags.files)
     checks.register(check_database, checks.Tags.database)
 
 
@@ -35,6 +37,20 @@ def check_user_key(**_: Any) -> list[CheckMessage]:
             hint='Give it "id = UUIDField(primary_key=True, db_default=NewId())", '
             "or use presence.User.",
             id="messaging.E001",
+        )
+    ]
+
+
+def check_storage(**_: Any) -> list[CheckMessage]:
+    """The storage of files has a place in the settings."""
+    if "files" in storages.backends:
+        return []
+    return [
+        checks.Error(
+            "STORAGES has no storage named files.",
+            hint='Add "files": {"BACKEND": "django.core.files.storage.FileSystemStorage", '
+            '"OPTIONS": {"location": …}}; docs/files.md says more.',
+            id="messaging.E004",
         )
     ]
 

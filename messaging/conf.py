@@ -47,6 +47,9 @@ class Settings:
     only_file_types: bool = False
     """Refuse files of other types than those, and than the ones that `messaging.files.kinds` tells by themselves."""
 
+    files_waiting: int = 100
+    """Most uploads of a user that no message has taken yet: ten messages full of files."""
+
     file_hours: float = 24.0
     """Hours after which `clean_files` removes an upload that no message has taken."""
 

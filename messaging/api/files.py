@@ -68,6 +68,8 @@ def _kept(request: DeviceRequest, intake: Intake, name: str, declared: str) -> A
     kind = kind_of(intake.head, declared, settings.file_types)
     if settings.only_file_types and kind == UNKNOWN:
         raise Declined(Problem.FILE_TYPE, declared or kind)
+    if contents.waiting(request.auth.user_id) >= settings.files_waiting:
+        raise Declined(Problem.TOO_MANY_FILES, settings.files_waiting)
     try:
         return contents.keep(intake, device=request.auth, name=name, kind=kind)
     except OSError:

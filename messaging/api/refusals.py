@@ -63,6 +63,10 @@ class Problem(enum.Enum):
         "Nothing of the request's body came for {detail} s; send it again.",
         HTTPStatus.REQUEST_TIMEOUT,
     )
+    TOO_MANY_FILES = (
+        "You have {detail} uploads that no message has taken; send them, or wait until they go.",
+        HTTPStatus.TOO_MANY_REQUESTS,
+    )
     FILE_TYPE = (
         "Files of type {detail} are not taken here; file_types in the settings says which are.",
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE,

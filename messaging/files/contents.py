@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from uuid import UUID
 
 from django.core.files.base import File
 from django.core.files.storage import Storage, storages
@@ -65,6 +66,11 @@ def keep(intake: Intake, *, device: Device, name: str, kind: str) -> Attachment:
             type=kind,
             sha256=intake.sha256,
         )
+
+
+def waiting(user: UUID) -> int:
+    """How many uploads of a user's devices no message has taken yet."""
+    return Attachment.objects.filter(message=None, device__user=user).count()
 
 
 def _is_admitted(device: Device) -> bool:

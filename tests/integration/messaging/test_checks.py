@@ -4,7 +4,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.checks.registry import registry
+from django.test import override_settings
 
 from messaging import checks
 
@@ -60,5 +62,15 @@ def test_a_user_model_with_a_number_as_key_is_refused(monkeypatch: pytest.Monkey
     assert "numbered.User" in message.msg
 
 
+def test_a_site_without_a_storage_of_files_is_told_what_to_add() -> None:
+    assert checks.check_storage() == []
+    rest = {name: it for name, it in settings.STORAGES.items() if name != "files"}
+    with override_settings(STORAGES=rest):
+        (message,) = checks.check_storage()
+    assert message.id == "messaging.E004"
+    assert '"files": {' in (message.hint or "")
+
+
 def test_the_checks_are_registered() -> None:
-    assert {checks.check_user_key, checks.check_database} <= registry.registered_checks
+    ours = {checks.check_user_key, checks.check_storage, checks.check_database}
+    assert ours <= registry.registered_checks

@@ -160,6 +160,15 @@ class TestUpload:
             assert upload(ann, b"hello", kind="text/plain").status == 201
             assert upload(ann, PNG).status == 201
 
+    def test_who_uploads_without_end_and_sends_nothing_is_stopped(
+        self, ann: Person, bob: Person
+    ) -> None:
+        with override_settings(LOCKSTEP_MESSAGING={"files_waiting": 2}):
+            assert [upload(who).status for who in (ann, ann.another_device(), bob)] == [201] * 3
+            answer = upload(ann)
+            assert (answer.status, answer.code) == (429, "too_many_files")
+            assert answer.json["message"].startswith("You have 2 uploads")
+
     def test_a_storage_that_does_not_work_is_told_in_one_line(
         self, ann: Person, shelf: Path
     ) -> None:
