@@ -45,7 +45,7 @@ async def test_a_frozen_connection_costs_its_hello_and_not_the_lease(
     """What was given up is still carried out when the server wakes up: a beat's sweep finds it."""
     monkeypatch.setattr(rosters, "STATEMENT_TIMEOUT_MS", 1_000)
     settings.LOCKSTEP_PRESENCE = {"beat_s": 0.3}
-    monkeypatch.setattr(database, "ANSWER_S", -0.9)
+    monkeypatch.setattr(database, "ANSWER_S", -0.5)
     seat = scene.new_seat(sql)
     made = Roster()
     await made.start()
@@ -67,7 +67,7 @@ async def test_a_frozen_connection_that_was_given_up_begins_no_session_however_l
 ) -> None:
     """No sweep looks for it then, and a revocation of the device would wait for ever."""
     monkeypatch.setattr(rosters, "STATEMENT_TIMEOUT_MS", 1_000)
-    monkeypatch.setattr(database, "ANSWER_S", -0.9)
+    monkeypatch.setattr(database, "ANSWER_S", -0.5)
     monkeypatch.setattr(Roster, "_sweep_later", lambda _: None)
     seat, other = scene.new_seat(sql), scene.new_seat(sql)
     made = Roster()
