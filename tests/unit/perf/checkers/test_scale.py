@@ -177,12 +177,12 @@ def ratio(runs: Path, *, rounds: int, judge: str = "judge") -> float:
     return four.seconds / one.seconds
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_four_times_the_deliveries_take_about_four_times_the_time(runs: Path) -> None:
     assert ratio(runs, rounds=ROUNDS) < MOST_RATIO
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_judge_that_looks_back_at_everything_is_convicted(runs: Path) -> None:
     assert ratio(runs, rounds=1, judge="looks_back") > MOST_RATIO
 
