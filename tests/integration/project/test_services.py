@@ -2,11 +2,9 @@
 
 import multiprocessing
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +16,7 @@ import redis
 
 from project import daemons, external, postgres, services, valkey
 from project.errors import ServiceError
+from tests.plugin import new_directory, remove
 
 # The promise is 5 s; an idle machine with two cores takes 2 s. Tests share theirs with much else.
 START_LIMIT_S = 15.0
@@ -29,10 +28,9 @@ ROOT = Path(__file__).resolve().parents[3]
 @pytest.fixture
 def directory() -> Iterator[Path]:
     """An empty directory for servers; they are stopped and deleted afterwards."""
-    place = Path(tempfile.mkdtemp(prefix="lockstep-test-", dir="/tmp"))
+    place = new_directory()
     yield place
-    services.stop(place, delete=True)
-    shutil.rmtree(place, ignore_errors=True)
+    remove(place)
 
 
 def pids(place: services.Services) -> tuple[int | None, int | None]:
