@@ -53,7 +53,7 @@ class Wishes:
 
     def restart(self) -> None:
         """A new session is open: it is online and watches nobody, unless it is told otherwise."""
-        self._set.restart({} if self.state == "online" else {"state": self.state}, but="state")
+        self._set.restart({} if self.state == "online" else {"state": self.state})
         self._watch.restart({"users": self.watched} if self.watched else {})
 
     @property
@@ -142,9 +142,8 @@ class Wish:
         self._calls = self._flying_calls + self._calls
         self.land()
 
-    def restart(self, fields: Mapping[str, Any], *, but: str = "") -> None:
-        """A new session is to know these fields, and what was not answered, `but` for that field."""
+    def restart(self, fields: Mapping[str, Any]) -> None:
+        """A new session is to know these fields, and what was not answered."""
         self.take_back()
         self.until = None
-        self._wanted.pop(but, None)
         self._wanted.update(fields)

@@ -62,7 +62,7 @@ export class Wishes {
   /** A new session is open: it is online and watches nobody, unless it is told otherwise. */
   restart() {
     const [set, watch] = this.#kinds;
-    set.restart(this.state === "online" ? {} : { state: this.state }, "state");
+    set.restart(this.state === "online" ? {} : { state: this.state });
     watch.restart(this.watched.length ? { users: this.watched } : {});
   }
 
@@ -126,10 +126,9 @@ class Wish {
     this.land();
   }
 
-  /** A new session is to know these fields, and what was not answered, `but` for that field. */
-  restart(fields, but) {
+  /** A new session is to know these fields, and what was not answered. */
+  restart(fields) {
     this.hold(-Infinity);
-    delete this.#wanted[but];
     this.want(fields);
   }
 }

@@ -80,15 +80,19 @@ def test_a_new_session_hears_what_its_predecessor_did_not_answer() -> None:
 
 
 def test_a_new_session_is_online_without_being_told() -> None:
-    """A call that wished for just that is answered all the same."""
+    """But a call is answered, even one that wishes for nothing."""
     wishes = Wishes()
-    wishes.restart()
-    assert wishes.due(0) == []
-    wishes.set(state="online")
+    wishes.set(state="away")
     wishes.due(0)
+    wishes.answered("set-1")
+    wishes.set(state="online")
+    wishes.due(1)
+    wishes.answered("set-2")
     wishes.restart()
-    assert wishes.due(1) == [PresenceSet(ref="set-2")]
-    assert wishes.answered("set-2") == [answered(1)]
+    assert wishes.due(2) == []
+    wishes.set()
+    assert wishes.due(3) == [PresenceSet(ref="set-3")]
+    assert wishes.answered("set-3") == [answered(3)]
 
 
 def test_a_wish_refused_for_a_while_is_sent_again() -> None:
