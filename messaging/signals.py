@@ -67,7 +67,7 @@ def _announce_models(batches: Iterable[Batch]) -> None:
                 created=datetime.fromtimestamp(message.created / 1000, UTC),
                 edited=_moment(message.edited),
                 deleted=_moment(message.deleted),
-                attachments=to_builtins(message.attachments) or None,
+                attachments=list(map(to_builtins, message.attachments)) or None,
             )
             instance._state.adding = False
             created = message.version == 1

@@ -199,6 +199,34 @@ async def test_an_upload_that_breaks_off_leaves_neither_row_nor_file(
 
 
 @pytest.mark.parametrize("server", ["uvicorn"], indirect=True)
+async def test_who_reads_slowly_keeps_no_database_connection_from_others(
+    server: Server, room: Room
+) -> None:
+    """More of them than the pool has connections; each has got the head of its answer."""
+    rest = client_of(server, room.first).rest
+    file = await rest.upload(bytes(20_000_000))
+    slow = [await asyncio.to_thread(started, server, room.first, file.id) for _ in range(12)]
+    async with asyncio.timeout(8):  # the pool itself gives up after ten seconds
+        assert (await rest.call("GET", "/devices"))["devices"]
+    for line in slow:
+        line.close()
+
+
+def started(server: Server, seat: Seat, file: str) -> socket.socket:
+    """A connection on which a download has begun, and of which nothing more is read."""
+    line = socket.socket()
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    line.settimeout(scene.PATIENCE_S)
+    line.connect(("127.0.0.1", server.port))
+    head = (
+        f"GET /api/files/{file} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {seat.token}"
+    )
+    line.sendall(f"{head}\r\n\r\n".encode())
+    assert line.recv(12) == b"HTTP/1.1 200"
+    return line
+
+
+@pytest.mark.parametrize("server", ["uvicorn"], indirect=True)
 async def test_memory_does_not_grow_by_the_size_of_files(
     server: Server, room: Room, tmp_path: Path
 ) -> None:
