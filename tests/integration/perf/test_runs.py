@@ -18,6 +18,7 @@ from perf.management import keeping
 from perf.models import Run
 from perf.rig.children import manage
 from tests import sample_run
+from tests.plugin import remove
 
 pytestmark = pytest.mark.django_db
 LIST = "admin:perf_run_changelist"
@@ -190,3 +191,4 @@ def test_without_a_database_nothing_is_started_and_nothing_is_said(tmp_path: Pat
     )
     assert done.stdout.strip() == "None", done.stderr
     assert not list((tmp_path / "data").glob("postgres*"))
+    remove(tmp_path / "data")  # as root its home is elsewhere
