@@ -8,7 +8,7 @@ from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormat
 from pathlib import Path
 from typing import Any
 
-from perf import scenarios
+from perf import faults, scenarios
 from perf.history.rundir import RUNS
 from perf.load.presets import PRESETS
 from perf.rig.housekeeping import PREFIXES
@@ -36,6 +36,12 @@ def declare(parser: ArgumentParser) -> None:
         verbs, "e2e", "whether what it promises is true, and whether the judge would notice"
     )
     e2e.add_argument("scenario", choices=[*scenarios.of("e2e"), "all"])
+    e2e.add_argument(
+        "--fault",
+        choices=list(faults.ALL),
+        metavar="NAME",
+        help="of failure-recovery: only this one; an unknown name lists all",
+    )
     _add_flags(e2e)
 
 
@@ -60,6 +66,7 @@ def options(chosen: dict[str, Any]) -> Options:
         rate=chosen["rate"],
         outstanding=chosen["outstanding"],
         preset=chosen["profile"],
+        fault=chosen.get("fault"),
         processes=chosen["processes"],
         server=chosen["server"],
         url=chosen["url"],

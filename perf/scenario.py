@@ -27,7 +27,7 @@ EXIT_CODES: dict[Verdict, int] = {"valid": 0, "invalid": 1, "unknown": 2}
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What the command line chose; None leaves it to the scenario. `preset` names a load."""
+    """What the command line chose; None leaves it to the scenario. `preset` names a load, `fault` what goes wrong."""
 
     seed: int
     quick: bool = False
@@ -36,6 +36,7 @@ class Options:
     rate: float | None = None
     outstanding: int | None = None
     preset: str | None = None
+    fault: str | None = None
     processes: int = 1
     server: str = "uvicorn"
     url: str | None = None

@@ -47,6 +47,7 @@ class Device:
         self.client = Client(token=account.token, saved=Saved(cursors=dict(starts)))
         self.pongs = self.sessions = 0
         self.bytes_received = 0  # of WebSocket messages, without their few bytes of header
+        self.repeats = 0  # answers to what had been answered
         self.since = 0.0  # when the session was welcomed
         self.cuts, self.away = 0, True  # how often the rig took it away, and whether it is
         self._around, self._testimony, self._source = around, testimony, source
@@ -139,7 +140,9 @@ class Device:
             return
         if going:
             self._note(going, now)
-            line.send(wire.encode(going))
+            data = wire.encode(going)
+            for _ in range(self._around.copies):
+                line.send(data)
         self._set_timer()
 
     def ping(self) -> None:
@@ -196,6 +199,11 @@ class Device:
         self._testimony.closed(LOST, now, by="rig")
         self._requests.disconnected(now)
         self._set_timer()
+
+    def stall(self, *, stalled: bool) -> None:
+        """Read nothing from the socket, or read on."""
+        if self._line is not None:
+            self._line.stall(stalled=stalled)
 
     def testify(self) -> None:
         """Tell the history where the client believes to be."""

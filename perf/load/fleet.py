@@ -59,13 +59,13 @@ class Fleet:
         self.devices: list[Device] = []
         self.connect_s: list[float] = []
         self.failures: list[str] = []
-        self._around = Surroundings(
+        self.around = Surroundings(
             url=url, recorder=recorder, observer=observer, pages=Pages(recorder), reads=reads
         )
 
     def observe(self, observer: Observer) -> None:
         """Tell another observer from now on."""
-        self._around.observer = observer
+        self.around.observer = observer
 
     async def connect(
         self,
@@ -115,7 +115,7 @@ class Fleet:
         """Connect one device and time it (from the `intended` moment); None if it failed."""
         known = {name: starts[name] for name in account.conversations if name in starts}
         testimony = Testimony(self.recorder, device=account.device, user=account.user)
-        device = Device(account, self._around, testimony, starts=known, source=source)
+        device = Device(account, self.around, testimony, starts=known, source=source)
         late = 0.0 if intended is None else max(clock() - intended, 0.0)
         return device if await self.open(device, late=late) else None
 

@@ -54,6 +54,15 @@ class Line(WSListener):
         if self._transport is not None:
             self._transport.send(WSMsgType.TEXT, data)
 
+    def stall(self, *, stalled: bool) -> None:
+        """Leave what comes in the kernel's buffers, or take it again."""
+        if self._transport is not None:
+            under = self._transport.underlying_transport
+            if stalled:
+                under.pause_reading()
+            else:
+                under.resume_reading()
+
     def close(self) -> None:
         """End the connection; the owner is told as of any other end."""
         if self._transport is not None:

@@ -62,6 +62,7 @@ class Requests:
         self._testimony.acked(frame, now)
         sent = self.pending.get(frame.client_id)
         if sent is None:
+            self._device.repeats += 1
             return
         sent.message, sent.version, sent.seq = frame.message, frame.version or 0, frame.seq
         self._settle(sent, now)

@@ -58,8 +58,8 @@ async def prepare() -> list[Check]:
     """Start PostgreSQL and Valkey once, which unpacks what later runs need, and tell their versions."""
     with cleanup.workplace() as directory:
         try:
-            async with keeper.services(directory, logs=directory) as addresses:
-                found = await machine.services(addresses)
+            async with keeper.services(directory, logs=directory) as kept:
+                found = await machine.services(kept.addresses)
         except RigError as error:
             mend = "see the reason, and run `perf setup` again"
             return [Check(name="services", grade="wrong", found=str(error), mend=mend)]

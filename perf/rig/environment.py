@@ -20,6 +20,7 @@ import psutil
 from perf.rig import accounts, children, cleanup, keeper, machine
 from perf.rig.accounts import Account
 from perf.rig.children import MARK, RigError, manage
+from perf.rig.keeper import Kept
 from perf.rig.server import Server, family, until_ready
 
 __all__ = ["Crowd", "Environment", "RigError", "family", "private", "provision", "running"]
@@ -48,7 +49,8 @@ class Environment:
     """Servers that answer, accounts for them, and their database if that may be looked at.
 
     `url` is the first server's. A private one also has `logs`, and `env`, with which another server
-    of the same database is started. A scenario that makes accounts of its own adds them.
+    of the same database is started, and its services are `kept`. A scenario that makes accounts of its
+    own adds them.
     """
 
     url: str
@@ -58,6 +60,7 @@ class Environment:
     servers: list[Server] = field(default_factory=list)
     env: Mapping[str, str] = field(default_factory=dict)
     logs: Path | None = None
+    kept: Kept | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -132,13 +135,14 @@ async def private(
     A crowd of nobody is an environment without accounts; `settings` are those of its server.
     """
     with cleanup.workplace() as directory:
-        kept = logs or directory
-        async with keeper.services(directory, logs=kept) as addresses:
+        place = logs or directory
+        async with keeper.services(directory, logs=place) as kept:
+            addresses = kept.addresses
             env = _env(directory, addresses)
             own = {**env, **_settings(settings)}
-            one = Server(env=own, log=kept / "server.log", processes=processes, kind=server)
+            one = Server(env=own, log=place / "server.log", processes=processes, kind=server)
             try:
-                async with _meanwhile(provision(crowd, env=env, logs=kept)) as making:
+                async with _meanwhile(provision(crowd, env=env, logs=place)) as making:
                     await one.start()
                     found = await making
                 yield Environment(
@@ -148,7 +152,8 @@ async def private(
                     redis_url=addresses["REDIS_URL"],
                     servers=[one],
                     env=env,
-                    logs=kept,
+                    logs=place,
+                    kept=kept,
                     facts=await _facts(addresses, one),
                 )
             finally:

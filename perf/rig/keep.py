@@ -1,5 +1,7 @@
 """The keeper's program: `python -m perf.rig.keep DIRECTORY LOGS`. Prints the addresses, then waits; see `keeper`.
 
+Each line that it is told has it start whatever has died; it answers with the pids of both services.
+
 The one module of the engine that knows the project: it starts and stops the project's own services.
 """
 
@@ -16,12 +18,13 @@ from pathlib import Path
 
 from perf.rig import children, cleanup, template
 from perf.rig.children import manage
-from project import postgres, services
+from project import postgres, services, valkey
 from project.home import prepare
 from project.services import ServiceError, Services
 
 MIGRATE_S = 120.0
 LOOK_S = 1.0  # how often it looks whether the rig still lives
+LINE = 64  # bytes: no order is longer
 
 
 def main(directory: Path, logs: Path) -> None:
@@ -31,8 +34,11 @@ def main(directory: Path, logs: Path) -> None:
     try:
         found = start(directory, logs)
         print(json.dumps(_addresses(found)), flush=True)
-        while os.getppid() == rig and not select.select([sys.stdin], [], [], LOOK_S)[0]:
-            pass
+        while os.getppid() == rig:
+            if select.select([sys.stdin], [], [], LOOK_S)[0]:
+                if not os.read(sys.stdin.fileno(), LINE):
+                    break
+                print(_revived(directory), flush=True)
     except ServiceError as error:
         sys.exit(f"error: {error}")
     finally:
@@ -76,6 +82,16 @@ def _migrate(found: Services, logs: Path) -> None:
         )
     if done.returncode:
         raise ServiceError(f"`manage.py migrate` failed: {children.last_words(log)}")
+
+
+def _revived(directory: Path) -> str:
+    """Start what has died; return the pids as JSON, or what went wrong."""
+    home = prepare(directory)
+    try:
+        services.revive(directory)
+    except ServiceError as error:
+        return str(error)
+    return json.dumps({"postgres": postgres.pid(home), "valkey": valkey.pid(home)})
 
 
 def _addresses(found: Services) -> dict[str, str]:

@@ -101,8 +101,8 @@ async def test_services_begin_migrated_with_and_without_it_and_with_a_broken_one
             _damage(cache)
         with workplace() as directory:
             async with (
-                keeper.services(directory, logs=tmp_path) as addresses,
-                connected(addresses["DATABASE_URL"]) as connection,
+                keeper.services(directory, logs=tmp_path) as kept,
+                connected(kept.addresses["DATABASE_URL"]) as connection,
             ):
                 counts.append(await _count(connection))
     assert counts[0] > 20

@@ -1,0 +1,138 @@
+"""Faults of the network between the second server and its clients, PostgreSQL or Valkey, by way of `proxy`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+from perf.faults.fault import Fault, Make, Site, Span
+from perf.faults.proxy import Proxy, Rule
+
+LinkName: TypeAlias = Literal["clients", "postgres", "valkey"]
+LINKS: Final[tuple[LinkName, ...]] = ("clients", "postgres", "valkey")
+
+DELAY, JITTER = Rule(delay_s=0.2), Rule(delay_s=0.05, jitter_s=0.4)
+NARROW = Rule(
+    bytes_per_s=20_000
+)  # about an old telephone line's, many times less than the load needs
+STUCK = Rule(stuck=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One way in which a line fails: what is done to its proxy, and by which of its effects it is felt."""
+
+    name: str
+    what: str
+    impose: Callable[[Proxy], None]
+    effects: tuple[str, ...]
+    hold_s: Span = (3.0, 6.0)
+
+
+KINDS: Final = (
+    Kind(
+        name="cut",
+        what="every connection is ended, new ones are refused",
+        impose=lambda proxy: proxy.cut(),
+        effects=("cut", "refused"),
+    ),
+    Kind(
+        name="reset",
+        what="every connection is reset, and so are new ones",
+        impose=lambda proxy: proxy.cut(reset=True),
+        effects=("reset", "refused"),
+    ),
+    Kind(
+        name="half-open",
+        what="connections end for the far side; the near one is told nothing",
+        impose=lambda proxy: proxy.forget(),
+        effects=("forgotten",),
+        hold_s=(1.0, 1.0),
+    ),
+    Kind(
+        name="delay",
+        what="200 ms each way",
+        impose=lambda proxy: proxy.impose({"up": DELAY, "down": DELAY}),
+        effects=("delayed",),
+    ),
+    Kind(
+        name="jitter",
+        what="50 to 450 ms each way, at random",
+        impose=lambda proxy: proxy.impose({"up": JITTER, "down": JITTER}),
+        effects=("delayed",),
+    ),
+    Kind(
+        name="bandwidth",
+        what="20 kB/s a connection each way",
+        impose=lambda proxy: proxy.impose({"up": NARROW, "down": NARROW}),
+        effects=("limited",),
+    ),
+    Kind(
+        name="blackhole",
+        what="nothing passes, nobody is told",
+        impose=lambda proxy: proxy.impose({"up": STUCK, "down": STUCK}),
+        effects=("stuck",),
+        hold_s=(6.0, 12.0),
+    ),
+    Kind(
+        name="blackhole-up",
+        what="nothing passes towards who was connected to, answers do",
+        impose=lambda proxy: proxy.impose({"up": STUCK}),
+        effects=("stuck",),
+        hold_s=(6.0, 12.0),
+    ),
+    Kind(
+        name="blackhole-down",
+        what="requests pass, no answer does",
+        impose=lambda proxy: proxy.impose({"down": STUCK}),
+        effects=("stuck",),
+        hold_s=(6.0, 12.0),
+    ),
+)
+
+
+class NetworkFault(Fault):
+    """One kind of failure on one line of the second server."""
+
+    def __init__(self, site: Site, link: LinkName, kind: Kind) -> None:
+        super().__init__(site)
+        self.name, self.what, self.hold_s = named(link, kind), sentence(link, kind), kind.hold_s
+        self._proxy: Proxy = getattr(site.links, link)
+        self._kind = kind
+        self._effects = {name: self._proxy.effects[name] for name in kind.effects}
+
+    async def begin(self) -> None:
+        """Break the line."""
+        self._kind.impose(self._proxy)
+
+    async def end(self) -> None:
+        """Mend it."""
+        self._proxy.heal()
+
+    async def felt(self) -> dict[str, float]:
+        """What happened to real traffic: connections and chunks that met the fault."""
+        now = self._proxy.effects
+        return {name: float(now[name] - before) for name, before in self._effects.items()}
+
+
+def named(link: LinkName, kind: Kind) -> str:
+    """How the fault is called on the command line."""
+    return f"{link}-{kind.name}"
+
+
+def sentence(link: LinkName, kind: Kind) -> str:
+    """What it does."""
+    other = {"clients": "its clients", "postgres": "PostgreSQL", "valkey": "Valkey"}[link]
+    return f"between the second server and {other}: {kind.what}"
+
+
+def _maker(link: LinkName, kind: Kind) -> Make:
+    return lambda site: NetworkFault(site, link, kind)
+
+
+ALL: Final[dict[str, tuple[str, Make]]] = {
+    named(link, kind): (sentence(link, kind), _maker(link, kind))
+    for link in LINKS
+    for kind in KINDS
+}

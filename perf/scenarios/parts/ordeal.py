@@ -1,0 +1,331 @@
+"""One fault from calm to judgement: load on two servers, the fault, recovery, silence, what it comes to.
+
+The second server is reached, and reaches PostgreSQL and Valkey, through proxies of the rig. All
+conversations have devices on both servers. When the fault begins and how long it lasts comes from the seed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from perf import faults
+from perf.checkers import Judgement, judge
+from perf.faults.fault import Fault, Make, Site
+from perf.faults.links import links
+from perf.history import events
+from perf.history.reader import load
+from perf.history.recorder import Recorder
+from perf.history.rundir import RunDirectory
+from perf.history.testimony import clock
+from perf.load.alongside import alongside
+from perf.load.calm import FACTOR
+from perf.load.fleet import Fleet, until
+from perf.load.generator import Generator
+from perf.load.plan import Mix, Phase, make
+from perf.load.workload import OpenLoop
+from perf.measure.latency import Latency
+from perf.rig.accounts import Account
+from perf.rig.children import RigError
+from perf.rig.database import connected, write_final_reads
+from perf.rig.server import Server
+from perf.scenario import Options, Stage
+from perf.scenarios.parts.bystanders import Bystanders
+from perf.scenarios.parts.shared import conversations_of
+from perf.targets import TABLE
+
+MEMBERS = 20  # of each conversation, half of them on each server
+STEADY, QUICK_STEADY = 4, 1  # conversations that talk and are timed; one more is restless
+RATE, QUICK_RATE = 250.0, 40.0  # requests a second of all steady devices
+RESTLESS_SHARE = 0.1  # of that rate, by the restless ones
+STEADY_MIX = Mix(send=0.85, edit=0.1, read=0.05)
+RESTLESS_MIX = Mix(send=0.5, edit=0.2, delete=0.1, read=0.1, resume=0.1)
+WANTED, QUICK_WANTED = 100_000, 2_000  # deliveries to be checked
+WARM_S, CALM_S, QUICK_CALM_S = 1.0, 4.0, 2.0
+JITTER_S = 1.0  # of the moment at which the fault begins
+LIMIT_S = TABLE["T11"].limit
+SETTLE_S = 45.0  # who has lost its connection unnoticed sees it after 30 s (the client's rule)
+FLOOR_S = 0.05  # T2's limit: faster than that is well, however calm it was before
+LOOK_S = 0.1
+LOAD_S = 300.0  # the plan is longer than any ordeal
+GOALS = frozenset({"lost", "duplicated", "reordered", "gap", "lost ack", "fault felt"})
+
+
+@dataclass(kw_only=True)
+class Endured:
+    """What became of one fault. Moments are in seconds; `recovery_s` None: it never was well again."""
+
+    name: str
+    what: str
+    felt: dict[str, float] = field(default_factory=dict)
+    lasted_s: float = 0.0
+    recovery_s: float | None = None
+    bound_ms: float = 0.0
+    before: Latency = field(default_factory=Latency)
+    after: Latency = field(
+        default_factory=Latency
+    )  # of what was sent from the beginning of the fault on
+    refusals: dict[str, int] = field(default_factory=dict)
+    closures: int = 0
+    judgement: Judgement = field(default_factory=Judgement)
+    broken: list[str] = field(default_factory=list)
+
+    @property
+    def verdict(self) -> str:
+        """Of this fault alone."""
+        if self.broken or self.judgement.anomalies:
+            return "invalid"
+        return "valid" if any(self.felt.values()) else "unknown"
+
+    def row(self) -> dict[str, Any]:
+        """What the table says of it."""
+        converged = self.judgement.liveness.converged_ms
+        return {
+            "fault": self.name,
+            "felt": ", ".join(f"{value:,.0f} {name}" for name, value in self.felt.items() if value) or "nothing",
+            "deliveries": self.judgement.deliveries,
+            "anomalies": self.judgement.anomalies,
+            "lasted_s": round(self.lasted_s, 1),
+            "recovery_s": self.recovery_s,
+            "converged_s": round(max(converged) / 1000, 2) if converged else None,
+            "p99_before_ms": self.before.percentile(99),
+            "worst_ms": self.after.summary().max,
+            "refusals": sum(self.refusals.values()),
+            "lost_connections": self.closures,
+            "verdict": self.verdict,
+        }  # fmt: skip
+
+
+@dataclass(kw_only=True)
+class Ordeal:
+    """One fault under way."""
+
+    stage: Stage
+    site: Site
+    fault: Fault
+    watch: Bystanders
+    recorder: Recorder
+    generator: Generator
+    endured: Endured
+    whole: Fleet  # all devices
+    calm_from: float = 0.0
+    since: float = 0.0  # the fault's beginning
+
+    async def run(self) -> None:
+        """Calm, fault, recovery, and load until enough was delivered."""
+        options, dice = self.stage.options, self.site.dice
+        begun = clock()
+        self.watch.begun = begun
+        async with self.generator.watched(), alongside(*(one.run(begun) for one in self._loads())):
+            await asyncio.sleep(WARM_S)
+            self.calm_from = clock()
+            await asyncio.sleep(calm_s(options) + dice.uniform(0, JITTER_S))
+            healed = await self._strike(dice.uniform(*self.fault.hold_s))
+            await self._recover(healed)
+            await until(
+                lambda: self.watch.deliveries > wanted(options),
+                within_s=LOAD_S - (clock() - begun),
+                look_s=LOOK_S,
+            )
+        await self._silence()
+
+    def _loads(self) -> list[OpenLoop]:
+        options = self.stage.options
+        rate = rate_of(options)
+        last = self.site.conversations[-1]
+        steady = [one for one in self.site.devices if one.account.conversations[0] != last]
+        restless = [one for one in self.site.devices if one.account.conversations[0] == last]
+        shares = ((steady, rate, STEADY_MIX), (restless, RESTLESS_SHARE * rate, RESTLESS_MIX))
+        return [
+            OpenLoop(
+                devices,
+                make(
+                    seed=options.seed + number,
+                    phases=[Phase(seconds=LOAD_S, rate=share)],
+                    devices=len(devices),
+                    mix=mix,
+                ),
+                self.generator,
+                self.stage.series,
+            )
+            for number, (devices, share, mix) in enumerate(shares)
+        ]
+
+    async def _strike(self, hold_s: float) -> float:
+        """Let it happen and heal it, whatever comes; return when it was over."""
+        fault, since = self.fault, clock()
+        self.since = since
+        self.endured.before = self.watch.latency(self.calm_from, since)
+        reference = self.watch.reference_s(self.calm_from, since)
+        self.endured.bound_ms = 1000 * max(FACTOR * (reference or 0), FLOOR_S)
+        self._note("begin", since)
+        self.stage.progress.say(f"{fault.name}: {fault.what}")
+        try:
+            await fault.begin()
+            over = since if not fault.lasting else clock()
+            await asyncio.sleep(hold_s)
+            await self._feel()
+        finally:
+            if fault.lasting:
+                over = clock()
+            await fault.end()
+        self._note("end", over)
+        self.endured.lasted_s = over - since
+        return over
+
+    async def _feel(self) -> None:
+        """Keep the most that was felt so far."""
+        for name, value in (await self.fault.felt()).items():
+            self.endured.felt[name] = max(value, self.endured.felt.get(name, 0.0))
+
+    async def _recover(self, healed: float) -> None:
+        bound_s = self.endured.bound_ms / 1000
+        while clock() < healed + LIMIT_S + SETTLE_S:
+            await asyncio.sleep(LOOK_S)
+            recovered = self.watch.recovered(healed, bound_s=bound_s)
+            if recovered is not None:
+                self.endured.recovery_s = round(recovered, 2)
+                break
+        await self._feel()  # what came of it may be met only now
+        felt = self.endured.felt
+        self._note("felt", clock(), **{name: value for name, value in felt.items() if value})
+
+    def _note(self, phase: Any, moment: float, **effect: float) -> None:
+        event = events.Fault(
+            t=int(moment * 1e9), name=self.fault.name, phase=phase, target="", effect=effect
+        )
+        self.recorder.record(event)
+        self.stage.recorder.record(event)  # the report shades its plots by this one
+        self.stage.series.mark(f"{self.fault.name} {phase}")
+
+    async def _silence(self) -> None:
+        """Wait until everyone is level; have everyone say where they are; end the sessions."""
+        if not await self.whole.quiesce(within_s=SETTLE_S):
+            self.endured.broken.append(
+                f"after {SETTLE_S:.0f} s {self.whole.pending} requests are unanswered, "
+                f"{self.whole.behind()} cursors behind"
+            )
+        self.endured.after = self.watch.latency(self.since, clock())
+        self.whole.disconnect()
+
+
+def calm_s(options: Options) -> float:
+    """How long it is calm before."""
+    return QUICK_CALM_S if options.quick else CALM_S
+
+
+def rate_of(options: Options) -> float:
+    """Requests a second."""
+    return options.rate or (QUICK_RATE if options.quick else RATE)
+
+
+def wanted(options: Options) -> int:
+    """Deliveries that are to be checked for each fault."""
+    return QUICK_WANTED if options.quick else WANTED
+
+
+def conversations(options: Options) -> int:
+    """Of each fault, the restless one included."""
+    return 1 + (QUICK_STEADY if options.quick else STEADY)
+
+
+async def endure(stage: Stage, name: str, accounts: Sequence[Account]) -> Endured:
+    """Bring about the fault of this name under load of these accounts. Raises RigError, FleetError."""
+    what, maker = faults.ALL[name]
+    return await suffer(stage, maker, Endured(name=name, what=what), accounts)
+
+
+async def suffer(
+    stage: Stage, maker: Make, endured: Endured, accounts: Sequence[Account]
+) -> Endured:
+    """The same with any fault, for who tries the trial."""
+    directory = stage.directory.within(f"faults/{endured.name}")
+    async with _prepared(stage, maker, endured, accounts, directory) as ordeal:
+        await ordeal.run()
+        endured.refusals = dict(ordeal.watch.refusals)
+        endured.closures = len(ordeal.watch.closures)
+        if ordeal.watch.declined:
+            endured.broken.append(
+                f"{ordeal.watch.declined} requests were refused for good: {endured.refusals}"
+            )
+    await _judge(stage, endured, directory, accounts)
+    if endured.recovery_s is None:
+        endured.broken.append(f"within {LIMIT_S + SETTLE_S:.0f} s it was not as before")
+    return endured
+
+
+@asynccontextmanager
+async def _prepared(
+    stage: Stage,
+    maker: Make,
+    endured: Endured,
+    accounts: Sequence[Account],
+    directory: RunDirectory,
+) -> AsyncIterator[Ordeal]:
+    place, seed, victims = stage.environment, stage.options.seed, list[Server]()
+    if place.kept is None:
+        raise RigError("faults need a private environment: leave out --url")
+    async with (
+        links(place.kept.addresses, server=victims, seed=seed) as lines,
+        place.another(f"second-{endured.name}", **lines.addresses) as victim,
+    ):
+        victims.append(victim)
+        with Recorder(
+            directory.history_of(0),
+            run=f"{stage.recorder.run}-{endured.name}",
+            scenario=endured.name,
+            seed=seed,
+        ) as recorder:
+            near, far, watch = await _connected(stage, accounts, lines.url, recorder)
+            site = Site(
+                environment=place,
+                kept=place.kept,
+                victim=victim,
+                links=lines,
+                near=near,
+                far=far,
+                troubles=watch,
+                dice=random.Random(f"{seed} {endured.name}"),
+            )
+            whole = Fleet(url=place.url, recorder=recorder, observer=watch)
+            whole.devices = site.devices
+            yield Ordeal(
+                stage=stage,
+                site=site,
+                fault=maker(site),
+                watch=watch,
+                recorder=recorder,
+                generator=Generator(stage.series),
+                endured=endured,
+                whole=whole,
+            )
+
+
+async def _connected(
+    stage: Stage, accounts: Sequence[Account], far_url: str, recorder: Recorder
+) -> tuple[Fleet, Fleet, Bystanders]:
+    """Every second member of each conversation on the first server, the others on the second."""
+    names = conversations_of(accounts)
+    watch = Bystanders(others=MEMBERS - 1, restless=names[-1:], meter=stage.series)
+    groups = [[one for one in accounts if one.conversations[0] == name] for name in names]
+    near = Fleet(url=stage.environment.url, recorder=recorder, observer=watch)
+    far = Fleet(url=far_url, recorder=recorder, observer=watch)
+    await near.connect([one for group in groups for one in group[0::2]], starts={})
+    await far.connect([one for group in groups for one in group[1::2]], starts={})
+    return near, far, watch
+
+
+async def _judge(
+    stage: Stage, endured: Endured, directory: RunDirectory, accounts: Sequence[Account]
+) -> None:
+    assert stage.environment.database_url is not None
+    users = {account.user for account in accounts}
+    async with connected(stage.environment.database_url) as connection:
+        await write_final_reads(connection, directory.stored, starts={}, users=users)
+    endured.judgement = await asyncio.to_thread(lambda: judge(load(directory), goals=GOALS))
+    if endured.judgement.liveness.behind:
+        endured.broken.append(f"{endured.judgement.liveness.behind} devices never caught up")
