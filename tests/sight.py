@@ -57,6 +57,7 @@ async def follow(engine: Engine, room: Room, *devices: Device) -> None:
     for device in devices:
         await device.reaches(room.id, engine.hub.topics[room.id].position)
     await scene.eventually(lambda: engine.hub.topics[room.id].joined)
+    await looked(engine)  # nobody types before it is known whether they are invisible
 
 
 async def say(device: Device, **frame: Any) -> Frame:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from functools import partial
 from typing import Any
 
 import pytest
@@ -255,7 +257,7 @@ async def test_new_device_of_the_user_is_in_their_own_entry(
 
 
 async def test_it_is_seen_at_once_in_this_process_and_in_others(
-    engine: Engine, attach: Any, room: Room, peer: Peer
+    peer: Peer, engine: Engine, attach: Any, room: Room
 ) -> None:
     ann, bob = await attach(room.first), await attach(room.second)
     await hears(engine)
@@ -328,7 +330,9 @@ async def test_users_of_a_killed_process_are_missed_when_its_lease_is_over(
     scene.join(sql, room.id, cas.user)
     ann = await attach(room.first)
     await attach(cas)
-    with Peer(database_url=scene.database_url(), redis_url=redis_url) as doomed:
+    # In a thread: this process must not stand still while the other one starts.
+    start = partial(Peer, database_url=scene.database_url(), redis_url=redis_url)
+    with await asyncio.to_thread(start) as doomed:
         await doomed.do("arrive", token=room.second.token)
         await shows(ann, room.second.user, state="online")
         began = time.monotonic()

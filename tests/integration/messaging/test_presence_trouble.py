@@ -154,7 +154,7 @@ async def test_presence_stands_still_and_says_so_while_the_database_is_away(
 @pytest.mark.slow
 @pytest.mark.skipif(bool(GIVEN["REDIS_URL"]), reason="it kills the server: only one of our own")
 async def test_without_the_bus_presence_of_other_processes_comes_from_passes(
-    engine: Engine, attach: Any, room: Room, peer: Peer, services_directory: Path
+    peer: Peer, engine: Engine, attach: Any, room: Room, services_directory: Path
 ) -> None:
     ann = await attach(room.first)
     await hears(engine)

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db
 
 
 async def test_typing_is_shown_to_the_others_and_to_nobody_else(
-    engine: Engine, attach: Any, room: Room, sql: Psql, peer: Peer
+    peer: Peer, engine: Engine, attach: Any, room: Room, sql: Psql
 ) -> None:
     ann, bob = await attach(room.first), await attach(room.second)
     laptop = await attach(scene.new_seat(sql, room.second.user))
@@ -37,7 +37,7 @@ async def test_typing_is_shown_to_the_others_and_to_nobody_else(
 
 
 async def test_typing_behind_a_change_that_is_not_here_yet_is_not_shown(
-    engine: Engine, attach: Any, room: Room, peer: Peer
+    peer: Peer, engine: Engine, attach: Any, room: Room
 ) -> None:
     """That change may be the end of the viewer's stay."""
     bob = await attach(room.second)
