@@ -43,7 +43,8 @@ class Settling:
     def take(self, device: str, frame: Write, settle: Settle) -> Entry:
         """Note a write that is to be answered."""
         size = len(getattr(frame, "body", "")) + 200
-        size += FILE_BYTES * len(getattr(frame, "attachments", ()))
+        if files := getattr(frame, "attachments", None):
+            size += FILE_BYTES * len(files)
         entry = Entry(device, frame, settle, size, number=next(self._numbers))
         self._open[entry.number] = entry
         self.bytes += size
