@@ -1,10 +1,10 @@
 """Shows the sessions of this process who is here: the difference of two moments of the database.
 
 Hints say whom to look at, from wherever they come; they may be lost, for every pass looks at everyone.
-A look at many takes at most a third of the time, so a storm of arrivals is some dozens of statements
-and frames. What is shown is in `presence.liveness`, to whom in `circles`. Laws: who may see whom is
-compared with the database *after* presence was read, and before it is shown; while the database is
-away nothing moves, and everyone is told that it is stale.
+Looks take at most half of the time, so a storm of arrivals is some dozens of statements and frames.
+What is shown is in `presence.liveness`, to whom in `circles`. Laws: who may see whom is compared with
+the database *after* presence was read, and before it is shown; while the database is away nothing
+moves, and everyone is told that it is stale.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ from presence.who import Reader
 
 logger = logging.getLogger(__name__)
 
-PACE_S = 0.02  # between two looks: with the statements well within the 50 ms that news may take
-REST = 2.0  # times as long as the look took: in a storm messages come first, and more goes into one frame
+# From one look to the next: with the statements well within the 50 ms that news may take. A look that
+# takes longer is followed by as long a rest: in a storm others come first, and more goes into one frame.
+PACE_S = 0.02
 SLICE = 500  # users a look: about 10 ms of this process's time
 RETRY_S = 0.25  # between two attempts while the database is away
 
@@ -145,7 +146,8 @@ class PresenceBoard:
             began = monotonic()
             try:
                 await self._look(work)
-                await asyncio.sleep(max(PACE_S, REST * (monotonic() - began)))
+                took = monotonic() - began
+                await asyncio.sleep(max(PACE_S - took, took))
             except psycopg.Error as error:
                 logger.debug("presence can't be read now: %s", error)
                 self._failed(work)
