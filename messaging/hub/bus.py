@@ -71,9 +71,11 @@ class Bus:
         self._opening = asyncio.Lock()
         self._queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(QUEUE)
         self._queued_bytes = 0
-        # Groups to be in, groups that we may be in, and, in order, those where a call is due.
+        # Groups to be in, groups that we may be in, those of them where a call has failed since, and,
+        # in order, those where a call is due.
         self._wanted: set[str] = set()
         self._entered: set[str] = set()
+        self._unsure: set[str] = set()
         self._due: dict[str, None] = {}
         self._anything_due = asyncio.Event()
         self._on_batch, self._on_marks = on_batch, on_marks
@@ -184,6 +186,7 @@ class Bus:
                     await self._call(conversation, channel)
             except Exception as error:
                 logger.debug("a group of the bus could not be joined or left: %s", error)
+                self._unsure.add(conversation)
                 if conversation in self._entered:
                     self._due.setdefault(conversation)
                 await asyncio.sleep(PULSE_S)
@@ -191,8 +194,13 @@ class Bus:
     async def _call(self, conversation: str, channel: str) -> None:
         """Bring one group to the wanted state; until a leave has succeeded we may be in it."""
         group = _group(conversation)
-        if conversation in self._wanted:
+        wanted = conversation in self._wanted
+        if wanted:
             self._entered.add(conversation)
+        if conversation in self._unsure:
+            await self._let_go(group, channel)
+            self._unsure.discard(conversation)
+        if wanted:
             await self._layer.group_add(group, channel)
             nonce = {"type": NONCE, "conversation": conversation, "origin": self._origin}
             await self._layer.group_send(group, nonce)
@@ -200,6 +208,15 @@ class Bus:
             await self._layer.group_discard(group, channel)
             if conversation not in self._wanted:
                 self._entered.discard(conversation)
+
+    async def _let_go(self, group: str, channel: str) -> None:
+        """Leave a group of which a call has failed, whatever is left of that call.
+
+        The layer forgets a group before it has left it, and notes it only after it has entered: it
+        would neither leave it any more nor hear it again. What it enters anew it can leave.
+        """
+        await self._layer.group_add(group, channel)
+        await self._layer.group_discard(group, channel)
 
     async def _ensure_channel(self) -> str:
         async with self._opening:
