@@ -243,7 +243,7 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
             await self._engine.hub.attach(self, identity)
         except psycopg.Error as error:
             logger.warning("a hello could not be answered, the database is away: %s", error)
-            self.close(CloseCode.OVERLOADED)
+            self.close(CloseCode.UNAVAILABLE)
 
     async def _sync(self, action: Read) -> None:
         assert self._engine is not None

@@ -21,7 +21,7 @@ ALLOWED_HOSTS = os.environ.get("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]").spl
 CSRF_TRUSTED_ORIGINS = [o for o in os.environ.get("CSRF_TRUSTED_ORIGINS", "").split(",") if o]
 
 INSTALLED_APPS = [
-    "daphne",  # before staticfiles: it makes `runserver` speak ASGI
+    "project",  # before staticfiles: its `runserver` speaks ASGI
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -33,7 +33,6 @@ INSTALLED_APPS = [
     "presence",
     "messaging",
     "perf",
-    "project",
 ]
 
 MIDDLEWARE = [  # Django's own, without a thread for each

@@ -109,6 +109,7 @@ class CloseCode(enum.IntEnum):
     INTERNAL = 4004
     PAUSED = 4005
     DISCONNECTED = 4006
+    UNAVAILABLE = 4007
     UNAUTHORIZED = 4500
     REVOKED = 4501
     ORIGIN = 4502
@@ -140,6 +141,7 @@ CLOSE_TEXTS = {
     CloseCode.INTERNAL: "The server met an error of its own; nothing acknowledged is lost.",
     CloseCode.PAUSED: "This server process stood still for so long that others took it for dead; go on with another one.",
     CloseCode.DISCONNECTED: "An administrator ended this connection; open another one.",
+    CloseCode.UNAVAILABLE: "The database does not answer; nothing acknowledged is lost, come back later.",
     CloseCode.UNAUTHORIZED: "The token is unknown; log in and register the device again.",
     CloseCode.REVOKED: "This device was revoked; log in and register it again.",
     CloseCode.ORIGIN: "Pages of this origin are not allowed; add it to ALLOWED_ORIGINS.",

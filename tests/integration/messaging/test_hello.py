@@ -39,6 +39,17 @@ async def test_without_a_token_there_is_no_session(engine: Engine) -> None:
     assert await device.ended() == CloseCode.UNAUTHORIZED
 
 
+async def test_a_hello_that_the_database_can_not_answer_is_told_to_come_back(
+    engine: Engine, room: Room
+) -> None:
+    await engine.roster.stop()  # from here on it asks nobody
+    device = await greeted(InProcess(DeviceConsumer()), room.first.token)
+    assert await device.ended() == CloseCode.UNAVAILABLE
+    goodbye = device.heard[-1]
+    assert goodbye["reason"] == "unavailable"
+    assert goodbye["reconnect_after"] > 0
+
+
 async def test_a_socket_that_does_not_say_hello_is_closed(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
