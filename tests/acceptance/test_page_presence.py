@@ -74,7 +74,7 @@ class Sheet:
         """The own devices that are here: name and state."""
         found = [
             (item.text, item.find_element(By.CSS_SELECTOR, ".dot").get_attribute("data-state"))
-            for item in self.element.find_elements(By.CSS_SELECTOR, ".own li")
+            for item in self.element.find_elements(By.CSS_SELECTOR, ".devices li")
         ]
         return sorted(one for one in found if one[1] != "offline")
 

@@ -41,7 +41,7 @@ export class Status {
     const shows = JSON.stringify([devices, [...this.#names]]);
     if (this.#shows === shows) return;
     this.#shows = shows;
-    this.sheet.querySelector(".own").replaceChildren(...devices.map((one) => this.#device(one)));
+    this.sheet.querySelector(".devices").replaceChildren(...devices.map((one) => this.#device(one)));
   }
 
   get #own() {
