@@ -16,6 +16,7 @@ STATEMENT_TIMEOUT_MS = 3_000  # older news is no news
 
 # A session that was asked to end counts no more, but its absence begins only when it has ended.
 # A process whose lease is over has been silent for all of it: so long its sessions are gone at least.
+# LIMIT 1 keeps it one look by the key for each user, also in a plan from when nobody had said anything.
 WHO = """
 SELECT asked.id::text, x.seats::text, x.idle, CASE WHEN s.lasts THEN s.text ELSE '' END,
        CASE WHEN s.lasts THEN (extract(epoch FROM s.text_until) * 1000)::bigint END,
@@ -24,7 +25,7 @@ SELECT asked.id::text, x.seats::text, x.idle, CASE WHEN s.lasts THEN s.text ELSE
        extract(epoch FROM x.gone)::float8
   FROM unnest(%s::uuid[]) AS asked (id)
   LEFT JOIN LATERAL (SELECT *, coalesce(text_until > now(), true) AS lasts
-                       FROM presence_status WHERE user_id = asked.id) s ON true
+                       FROM presence_status WHERE user_id = asked.id LIMIT 1) s ON true
  CROSS JOIN LATERAL (
     SELECT json_agg(json_build_array(d.id, n.id, c.state, n.lease > now() AND c.state <> 'ending'))
                FILTER (WHERE n.id IS NOT NULL AND d.revoked IS NULL) AS seats,
