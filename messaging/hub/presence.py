@@ -76,7 +76,7 @@ class PresenceBoard:
     def left(self, link: Link, conversation: str) -> None:
         """A session is about to follow a conversation no more: whom it saw only there is gone for it."""
         circle = self._circles.get(conversation)
-        if circle is not None:
+        if circle is not None and user_of(link) in circle.members:  # else that was told already
             showing = Showing(self._circles, self._shown, self._own)
             showing.hide(link, circle.members, other_than=circle)
             showing.offer(stale=self.stale)
