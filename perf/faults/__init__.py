@@ -7,7 +7,7 @@ from typing import Final
 from perf.faults import network
 from perf.faults.clients import Replay, StalledReader
 from perf.faults.everything import EverythingKill
-from perf.faults.fault import Make
+from perf.faults.fault import Known
 from perf.faults.postgres import (
     Lock,
     PostgresFull,
@@ -26,8 +26,8 @@ OF_PROCESSES: Final = (
     *(EverythingKill, StalledReader, Replay),
 )
 
-ALL: Final[dict[str, tuple[str, Make]]] = {
-    **{one.name: (one.what, one) for one in OF_PROCESSES},
+ALL: Final[dict[str, Known]] = {
+    **{one.name: Known(one.what, one.hold_s, one) for one in OF_PROCESSES},
     **network.ALL,
 }
-"""By name: what it does, in a sentence, and how it is made for a site."""
+"""All of them by name."""

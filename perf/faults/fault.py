@@ -7,11 +7,10 @@ it, never that the rig did it. A fault that nobody felt proves nothing: its run 
 
 from __future__ import annotations
 
-import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from perf.faults.links import Links
 from perf.history.testimony import clock
@@ -41,7 +40,6 @@ class Site:
     near: Fleet
     far: Fleet
     troubles: Troubles
-    dice: random.Random
 
     @property
     def devices(self) -> list[Device]:
@@ -130,4 +128,9 @@ class Fault(ABC):
         return {"lost connections": self.site.closures, "refusals": self.site.refusals}
 
 
-Make: TypeAlias = Callable[[Site], Fault]
+class Known(NamedTuple):
+    """A fault as the command line knows it: what it does, how long it lasts, how it is made for a site."""
+
+    what: str
+    hold_s: Span
+    make: Callable[[Site], Fault]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from perf.faults.fault import Fault, Make, Site, Span
+from perf.faults.fault import Fault, Known, Site, Span
 from perf.faults.proxy import Proxy, Rule
 
 LinkName: TypeAlias = Literal["clients", "postgres", "valkey"]
@@ -127,12 +127,11 @@ def sentence(link: LinkName, kind: Kind) -> str:
     return f"between the second server and {other}: {kind.what}"
 
 
-def _maker(link: LinkName, kind: Kind) -> Make:
-    return lambda site: NetworkFault(site, link, kind)
+def _known(link: LinkName, kind: Kind) -> Known:
+    def make(site: Site) -> Fault:
+        return NetworkFault(site, link, kind)
+
+    return Known(sentence(link, kind), kind.hold_s, make)
 
 
-ALL: Final[dict[str, tuple[str, Make]]] = {
-    named(link, kind): (sentence(link, kind), _maker(link, kind))
-    for link in LINKS
-    for kind in KINDS
-}
+ALL: Final = {named(link, kind): _known(link, kind) for link in LINKS for kind in KINDS}

@@ -12,6 +12,7 @@ from typing import Any
 from perf import faults
 from perf.checkers import Judgement
 from perf.coverage import Covered
+from perf.faults.schedule import moment
 from perf.measure.latency import Latency
 from perf.rig.accounts import Account
 from perf.rig.environment import Crowd
@@ -43,11 +44,17 @@ def plan(options: Options) -> dict[str, Any]:
     reaching = ordeal.wanted(options) / (ordeal.rate_of(options) * MEMBERS)
     each = STARTING_S + max(ordeal.calm_s(options) + LONGEST_S, reaching)
     return {
-        "faults": {name: faults.ALL[name][0] for name in names(options)},
+        "faults": {name: _foretold(options, name) for name in names(options)},
         "rate": ordeal.rate_of(options),
         "deliveries_per_fault": ordeal.wanted(options),
         "seconds": round(each * len(names(options))),
     }
+
+
+def _foretold(options: Options, name: str) -> str:
+    known = faults.ALL[name]
+    after_s, hold_s = moment(options.seed, name, known.hold_s)
+    return f"{known.what}; {after_s:.1f} s after the calm, for {hold_s:.1f} s"
 
 
 async def run(stage: Stage) -> Findings:

@@ -7,7 +7,6 @@ conversations have devices on both servers. When the fault begins and how long i
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,8 +14,9 @@ from typing import Any
 
 from perf import faults
 from perf.checkers import Judgement, judge
-from perf.faults.fault import Fault, Make, Site
+from perf.faults.fault import Fault, Known, Site
 from perf.faults.links import links
+from perf.faults.schedule import Moment, moment
 from perf.history import events
 from perf.history.reader import load
 from perf.history.recorder import Recorder
@@ -46,7 +46,6 @@ STEADY_MIX = Mix(send=0.85, edit=0.1, read=0.05)
 RESTLESS_MIX = Mix(send=0.5, edit=0.2, delete=0.1, read=0.1, resume=0.1)
 WANTED, QUICK_WANTED = 100_000, 2_000  # deliveries to be checked
 WARM_S, CALM_S, QUICK_CALM_S = 1.0, 4.0, 2.0
-JITTER_S = 1.0  # of the moment at which the fault begins
 LIMIT_S = TABLE["T11"].limit
 SETTLE_S = 45.0  # who has lost its connection unnoticed sees it after 30 s (the client's rule)
 FLOOR_S = 0.05  # T2's limit: faster than that is well, however calm it was before
@@ -107,6 +106,7 @@ class Ordeal:
     stage: Stage
     site: Site
     fault: Fault
+    moment: Moment
     watch: Bystanders
     recorder: Recorder
     generator: Generator
@@ -117,14 +117,13 @@ class Ordeal:
 
     async def run(self) -> None:
         """Calm, fault, recovery, and load until enough was delivered."""
-        options, dice = self.stage.options, self.site.dice
-        begun = clock()
+        options, begun = self.stage.options, clock()
         self.watch.begun = begun
         async with self.generator.watched(), alongside(*(one.run(begun) for one in self._loads())):
             await asyncio.sleep(WARM_S)
             self.calm_from = clock()
-            await asyncio.sleep(calm_s(options) + dice.uniform(0, JITTER_S))
-            healed = await self._strike(dice.uniform(*self.fault.hold_s))
+            await asyncio.sleep(calm_s(options) + self.moment.after_s)
+            healed = await self._strike(self.moment.hold_s)
             await self._recover(healed)
             await until(
                 lambda: self.watch.deliveries > wanted(options),
@@ -235,16 +234,16 @@ def conversations(options: Options) -> int:
 
 async def endure(stage: Stage, name: str, accounts: Sequence[Account]) -> Endured:
     """Bring about the fault of this name under load of these accounts. Raises RigError, FleetError."""
-    what, maker = faults.ALL[name]
-    return await suffer(stage, maker, Endured(name=name, what=what), accounts)
+    known = faults.ALL[name]
+    return await suffer(stage, known, Endured(name=name, what=known.what), accounts)
 
 
 async def suffer(
-    stage: Stage, maker: Make, endured: Endured, accounts: Sequence[Account]
+    stage: Stage, known: Known, endured: Endured, accounts: Sequence[Account]
 ) -> Endured:
     """The same with any fault, for who tries the trial."""
     directory = stage.directory.within(f"faults/{endured.name}")
-    async with _prepared(stage, maker, endured, accounts, directory) as ordeal:
+    async with _prepared(stage, known, endured, accounts, directory) as ordeal:
         await ordeal.run()
         endured.refusals = dict(ordeal.watch.refusals)
         endured.closures = len(ordeal.watch.closures)
@@ -261,7 +260,7 @@ async def suffer(
 @asynccontextmanager
 async def _prepared(
     stage: Stage,
-    maker: Make,
+    known: Known,
     endured: Endured,
     accounts: Sequence[Account],
     directory: RunDirectory,
@@ -289,14 +288,14 @@ async def _prepared(
                 near=near,
                 far=far,
                 troubles=watch,
-                dice=random.Random(f"{seed} {endured.name}"),
             )
             whole = Fleet(url=place.url, recorder=recorder, observer=watch)
             whole.devices = site.devices
             yield Ordeal(
                 stage=stage,
                 site=site,
-                fault=maker(site),
+                fault=known.make(site),
+                moment=moment(seed, endured.name, known.hold_s),
                 watch=watch,
                 recorder=recorder,
                 generator=Generator(stage.series),

@@ -1,0 +1,87 @@
+"""`manage.py perf e2e failure-recovery`: one fault in its quick form each, in an environment of its own."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from perf import faults
+from perf.faults.fault import Known
+from perf.faults.servers import ServerKill
+from perf.history.recorder import Recorder
+from perf.history.rundir import RunDirectory
+from perf.measure.series import Series
+from perf.progress import Progress
+from perf.rig.environment import Crowd, private
+from perf.scenario import Options, Stage
+from perf.scenarios.failure_recovery import findings
+from perf.scenarios.parts.ordeal import MEMBERS, Endured, suffer
+from tests.acceptance.test_perf import perf
+
+FIRST = "server-kill"
+
+
+def endure(fault: str, tmp_path: Path) -> None:
+    file = tmp_path / "result.json"
+    done = perf(
+        *("e2e", "failure-recovery", "--fault", fault, "--quick", "--quiet", "--seed", "1"),
+        *("--runs", str(tmp_path / "runs"), "--json", str(file)),
+    )
+    assert file.exists(), done.stdout + done.stderr
+    result = json.loads(file.read_text())
+    assert set(result["anomalies"].values()) == {0}, result["witnesses"]
+    # A busy machine may be slow to recover; that something was lost, or a fault not felt, is a fault.
+    assert result["problems"] == [], done.stdout
+    (row,) = result["steps"]
+    assert row["fault"] == fault
+    assert row["felt"] != "nothing"
+    assert row["deliveries"] >= 2_000
+    assert row["recovery_s"] is not None
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_nothing_is_lost_when_a_server_is_killed_under_load(tmp_path: Path) -> None:
+    endure(FIRST, tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("fault", [name for name in faults.ALL if name != FIRST])
+def test_nothing_is_lost_whatever_breaks(fault: str, tmp_path: Path) -> None:
+    endure(fault, tmp_path)
+
+
+class Sham(ServerKill):
+    """Says that it kills and does not."""
+
+    async def begin(self) -> None:
+        """Nothing at all."""
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+async def test_a_fault_that_does_nothing_proves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DATABASE_URL", "REDIS_URL", "LOCKSTEP_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    directory = RunDirectory.make(tmp_path, scenario="sham", seed=1)
+    crowd = Crowd(conversations=2, members=MEMBERS)
+    async with private(crowd=crowd, logs=directory.logs) as place:
+        with Recorder(directory.history_of(0), run="1-sham", scenario="sham", seed=1) as recorder:
+            stage = Stage(
+                options=Options(seed=1, quick=True),
+                environment=place,
+                directory=directory,
+                recorder=recorder,
+                series=Series(directory.series),
+                progress=Progress(quiet=True),
+            )
+            sham = Known(ServerKill.what, ServerKill.hold_s, Sham)
+            endured = Endured(name="sham", what=sham.what)
+            await suffer(stage, sham, endured, place.accounts)
+    assert endured.judgement.anomalies == 0
+    assert endured.judgement.deliveries > 1_000
+    assert endured.verdict == "unknown"
+    assert findings([endured]).verdict == "unknown"

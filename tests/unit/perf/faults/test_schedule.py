@@ -1,0 +1,71 @@
+"""Faults and their moments: the seed decides, every fault has a name and a sentence, the unfelt proves nothing."""
+
+import pytest
+
+from perf import faults
+from perf.checkers import Judgement
+from perf.faults.schedule import SPREAD_S, moment
+from perf.scenario import Options
+from perf.scenarios import failure_recovery
+from perf.scenarios.failure_recovery import findings
+from perf.scenarios.parts.ordeal import Endured
+from perf.scenarios.parts.verdicts import together
+
+
+def test_the_same_seed_gives_the_same_moment_and_another_seed_another() -> None:
+    assert moment(1, "lock", (3, 6)) == moment(1, "lock", (3, 6))
+    assert moment(1, "lock", (3, 6)) != moment(2, "lock", (3, 6))
+    assert moment(1, "lock", (3, 6)) != moment(1, "replay", (3, 6))
+
+
+@pytest.mark.parametrize("name", faults.ALL)
+def test_every_fault_begins_and_ends_within_its_bounds(name: str) -> None:
+    least, most = faults.ALL[name].hold_s
+    for seed in range(20):
+        after_s, hold_s = moment(seed, name, (least, most))
+        assert 0 <= after_s <= SPREAD_S
+        assert least <= hold_s <= most
+
+
+def test_a_run_is_all_faults_or_the_one_that_was_asked_for_and_its_plan_says_which() -> None:
+    assert failure_recovery.names(Options(seed=1)) == list(faults.ALL)
+    assert failure_recovery.names(Options(seed=1, fault="lock")) == ["lock"]
+    plan = failure_recovery.plan(Options(seed=1, fault="lock"))
+    assert "10.0 s" in plan["faults"]["lock"]
+
+
+def endured(**more: object) -> Endured:
+    judgement = Judgement(messages=1, deliveries=1, promises=1, expected=1)
+    facts = {"name": "lock", "what": "it locks", "judgement": judgement, "recovery_s": 1.0, **more}
+    return Endured(**facts)
+
+
+def test_a_fault_that_was_felt_and_recovered_from_is_valid() -> None:
+    one = endured(felt={"refusals": 3.0})
+    assert one.verdict == "valid"
+    assert findings([one]).verdict == "valid"
+
+
+def test_a_fault_that_nobody_felt_makes_the_verdict_unknown() -> None:
+    one = endured(felt={"refusals": 0.0})
+    assert one.verdict == "unknown"
+    found = findings([endured(felt={"refusals": 3.0}), one])
+    assert found.verdict == "unknown"
+    assert any("lock was felt" in problem for problem in found.problems)
+
+
+def test_a_recovery_that_took_too_long_or_never_came_makes_it_invalid() -> None:
+    assert findings([endured(felt={"x": 1.0}, recovery_s=31.0)]).verdict == "invalid"
+    never = endured(felt={"x": 1.0}, recovery_s=None, broken=["it was not as before"])
+    assert never.verdict == "invalid"
+    assert findings([never]).verdict == "invalid"
+
+
+def test_an_anomaly_of_one_fault_is_one_of_the_whole_run_and_keeps_its_name() -> None:
+    bad = Judgement(messages=2, deliveries=3, promises=4)
+    bad.convict("lost", "seq 3 never reached it")
+    total = together({"lock": bad, "replay": Judgement(messages=5, deliveries=6, promises=7)})
+    assert total.counts["lost"] == total.anomalies == 1
+    assert total.witnesses["lost"] == ["lock: seq 3 never reached it"]
+    assert (total.messages, total.deliveries, total.promises) == (7, 9, 11)
+    assert findings([endured(felt={"x": 1.0}, judgement=bad)]).verdict == "invalid"
