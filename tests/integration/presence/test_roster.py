@@ -51,7 +51,7 @@ async def test_a_storm_of_hellos_is_a_few_statements_however_they_trickle_in(
             asked.append(asyncio.ensure_future(roster.arrive(token)))
             await asyncio.sleep(0)
     assert all(await asyncio.gather(*asked))
-    assert len(ran) == 3
+    assert len([one for one in ran if "hello AS" in one]) == 3  # a beat may come between
     ran.clear()
     await asyncio.gather(*(roster.leave(session) for session in list(roster.sessions)))
     assert len(ran) == 1

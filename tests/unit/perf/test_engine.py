@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.slow  # interpreters of their own
+
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = """
 import importlib, pkgutil, sys

@@ -3,12 +3,15 @@
 from pathlib import Path
 
 import msgspec
+import pytest
 from junitparser import Error, Failure, JUnitXml
 
 from perf import report
 from perf.results import merged
 from perf.scenario import Result
 from tests import sample_run
+
+pytestmark = pytest.mark.slow  # whole reports
 
 
 def result(**changes: object) -> Result:

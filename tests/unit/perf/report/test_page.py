@@ -15,6 +15,8 @@ from perf.report import page
 from perf.report.plots import canvas
 from tests import sample_run
 
+pytestmark = pytest.mark.slow  # every plot of a page, many times
+
 MOST_BYTES = 5 * 2**20
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
