@@ -49,11 +49,12 @@ Hello: TypeAlias = tuple[bytes, asyncio.Future[Arrival | None]]  # the token's h
 
 @dataclass(slots=True)
 class Held:
-    """A session of this process; `state` is None while it is not known what the database has."""
+    """A session; `state` is None while the database's is not known, `asked` the last word on it."""
 
     device: str
     user: str
     state: Present | None = "online"
+    asked: Present = "online"
 
 
 class Roster(Lease):
@@ -122,7 +123,7 @@ class Roster(Lease):
         """Say how a session is here; a repeat costs nothing. Raises psycopg.Error: then ask again."""
         held = self.sessions.get(session)
         if held is not None and held.state != state:
-            held.state = None  # until it is stored: who says the same meanwhile waits for it, too
+            held.state, held.asked = None, state  # until it is stored: who says the same waits, too
             await self._states.take((session, state))
 
     async def describe(
@@ -261,7 +262,7 @@ class Roster(Lease):
         users = set()
         for session, state in states.items():
             if (held := self.sessions.get(session)) is not None:
-                held.state = state
+                held.state = state if held.asked == state else None  # another one waits already
                 users.add(held.user)
         signals.announce_presence(users)
 

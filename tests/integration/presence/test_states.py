@@ -83,6 +83,22 @@ async def test_a_repeat_is_free_and_the_last_word_counts(
     await roster.set_state("no session of ours", "away")
 
 
+async def test_the_last_word_counts_also_while_earlier_ones_are_on_their_way(
+    roster: Roster, sql: Psql
+) -> None:
+    [arrival] = await arrive(roster, sql)
+    session = arrival.session
+    async with roster._line.lock:
+        first = asyncio.ensure_future(roster.set_state(session, "away"))
+        await scene.eventually(lambda: roster._states._worker and not roster._states._waiting)
+        second = asyncio.ensure_future(roster.set_state(session, "online"))
+        await scene.eventually(lambda: roster._states._waiting)
+    await first
+    await roster.set_state(session, "away")
+    await second
+    assert states(sql, arrival) == ["away"]
+
+
 async def test_a_state_that_may_not_be_stored_is_said_again(roster: Roster, sql: Psql) -> None:
     [arrival] = await arrive(roster, sql)
     with scene.connect() as foreign:
