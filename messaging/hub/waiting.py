@@ -13,6 +13,7 @@ from messaging.protocol.frames import PresenceWatch
 LONG_S = 3_600.0  # what lies further ahead is found by a pass that comes before it
 SAME_S = 0.05  # moments that differ by less are one: each look computes them anew
 LATE_S = 0.002  # a timer that fires too early would look twice
+SPENT = 2  # moments kept for each that counts: those that were replaced lie where they were
 
 
 @dataclass(slots=True)
@@ -52,6 +53,9 @@ class Due:
         if abs(self._moments.get(user, 0.0) - moment) > SAME_S:
             self._moments[user] = moment
             heapq.heappush(self._heap, (moment, user))
+            if len(self._heap) > SPENT * len(self._moments):
+                self._heap = [(at, one) for one, at in self._moments.items()]
+                heapq.heapify(self._heap)
 
     def seconds(self, now: float) -> float | None:
         """How long until somebody is due, at most LONG_S; None if nobody is."""

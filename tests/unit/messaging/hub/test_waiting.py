@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from messaging.hub.waiting import LATE_S, LONG_S, Due, Work
+from messaging.hub.waiting import LATE_S, LONG_S, SPENT, Due, Work
 from messaging.protocol.frames import PresenceWatch
 from tests.unit.messaging.hub.links import Seen
 
@@ -44,6 +44,18 @@ def test_moment_that_is_computed_anew_costs_nothing() -> None:
     for n in range(1_000):
         due.note("ann", 10.0 + n / 1e6)
     assert len(due._heap) == 1
+
+
+def test_moments_that_were_replaced_are_not_kept_until_they_come() -> None:
+    due = Due()
+    due.note("bob", 5.0)
+    for n in range(1_000):
+        due.note("ann", 1e9 + n)
+        due.note(f"{n}", 1e9)
+        due.note(f"{n}", None)
+    assert len(due._heap) <= SPENT * 3
+    assert list(due.take(6.0)) == ["bob"]
+    assert list(due.take(1e9 + 2_000)) == ["ann"]
 
 
 def test_nobody_waits_for_longer_than_passes_do() -> None:
