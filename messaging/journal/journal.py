@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic
 
@@ -104,10 +104,7 @@ class Journal:
                 self._start_over()
 
     async def _next_batch(self) -> None:
-        entries: Sequence[Entry] = self._take()
-        if entries and self._slow:
-            entries = await self._fast_changes(entries)
-        if entries:
+        if entries := await self._take():
             await self._commit(entries)
         if not self._queue:
             self._finish_last()
@@ -120,48 +117,41 @@ class Journal:
         self._work.clear()
         self._settling.refuse_all(but=self._slow)
 
-    def _take(self) -> list[Entry]:
-        """The next batch."""
+    async def _take(self) -> list[Entry]:
+        """The next batch, without what waits for a locked conversation: that goes to the slow lane, in order.
+
+        What is looked up stays in the queue meanwhile, where a refusal of what it waits for finds it.
+        """
         if self._slow:
             self._slow.end_empty()
-            self._queue = deque(self._fast_ones(self._queue))
+        places = await self._places() if self._slow else {}
         entries = cut(self._queue, most=self._most)
         for _ in entries:
             self._queue.popleft()
-        return entries
-
-    def _fast_ones(self, entries: Iterable[Entry]) -> list[Entry]:
-        """What is left when writes to a conversation in the slow lane went there, behind the others."""
+        if not self._slow:
+            return entries
         fast: list[Entry] = []
         for entry in entries:
-            lane = lane_of(entry)
+            lane = places.get(target(entry.frame)) or lane_of(entry)
             if lane in self._slow:
                 self._slow.put(entry, lane)
             else:
                 fast.append(entry)
         return fast
 
-    async def _fast_changes(self, entries: Sequence[Entry]) -> Sequence[Entry]:
-        """The same for edits and deletions, which don't say where their message is.
+    async def _places(self) -> dict[str, str]:
+        """Where the messages are that the next batch edits or deletes: the frames don't say.
 
         Each that met the lock would cost the others the lock time-out.
         """
-        messages = {target(entry.frame) for entry in entries} - {""}
+        messages = {target(entry.frame) for entry in cut(self._queue, most=self._most)} - {""}
         if not messages:
-            return entries
+            return {}
         self._finish_last()
         try:
-            places = await self._writer.places(messages)
+            return await self._writer.places(messages)
         except psycopg.Error:  # the batch finds out for itself
-            return entries
-        fast = []
-        for entry in entries:
-            place = places.get(target(entry.frame), "")
-            if place in self._slow:
-                self._slow.put(entry, place)
-            else:
-                fast.append(entry)
-        return fast
+            return {}
 
     async def _commit(self, entries: Sequence[Entry], *, again: bool = False) -> None:
         """Commit a batch: retry what passes, split what can't be stored, never give up silently."""
@@ -241,7 +231,7 @@ class Journal:
         self._settling.refuse([*entries, *waiting], Refused(Refusal.DATABASE_UNAVAILABLE))
 
     def _recall(self, lane: str) -> list[Entry]:
-        """Take from the queue what is behind a lane that is refused."""
+        """Take from the queue what is behind a lane that is refused, as far as it says where it belongs."""
         recalled: list[Entry] = []
         kept = deque[Entry]()
         for entry in self._queue:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -131,6 +132,29 @@ async def test_a_repeat_of_what_was_busy_finds_its_lane_and_stops_nobody(
         assert await sent(journal, room, "a") == [Refusal.BUSY]
         assert await sent(journal, room, "a") == [Refusal.BUSY]
     assert len(met) == 1
+
+
+async def test_a_send_does_not_overtake_the_edit_before_it_while_their_conversation_is_locked(
+    journal: Journal, room: Room, sql: Psql
+) -> None:
+    (first,) = await sent(journal, room, "first")
+    message = sql.execute(
+        "SELECT id::text FROM messaging_message WHERE conversation_id = %s AND seq = %s",
+        [room.id, first],
+    ).fetchone()
+    assert message is not None
+    with locked(room):
+        waiting = asyncio.create_task(sent(journal, room, "held"))
+        await scene.eventually(lambda: bool(journal._slow))
+        edit = Edit(message=message[0], base_version=1, client_id="e", body="better")
+        send = Send(conversation=room.id, client_id="after", body="after")
+        told_of: dict[str, object] = {}
+        for frame in (edit, send):  # in one moment, so that they are queued together
+            journal.put(room.first.device, frame, partial(told_of.__setitem__, frame.client_id))
+        await scene.eventually(lambda: len(list(journal._slow)) == 3)
+    assert await waiting == [4]
+    await scene.eventually(lambda: len(told_of) == 2)
+    assert {key: told(outcome) for key, outcome in told_of.items()} == {"e": 5, "after": 6}
 
 
 # Errors of our own
