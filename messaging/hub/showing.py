@@ -8,9 +8,8 @@ from messaging import metrics
 from messaging.hub.circles import Change, Circle, Circles, user_of
 from messaging.hub.topic import Link
 from messaging.protocol.frames import DevicePresence, Presence, PresenceWatch, UserPresence
+from messaging.protocol.server.outgoing import MOST_USERS
 from presence.liveness import View
-
-MOST = 500  # users in one frame: with the longest texts still far below the limit of a message
 
 
 class Showing:
@@ -128,4 +127,5 @@ def entry_of(view: View) -> UserPresence:
 
 
 def _parts(users: list[UserPresence]) -> list[list[UserPresence]]:
-    return [users[start : start + MOST] for start in range(0, max(len(users), 1), MOST)]
+    starts = range(0, max(len(users), 1), MOST_USERS)
+    return [users[start : start + MOST_USERS] for start in starts]

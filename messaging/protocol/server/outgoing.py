@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 UNHEARD_BYTES = (
     262_144  # sent besides events since the client was last heard; then marks and presence are held
 )
+MOST_USERS = (
+    500  # in one `presence` frame: with the longest texts still far below what a client takes
+)
 MESSAGE_BYTES = 65_536  # one WebSocket message stays below, unless a single frame is larger
 
 
@@ -115,7 +118,9 @@ class Outgoing:
         """Add the presence that was held."""
         if self._stale is None:
             return
-        self.push(Presence(users=list(self._present.values()), stale=self._stale))
+        users = list(self._present.values())
+        for start in range(0, max(len(users), 1), MOST_USERS):
+            self.push(Presence(users=users[start : start + MOST_USERS], stale=self._stale))
         self._present, self._stale = {}, None
 
     def forget(self, conversation: str) -> None:

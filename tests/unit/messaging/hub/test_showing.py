@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from messaging.hub.circles import Circles
-from messaging.hub.showing import MOST, Showing, entry_of
+from messaging.hub.showing import Showing, entry_of
 from messaging.protocol.codec import MSGPACK
 from messaging.protocol.frames import DevicePresence, Presence, PresenceWatch, UserPresence
+from messaging.protocol.server.outgoing import MOST_USERS
 from presence.liveness import View
 from tests.unit.messaging.hub.links import Seen
 
@@ -145,13 +146,13 @@ def test_stale_is_said_to_whoever_is_touched() -> None:
 
 def test_frame_holds_a_bounded_number_of_users() -> None:
     scene = Scene()
-    many = {f"u{n}": View(user=f"u{n}", state="away") for n in range(MOST + 1)}
+    many = {f"u{n}": View(user=f"u{n}", state="away") for n in range(MOST_USERS + 1)}
     scene.shown.update(many)
     scene.circles.put("c", {"ann": 1, **dict.fromkeys(many, 1)})
     scene.showing.entered(scene.ann, ["c"])
     scene.showing.offer(stale=False)
     sizes = [len(frame.users) for frame in scene.ann.heard() if isinstance(frame, Presence)]
-    assert sizes == [MOST, 2]
+    assert sizes == [MOST_USERS, 2]
 
 
 def test_entry_says_what_the_view_does() -> None:

@@ -17,7 +17,7 @@ from messaging.protocol.frames import (
     State,
     UserPresence,
 )
-from messaging.protocol.server.outgoing import MESSAGE_BYTES, UNHEARD_BYTES, Outgoing
+from messaging.protocol.server.outgoing import MESSAGE_BYTES, MOST_USERS, UNHEARD_BYTES, Outgoing
 
 
 def mark(device: str, delivered: int) -> DeviceMark:
@@ -189,6 +189,17 @@ def test_held_presence_is_the_newest_of_each_user_and_no_newer_one_overtakes_it(
     out.release_presence()
     out.release_presence()
     assert taken(out) == [Presence(users=[present("a", "away"), present("b")], stale=True)]
+
+
+def test_held_presence_of_many_leaves_in_frames_that_a_client_takes() -> None:
+    out = Outgoing(JSON)
+    users = [present(f"{n}") for n in range(2 * MOST_USERS + 1)]
+    out.hold_presence(users, stale=False)
+    out.release_presence()
+    heard = [frame for _ in range(len(out)) for frame in taken(out)]
+    frames = [frame for frame in heard if isinstance(frame, Presence)]
+    assert [len(frame.users) for frame in frames] == [MOST_USERS, MOST_USERS, 1]
+    assert [user for frame in frames for user in frame.users] == users
 
 
 def test_that_presence_is_stale_no_more_is_held_although_it_tells_of_nobody() -> None:
