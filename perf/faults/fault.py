@@ -102,6 +102,8 @@ class Fault(ABC):
     what: str
     hold_s: Span = (3.0, 6.0)
     lasting: bool = True
+    blind_to: frozenset[str] = frozenset()
+    """Anomalies of which nothing can be known under this fault: client and server differ rightly."""
 
     def __init__(self, site: Site) -> None:
         self.site = site

@@ -27,6 +27,7 @@ class Kind:
     what: str
     impose: Callable[[Proxy], None]
     effects: tuple[str, ...]
+    blind_to: frozenset[str] = frozenset()
     hold_s: Span = (3.0, 6.0)
 
 
@@ -48,6 +49,8 @@ KINDS: Final = (
         what="connections end for the far side; the near one is told nothing",
         impose=lambda proxy: proxy.forget(),
         effects=("forgotten",),
+        # The device believes to be here until it asks; for the server it has gone, and it says so.
+        blind_to=frozenset({"ghost offline"}),
         hold_s=(1.0, 1.0),
     ),
     Kind(
@@ -99,7 +102,7 @@ class NetworkFault(Fault):
         super().__init__(site)
         self.name, self.what, self.hold_s = named(link, kind), sentence(link, kind), kind.hold_s
         self._proxy: Proxy = getattr(site.links, link)
-        self._kind = kind
+        self._kind, self.blind_to = kind, kind.blind_to
         self._effects = {name: self._proxy.effects[name] for name in kind.effects}
 
     async def begin(self) -> None:

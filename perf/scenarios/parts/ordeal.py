@@ -68,6 +68,7 @@ class Endured:
     after: Latency = field(
         default_factory=Latency
     )  # of what was sent from the beginning of the fault on
+    unknowable: dict[str, int] = field(default_factory=dict)  # by anomaly: not counted as one
     refusals: dict[str, int] = field(default_factory=dict)
     closures: int = 0
     judgement: Judgement = field(default_factory=Judgement)
@@ -245,6 +246,7 @@ async def suffer(
     directory = stage.directory.within(f"faults/{endured.name}")
     async with _prepared(stage, known, endured, accounts, directory) as ordeal:
         await ordeal.run()
+        endured.unknowable = dict.fromkeys(ordeal.fault.blind_to, 0)
         endured.refusals = dict(ordeal.watch.refusals)
         endured.closures = len(ordeal.watch.closures)
         if ordeal.watch.declined:
@@ -326,5 +328,9 @@ async def _judge(
     async with connected(stage.environment.database_url) as connection:
         await write_final_reads(connection, directory.stored, starts={}, users=users)
     endured.judgement = await asyncio.to_thread(lambda: judge(load(directory), goals=GOALS))
+    for name in endured.unknowable:
+        endured.unknowable[name] = endured.judgement.counts[name]
+        endured.judgement.counts[name] = endured.judgement.checked[name] = 0
+        endured.judgement.witnesses.pop(name, None)
     if endured.judgement.liveness.behind:
         endured.broken.append(f"{endured.judgement.liveness.behind} devices never caught up")
