@@ -2,37 +2,50 @@
 
 Whatever was uploaded, a browser shows only images that begin as such; everything else it saves. The
 content of an id never changes, so its digest is its entity tag; who may see it can change, so a
-browser asks each time. Ranges are those of RFC 9110, section 14, one at a time.
+browser asks each time, and an answer that takes long ends once it may not go on. Ranges are those of
+RFC 9110, section 14, one at a time.
 """
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from time import monotonic
 from typing import IO, Any
 
 from django.http import HttpResponse, StreamingHttpResponse
 from django.utils.http import content_disposition_header, parse_etags
 
 from messaging.api.refusals import Declined, Problem
-from messaging.files.kinds import SHOWN
+from messaging.files.kinds import SHOWN, UNKNOWN
 from messaging.models import Attachment
 
 PART_BYTES = 262_144  # of one read and one write; each read costs a turn of a thread
 
+LOOK_S = (
+    1.0  # between two looks whether the file may still be seen: what G8 ends, goes on no longer
+)
+
+MayGoOn = Callable[[], bool]
+
+_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+", re.ASCII)
 _RANGE = re.compile(r"bytes=(\d{1,18})?-(\d{1,18})?")
 
 
 class Parts:
-    """Some bytes of an open file, read by a thread when the client takes them."""
+    """Some bytes of an open file, read by a thread when the client takes them, as long as it `may_go_on`."""
 
-    def __init__(self, file: IO[bytes], wanted: range) -> None:
-        self._file, self._wanted = file, wanted
+    def __init__(self, file: IO[bytes], wanted: range, may_go_on: MayGoOn) -> None:
+        self._file, self._wanted, self._may_go_on = file, wanted, may_go_on
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """The parts in order; fewer bytes than promised if the storage has lost some."""
+        """The parts in order; fewer bytes than promised if the storage has lost some, or it may not go on."""
         await asyncio.to_thread(self._file.seek, self._wanted.start)
-        left = len(self._wanted)
+        left, looked = len(self._wanted), monotonic()
         while left and (part := await asyncio.to_thread(self._file.read, min(left, PART_BYTES))):
+            if monotonic() - looked >= LOOK_S:
+                if not await asyncio.to_thread(self._may_go_on):
+                    return
+                looked = monotonic()
             left -= len(part)
             yield part
 
@@ -41,7 +54,9 @@ class Parts:
         self._file.close()
 
 
-def download(attachment: Attachment, file: IO[bytes], asked: Mapping[str, str]) -> HttpResponse:
+def download(
+    attachment: Attachment, file: IO[bytes], asked: Mapping[str, str], *, may_go_on: MayGoOn
+) -> HttpResponse:
     """The answer to a GET with these headers; `file` is closed with it. Raises Declined."""
     headers = headers_of(attachment)
     if _has_it(attachment, asked):
@@ -57,7 +72,7 @@ def download(attachment: Attachment, file: IO[bytes], asked: Mapping[str, str]) 
         headers["Content-Range"] = f"bytes {wanted.start}-{wanted.stop - 1}/{attachment.size}"
     headers["Content-Length"] = str(len(wanted))
     response: Any = StreamingHttpResponse(
-        Parts(file, wanted), status=200 if wanted == whole else 206, headers=headers
+        Parts(file, wanted, may_go_on), status=200 if wanted == whole else 206, headers=headers
     )
     return response  # type: ignore[no-any-return]  # no HttpResponse by type, but as good as one
 
@@ -65,9 +80,10 @@ def download(attachment: Attachment, file: IO[bytes], asked: Mapping[str, str]) 
 def headers_of(attachment: Attachment) -> dict[str, str]:
     """What is said of a file besides its bytes."""
     shown = attachment.type in SHOWN
+    name = "".join(c if c.isprintable() else "_" for c in attachment.name)  # SQL may give it any
     return {
-        "Content-Type": attachment.type,
-        "Content-Disposition": content_disposition_header(not shown, attachment.name) or "inline",
+        "Content-Type": attachment.type if _TYPE.fullmatch(attachment.type) else UNKNOWN,
+        "Content-Disposition": content_disposition_header(not shown, name) or "inline",
         "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": "default-src 'none'; sandbox",
         "Cross-Origin-Resource-Policy": "same-origin",

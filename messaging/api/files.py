@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from django.core.exceptions import TooManyFieldsSent, TooManyFilesSent
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.http import HttpResponse
 from django.http.multipartparser import MultiPartParserError
 from ninja import Router, Status
@@ -18,7 +18,7 @@ from ninja import Router, Status
 from messaging import conf
 from messaging.api.access import present_in, readable
 from messaging.api.auth import DeviceRequest
-from messaging.api.downloads import download, headers_of
+from messaging.api.downloads import MayGoOn, download, headers_of
 from messaging.api.refusals import REFUSED, Declined, Problem, RefusalOut
 from messaging.api.values import AttachmentOut, storable
 from messaging.files import contents
@@ -115,7 +115,24 @@ def fetch_file(request: DeviceRequest, file: UUID) -> HttpResponse:
         raise Declined(Problem.FILES_UNAVAILABLE) from None
     if not connection.in_atomic_block:
         connection.close()  # or a slow reader would keep it from others, to the end
-    return download(attachment, content, request.headers)
+    return download(attachment, content, request.headers, may_go_on=_look_again(request, file))
+
+
+def _look_again(request: DeviceRequest, file: UUID) -> MayGoOn:
+    """Whether the device still may see the file, asked in a thread of its own: a reader may take hours."""
+
+    def look() -> bool:
+        try:
+            if not contents.is_admitted(request.auth):
+                return False
+            _visible(request, file)
+        except (Refused, DatabaseError):  # who can't ask, does not know
+            return False
+        finally:
+            connection.close()
+        return True
+
+    return look
 
 
 def _visible(request: DeviceRequest, file: UUID) -> Attachment:

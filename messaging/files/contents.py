@@ -56,7 +56,7 @@ def keep(intake: Intake, *, device: Device, name: str, kind: str) -> Attachment:
         there = known is not None and storage().exists(
             known.file
         )  # else it was lost, and is mended
-        if not _is_admitted(device):
+        if not is_admitted(device):
             raise Refused(Refusal.REVOKED)
         return Attachment.objects.create(
             device=device,
@@ -73,8 +73,8 @@ def waiting(user: UUID) -> int:
     return Attachment.objects.filter(message=None, device__user=user).count()
 
 
-def _is_admitted(device: Device) -> bool:
-    """Whether the device is still what it was when the upload began."""
+def is_admitted(device: Device) -> bool:
+    """Whether the device is still what it was when its request began."""
     found = Device.objects.filter(pk=device.pk, revoked=None, user__is_active=True)
     return found.exists()
 

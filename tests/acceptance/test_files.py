@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from messaging.api.downloads import LOOK_S
 from messaging.client import ApiError, Client, RequestRefused
 from messaging.protocol.client.happenings import Applied
 from messaging.protocol.frames import Message
@@ -210,6 +212,35 @@ async def test_who_reads_slowly_keeps_no_database_connection_from_others(
         assert (await rest.call("GET", "/devices"))["devices"]
     for line in slow:
         line.close()
+
+
+@pytest.mark.parametrize("server", ["uvicorn"], indirect=True)
+@pytest.mark.parametrize("way", ["revoked", "left"])
+async def test_a_download_ends_with_the_right_to_it(
+    server: Server,
+    room: Room,
+    sql: Psql,  # noqa: F811
+    way: str,
+) -> None:
+    size, reader = 20_000_000, room.second
+    async with client_of(server, room.first) as ann:
+        file = await ann.rest.upload(bytes(size))
+        await ann.send(room.id, "look", attachments=[file.id])
+    with await asyncio.to_thread(started, server, reader, file.id) as line:
+        began = time.monotonic()
+        if way == "revoked":
+            await asyncio.to_thread(scene.revoke, sql, reader.device)
+        else:
+            await asyncio.to_thread(scene.leave, sql, room.id, reader.user)
+        await scene.eventually(lambda: time.monotonic() - began > LOOK_S)
+        assert await asyncio.to_thread(read_to_the_end, line) < size
+
+
+def read_to_the_end(line: socket.socket) -> int:
+    size = 0
+    while part := line.recv(1_048_576):
+        size += len(part)
+    return size
 
 
 def started(server: Server, seat: Seat, file: str) -> socket.socket:

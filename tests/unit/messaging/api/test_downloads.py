@@ -1,8 +1,12 @@
 """Which bytes of a file a request wants, and what is said of a file besides its bytes."""
 
-import pytest
+from io import BytesIO
 
-from messaging.api.downloads import headers_of, wanted_of
+import pytest
+from django.http import HttpResponse
+
+from messaging.api import downloads
+from messaging.api.downloads import PART_BYTES, Parts, headers_of, wanted_of
 from messaging.api.refusals import Declined
 from messaging.models import Attachment
 
@@ -45,9 +49,25 @@ def test_a_range_of_another_content_is_the_whole_file() -> None:
     assert wanted_of(FILE, {"Range": "bytes=0-9", "If-Range": '"other"'}) == range(100)
 
 
+@pytest.mark.parametrize("go_on", [0, 1, 2])
+async def test_a_file_is_given_for_as_long_as_it_may_go_on(
+    go_on: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloads, "LOOK_S", 0.0)
+    answers = iter([True] * go_on + [False])
+    parts = Parts(BytesIO(bytes(9 * PART_BYTES)), range(9 * PART_BYTES), lambda: next(answers))
+    assert [len(part) async for part in parts] == [PART_BYTES] * go_on
+
+
 def test_a_file_without_bytes_is_whole() -> None:
     empty = Attachment(name="empty", size=0, sha256="cd" * 32)
     assert wanted_of(empty, {}) == range(0)
+
+
+@pytest.mark.parametrize("name", ["a\r\nSet-Cookie: b", "a\x00b", "\x7f", ""])
+def test_what_sql_may_have_written_makes_no_header_of_its_own(name: str) -> None:
+    headers = headers_of(Attachment(name=name, type=f"text/plain{name}\n", sha256="ab" * 32))
+    assert HttpResponse(headers=headers).headers["Content-Type"] == "application/octet-stream"
 
 
 @pytest.mark.parametrize(
