@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
+from contextlib import suppress
 from functools import partial
+from itertools import takewhile
 from time import monotonic
 
 import psycopg
@@ -118,20 +120,13 @@ class Journal:
         self._settling.refuse_all(but=self._slow)
 
     async def _take(self) -> list[Entry]:
-        """The next batch, without what waits for a locked conversation: that goes to the slow lane, in order.
-
-        What is looked up stays in the queue meanwhile, where a refusal of what it waits for finds it.
-        """
-        if self._slow:
-            self._slow.end_empty()
-        places = await self._places() if self._slow else {}
-        entries = cut(self._queue, most=self._most)
-        for _ in entries:
-            self._queue.popleft()
+        """The next batch, without what waits for a locked conversation: that goes to the slow lane, in order."""
+        self._slow.end_empty()
         if not self._slow:
-            return entries
+            return self._cut()
+        places = await self._places()
         fast: list[Entry] = []
-        for entry in entries:
+        for entry in self._cut(known=places):
             lane = places.get(target(entry.frame)) or lane_of(entry)
             if lane in self._slow:
                 self._slow.put(entry, lane)
@@ -139,19 +134,28 @@ class Journal:
                 fast.append(entry)
         return fast
 
-    async def _places(self) -> dict[str, str]:
-        """Where the messages are that the next batch edits or deletes: the frames don't say.
+    def _cut(self, *, known: Container[str] | None = None) -> list[Entry]:
+        """Take a batch from the queue, and nothing from the first change on of a message that is not `known`."""
+        entries = cut(self._queue, most=self._most)
+        if known is not None:
+            entries = list(takewhile(lambda e: not target(e.frame) or target(e.frame) in known, entries))  # fmt: skip
+        for _ in entries:
+            self._queue.popleft()
+        return entries
 
-        Each that met the lock would cost the others the lock time-out.
+    async def _places(self) -> dict[str, str]:
+        """The conversations of what the next batch edits or deletes; nothing for those that nobody knows.
+
+        The frames don't say, and each that met the lock would cost the others the lock time-out. What is
+        looked up stays in the queue meanwhile, where a refusal of what it waits for finds it.
         """
         messages = {target(entry.frame) for entry in cut(self._queue, most=self._most)} - {""}
-        if not messages:
-            return {}
-        self._finish_last()
-        try:
-            return await self._writer.places(messages)
-        except psycopg.Error:  # the batch finds out for itself
-            return {}
+        places = dict.fromkeys(messages, "")
+        if messages:
+            self._finish_last()
+            with suppress(psycopg.Error):  # the batch finds out for itself
+                places |= await self._writer.places(messages)
+        return places
 
     async def _commit(self, entries: Sequence[Entry], *, again: bool = False) -> None:
         """Commit a batch: retry what passes, split what can't be stored, never give up silently."""
