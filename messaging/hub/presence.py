@@ -105,6 +105,8 @@ class PresenceBoard:
         user = user_of(link)
         if user not in self._people:
             self._own.pop(user, None)
+            if user not in self._circles:
+                self._due.note(user, None)
 
     def is_hidden(self, user: str) -> bool:
         """Whether a user with sessions here is invisible, or may be: until the first look nobody knows."""
@@ -126,6 +128,8 @@ class PresenceBoard:
     def _forget_users(self, users: Iterable[str]) -> None:
         for user in users:
             self._shown.pop(user, None)
+            if user not in self._people:
+                self._due.note(user, None)
 
     async def check(self) -> None:
         """Look at everyone, within the next looks; returns when that is done."""
@@ -152,8 +156,11 @@ class PresenceBoard:
                 logger.debug("presence can't be read now: %s", error)
                 self._failed(work)
                 await asyncio.sleep(RETRY_S)
-            except Exception:  # an error of our own: the next pass looks at everyone again
+            except (
+                Exception
+            ):  # an error of our own: whoever waits for this look, waits for the next
                 logger.exception("a look at presence failed")
+                self._failed(work)
                 await asyncio.sleep(RETRY_S)
 
     async def _wait(self) -> None:
@@ -258,7 +265,7 @@ class PresenceBoard:
     # Trouble
 
     def _failed(self, work: Work) -> None:
-        """The database is away: whoever asked is told, the rest waits; when it is back everyone is looked at."""
+        """A look failed, mostly for want of the database: who asked is told, the rest waits, then all are looked at."""
         for link, frame in work.asked:
             link.session.decline(frame, Refusal.DATABASE_UNAVAILABLE)
             link.wake()

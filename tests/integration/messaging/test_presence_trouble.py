@@ -126,6 +126,26 @@ async def test_a_storm_of_two_thousand_sessions_is_some_dozens_of_statements_and
 # Services away
 
 
+async def test_a_look_that_fails_by_itself_is_made_again(
+    engine: Engine, attach: Any, room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await attach(room.second)
+    await looked(engine)
+    reader, failures = engine.hub.presence._reader, [RuntimeError("an error of our own")]
+    ask = reader.who_is_here
+
+    async def failing(users: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return await ask(users)
+
+    monkeypatch.setattr(reader, "who_is_here", failing)
+    ann = await attach(room.first)
+    await shows(ann, room.second.user, state="online")
+    await shows(ann, room.first.user, state="online")
+    assert not failures
+
+
 @pytest.mark.slow
 async def test_presence_stands_still_and_says_so_while_the_database_is_away(
     engine: Engine, attach: Any, room: Room, sql: Psql
