@@ -262,7 +262,7 @@ async def test_promise_is_kept(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("promise", "owner", "name", "broken"), MUTANTS, ids=lambda it: str(it)[:40]
+    ("promise", "owner", "name", "broken"), MUTANTS, ids=lambda it: getattr(it, "__name__", str(it))
 )
 async def test_board_that_breaks_a_promise_is_convicted(
     engine: Engine,
