@@ -54,6 +54,7 @@ class Device:
         self._requests = Requests(self, testimony, around)
         self._loop = asyncio.get_running_loop()
         self._line: Line | None = None
+        self._opening: Line | None = None  # the newest, open by now or not
         self._hello: dict[str, int] = {}
         self._welcomed: asyncio.Future[float] | None = None
         self._reaching: tuple[str, int, asyncio.Future[float]] | None = None
@@ -319,7 +320,8 @@ class Device:
 
     async def _dial(self) -> float:
         self._welcomed = self._loop.create_future()
-        await Line(self).open(self._around.url, source=self._source)
+        self._opening = Line(self)
+        await self._opening.open(self._around.url, source=self._source)
         return await self._welcomed
 
     async def _dial_again(self) -> None:
@@ -332,9 +334,10 @@ class Device:
             self._set_timer()
 
     def _hang_up(self) -> None:
-        line, self._line = self._line, None
-        if line is not None:
-            line.close()
+        lines, self._line, self._opening = {self._line, self._opening}, None, None
+        for line in lines:
+            if line is not None:
+                line.close()
 
     def _give_up(self, now: float) -> None:
         """The rules call the connection dead: close what is left of it and come back."""

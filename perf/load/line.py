@@ -37,6 +37,7 @@ class Line(WSListener):
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
         self._code = LOST
+        self._closed = False
         self._transport: WSTransport | None = None
 
     async def open(self, url: str, *, source: str | None = None) -> None:
@@ -64,13 +65,17 @@ class Line(WSListener):
                 under.resume_reading()
 
     def close(self) -> None:
-        """End the connection; the owner is told as of any other end."""
+        """End the connection; the owner is told as of any other end. One that was not open yet never will be."""
+        self._closed = True
         if self._transport is not None:
             self._transport.send_close()
             self._transport.disconnect()
 
     def on_ws_connected(self, transport: WSTransport) -> None:
-        """Pass it on."""
+        """Pass it on; who has given up meanwhile hears nothing of it."""
+        if self._closed:
+            transport.disconnect()
+            return
         self._transport = transport
         self._owner.on_open(self)
 
