@@ -23,6 +23,9 @@ from perf.rig.server import Server
 
 Span: TypeAlias = tuple[float, float]
 
+PRESENCE = frozenset({"ghost online", "ghost offline"})
+"""What can't be judged while the database is away: presence stands still then, and says so (G7)."""
+
 WAITED_S = 1.0  # hundreds of commits take place in so long
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from perf.faults.fault import Fault, Known, Site, Span
+from perf.faults.fault import PRESENCE, Fault, Known, Site, Span
 from perf.faults.proxy import Proxy, Rule
 
 LinkName: TypeAlias = Literal["clients", "postgres", "valkey"]
@@ -102,7 +102,8 @@ class NetworkFault(Fault):
         super().__init__(site)
         self.name, self.what, self.hold_s = named(link, kind), sentence(link, kind), kind.hold_s
         self._proxy: Proxy = getattr(site.links, link)
-        self._kind, self.blind_to = kind, kind.blind_to
+        self._kind = kind
+        self.blind_to = PRESENCE if link == "postgres" else kind.blind_to
         self._effects = {name: self._proxy.effects[name] for name in kind.effects}
 
     async def begin(self) -> None:
