@@ -44,6 +44,8 @@ MIDDLEWARE = [  # Django's own, without a thread for each
     "project.middleware.Messages",
     "project.middleware.Framing",
 ]
+# `check --deploy` looks for Django's three by name; a test holds ours to be the same.
+SILENCED_SYSTEM_CHECKS = ["security.W001", "security.W002", "security.W003"]
 
 TEMPLATES = [
     {
