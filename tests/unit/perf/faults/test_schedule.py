@@ -1,5 +1,7 @@
 """Faults and their moments: the seed decides, every fault has a name and a sentence, the unfelt proves nothing."""
 
+from typing import Any
+
 import pytest
 
 from perf import faults
@@ -34,9 +36,15 @@ def test_a_run_is_all_faults_or_the_one_that_was_asked_for_and_its_plan_says_whi
     assert "10.0 s" in plan["faults"]["lock"]
 
 
-def endured(**more: object) -> Endured:
+def endured(**more: Any) -> Endured:
     judgement = Judgement(messages=1, deliveries=1, promises=1, expected=1)
-    facts = {"name": "lock", "what": "it locks", "judgement": judgement, "recovery_s": 1.0, **more}
+    facts: dict[str, Any] = {
+        "name": "lock",
+        "what": "it locks",
+        "judgement": judgement,
+        "recovery_s": 1.0,
+        **more,
+    }
     return Endured(**facts)
 
 
