@@ -54,7 +54,10 @@ class MarkBoard:
             self._show_summary(topic, topic.early_summary)
 
     async def greet(self, link: Link) -> None:
-        """Show a new session the current marks of its conversations."""
+        """Show a new session the current marks of its conversations.
+
+        It follows them already: marks that moved while these were read were shown to it, and come first.
+        """
         for conversation, marks in (await self._read(link.session.feeds, FOR_EVER_S)).items():
             topic = self._topics.get(conversation)
             if topic is None:
@@ -62,8 +65,8 @@ class MarkBoard:
             topic.devices = max(topic.devices, len(marks))
             if topic.devices > SUMMARY_DEVICES:
                 self._to_summarize.add(conversation)
-            elif ripe := topic.ripe(marks):
-                _offer([link], Receipts(conversation=conversation, marks=ripe))
+            elif known := topic.current(topic.ripe(marks)):
+                _offer([link], Receipts(conversation=conversation, marks=known))
 
     async def check(self, conversations: Iterable[str], *, seconds: float) -> None:
         """Show marks stored within the last `seconds` whose hint was lost."""

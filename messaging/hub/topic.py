@@ -104,6 +104,15 @@ class Topic:
                 ahead.append(mark)
         return ahead
 
+    def current(self, marks: list[DeviceMark]) -> list[DeviceMark]:
+        """Those of the marks, read from the database, that nobody was shown newer ones of meanwhile."""
+        kept = []
+        for mark in marks:
+            delivered, read = self.shown.get(mark.device, (0, 0))
+            if mark.delivered >= delivered and mark.read >= read:
+                kept.append(mark)
+        return kept
+
     def _append(self, batch: Batch, ring_bytes: int) -> Batch:
         if batch.since < self.position:
             batch = batch.after(self.position)

@@ -1,0 +1,42 @@
+"""Marks on their way to the sessions of a process never go back, whatever way they come by."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from messaging.hub.marks import MarkBoard
+from messaging.hub.topic import Topic
+from messaging.protocol.frames import DeviceMark, Receipts
+from tests.unit.messaging.hub.links import Seen
+
+ROOM = "room"
+
+
+def mark(delivered: int, read: int = 0, *, device: str = "ann's") -> DeviceMark:
+    return DeviceMark(device=device, user="ann", delivered=delivered, read=read)
+
+
+class SlowReader:
+    """Reads marks as they were when it was asked, and answers when it is let."""
+
+    def __init__(self, *stored: DeviceMark) -> None:
+        self._stored, self.may_answer = stored, asyncio.Event()
+
+    async def marks(self, *_: object, **__: object) -> dict[str, list[DeviceMark]]:
+        await self.may_answer.wait()
+        return {ROOM: list(self._stored)}
+
+
+async def test_marks_that_were_read_for_a_welcome_do_not_go_behind_those_shown_meanwhile() -> None:
+    topic, link = Topic(ROOM, 9), Seen("bob", ROOM)
+    topic.links.add(link)
+    reader: Any = SlowReader(mark(4, 4), mark(7, device="cleo's"))
+    board = MarkBoard({ROOM: topic}, reader)
+    greeting = asyncio.create_task(board.greet(link))
+    await asyncio.sleep(0)
+    board.show(ROOM, [mark(5, 4)])
+    reader.may_answer.set()
+    await greeting
+    shown = [one for frame in link.heard() if isinstance(frame, Receipts) for one in frame.marks]
+    assert [(one.device, one.delivered) for one in shown] == [("ann's", 5), ("cleo's", 7)]
