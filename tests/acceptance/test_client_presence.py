@@ -137,9 +137,10 @@ async def test_after_a_reconnect_the_server_knows_again_who_is_away(
         await both.sees("away", "again")
 
 
+@pytest.mark.usefixtures("sql")
 async def test_what_was_not_answered_ends_with_the_client(site: Serving) -> None:
     """Nobody waits for ever."""
-    async with await _device(site, "alice") as client:
+    async with await _device(site, "cleo") as client:
         pending = client.set_presence(state="away")
     with pytest.raises(ClosedError):
         await pending
