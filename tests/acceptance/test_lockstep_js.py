@@ -44,12 +44,12 @@ class Files(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def page(chromium: Chrome) -> Iterator[Chrome]:
+def page(own_chromium: Chrome) -> Iterator[Chrome]:
     """A browser on an empty page whose origin has the client's modules."""
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Files)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        chromium.get(f"http://127.0.0.1:{server.server_port}/messaging/icon.svg")
-        yield chromium
+        own_chromium.get(f"http://127.0.0.1:{server.server_port}/messaging/icon.svg")
+        yield own_chromium
         server.shutdown()
 
 

@@ -44,12 +44,12 @@ const answer = arguments[0];
 
 
 @pytest.fixture
-def origin(chromium: Chrome, site: Serving) -> Chrome:
+def origin(own_chromium: Chrome, site: Serving) -> Chrome:
     """A browser on a page of the site that runs no script of its own."""
     with psycopg.connect(services.locate(site.directory).database_url, autocommit=True) as sql:
         sql.execute(CLEO)
-    chromium.get(f"{site.address}static/messaging/icon.svg")
-    return chromium
+    own_chromium.get(f"{site.address}static/messaging/icon.svg")
+    return own_chromium
 
 
 def test_a_file_goes_out_with_a_message_and_comes_back_the_same(origin: Chrome) -> None:
