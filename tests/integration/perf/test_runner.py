@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import cast
 
 import psycopg
 import pytest
@@ -16,6 +17,8 @@ from perf.rig.children import RigError
 from perf.rig.environment import Crowd
 from perf.scenario import Findings, Options, Result, Scenario, Stage
 
+NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
 Run = Callable[[Stage], Awaitable[Findings]]
 
 
@@ -25,18 +28,25 @@ async def options(tmp_path: Path) -> AsyncIterator[Options]:
     accounts = tmp_path / "accounts.jsonl"
     one = {"user": "u", "device": "d", "token": "t", "conversations": []}
     accounts.write_text(json.dumps(one) + "\n")
-    server = await asyncio.start_server(_answer, "127.0.0.1", 0)
+    answering: set[asyncio.Task[None]] = set()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answering.add(cast("asyncio.Task[None]", asyncio.current_task()))
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(NOT_FOUND)
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     async with server:
         yield Options(
             seed=1, url=f"http://127.0.0.1:{port}", accounts=accounts, runs=tmp_path / "runs"
         )
-
-
-async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await reader.readuntil(b"\r\n\r\n")
-    writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-    writer.close()
+    for task in answering:  # whoever opened a connection and said nothing
+        task.cancel()
+    await asyncio.gather(*answering, return_exceptions=True)
 
 
 async def measure(options: Options, run: Run) -> Result:
