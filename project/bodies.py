@@ -47,7 +47,7 @@ class Bodies:
         if body.silent:
             await _answer(decline(Problem.TOO_SLOW, f"{SILENCE_S:g}"), send)
         elif body.passed:
-            if headers.get(b"expect", b"").lower() != b"100-continue":
+            if not body.whole and headers.get(b"expect", b"").lower() != b"100-continue":
                 await _drop(receive)
             await _answer(_too_large(most, upload=upload), send)
 
@@ -57,7 +57,7 @@ class Body:
 
     def __init__(self, receive: Receive, limit: int) -> None:
         self._receive, self._left = receive, limit
-        self._whole = False
+        self.whole = False
         self.passed = self.silent = False
 
     def may_have(self, length: bytes) -> bool:
@@ -67,7 +67,7 @@ class Body:
 
     async def __call__(self) -> Event:
         """The next event."""
-        if self._whole:
+        if self.whole:
             return await self._receive()  # its answer is being made: that may take any time
         try:
             async with asyncio.timeout(SILENCE_S):
@@ -77,7 +77,7 @@ class Body:
             return GONE
         self._left -= len(event.get("body", b""))
         self.passed = self._left < 0
-        self._whole = not event.get("more_body", False)
+        self.whole = not event.get("more_body", False)
         return GONE if self.passed else event
 
 

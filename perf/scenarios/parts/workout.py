@@ -34,7 +34,7 @@ ANSWER_S = 5.0  # of the REST API
 FENCE_S = 0.3  # what comes so long after a revocation was not on its way when it answered
 AGAIN = 12  # requests that are repeated over REST
 OK = 200
-SETTLE_S = 1.2  # marks count as settled a second after they were said
+SETTLE_S = 3.0  # marks count as settled a second after they were said; a machine may stand still for longer
 
 LEAVE = "DELETE FROM messaging_membership WHERE conversation_id = %s AND user_id = %s AND left_seq IS NULL"
 CONNECTIONS = "SELECT count(*) FROM presence_connection WHERE device_id = ANY (%s::uuid[])"

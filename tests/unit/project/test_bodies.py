@@ -86,6 +86,12 @@ async def test_a_body_without_a_length_is_cut_off_where_it_becomes_too_large() -
     assert found.given <= MOST + bodies.ENVELOPE_BYTES
 
 
+async def test_a_body_that_is_all_there_is_refused_without_waiting_for_more() -> None:
+    async with asyncio.timeout(bodies.DROP_S / 2):
+        found = await Exchange(b"a" * (MEBIBYTE + 1), path="/api/login").run()
+    assert found.status == 413
+
+
 async def test_other_routes_take_less() -> None:
     found = await Exchange(b"a" * (MEBIBYTE + 1), path="/api/login").run()
     assert (found.status, found.told["code"]) == (413, "too_large")
