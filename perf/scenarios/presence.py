@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 from perf.coverage import Covered
@@ -18,13 +17,12 @@ from perf.history.events import Fault
 from perf.history.testimony import clock
 from perf.load.device import Device
 from perf.load.fleet import Fleet, until
-from perf.load.generator import Generator
 from perf.measure.latency import Latency
 from perf.rig.accounts import Account
 from perf.rig.environment import Crowd
-from perf.rig.server import Server
 from perf.scenario import Findings, Options, Scenario, Stage
 from perf.scenarios.parts import ghosts
+from perf.scenarios.parts.onlookers import QUIET_S, SEEN_S, Onlookers
 from perf.scenarios.parts.shared import (
     connected_percent,
     note_generator,
@@ -39,74 +37,9 @@ CONVERSATIONS, QUICK_CONVERSATIONS = 4, 1  # of people who come and go
 STORM, QUICK_STORM = 2_000, 100  # devices that come at once
 STORM_AT_ONCE = 100  # connecting at a time
 OFFLINE_AFTER_S = 2.0  # the product's default: so long a flapping connection is waited for
-SEEN_S = 10.0  # patience with what should take 50 ms
 KILLED_S = 15.0  # patience with what may take 10 s (G7)
-QUIET_S = 0.5  # what is not shown in so long after it may have been, is not shown
 FLAPS, FLAP_S = 5, 0.4
 GOALS = frozenset({"ghost online", "ghost offline", "fault felt", "lost"})
-
-
-@dataclass(kw_only=True)
-class Presence:
-    """One run's parts. `near` are the devices on the first server, `far` those on the second."""
-
-    stage: Stage
-    far_server: Server
-    near: Fleet
-    far: Fleet
-    crowd: Fleet
-    sightings: Sightings
-    storm: Sequence[Account]
-    generator: Generator = field(default_factory=Generator)
-    shown: dict[str, Latency] = field(default_factory=dict)  # by what was to be seen
-    offline: Latency = field(default_factory=Latency)  # beyond what is waited
-    killed_s: list[float] = field(default_factory=list)
-    figures: dict[str, Any] = field(default_factory=dict)
-    broken: list[str] = field(default_factory=list)
-    held: dict[str, int] = field(default_factory=dict)  # checks of what must not be shown
-
-    @property
-    def pairs(self) -> list[tuple[Device, Device]]:
-        """Each user's devices: on the first server, on the second."""
-        others = {device.account.user: device for device in self.far.devices}
-        return [(device, others[device.account.user]) for device in self.near.devices]
-
-    def watchers(self, user: str) -> list[Device]:
-        """The devices of the others in the user's conversation that are online."""
-        (conversation,) = {d.account.conversations for d in self.near.devices if d.account.user == user}  # fmt: skip
-        return [
-            device
-            for device in (*self.near.devices, *self.far.devices)
-            if device.online
-            and device.account.conversations == conversation
-            and device.account.user != user
-        ]
-
-    async def seen(
-        self, name: str, user: str, wanted: Wanted, *, cause: Any, by: Sequence[Device] = ()
-    ) -> None:
-        """Do something (`cause` returns when it was), and time how long until all are shown it."""
-        watchers = list(by) or self.watchers(user)
-        expected = self.sightings.expect(user, watchers, wanted)
-        since = await cause()
-        await self._timed(expected, since, self.shown.setdefault(name, Latency()), name)
-
-    async def _timed(self, expected: Any, since: float, latency: Latency, name: str) -> None:
-        if not await expected.met(within_s=SEEN_S):
-            self.broken.append(f"{name} was not shown to {len(expected.missing)} devices")
-        for moment in expected.seen.values():
-            latency.record(
-                max(moment - since, 0.0)
-            )  # before its own welcome: the commit is earlier
-
-    async def unseen(self, name: str, user: str, work: Any, *, quiet_s: float = QUIET_S) -> None:
-        """Do something that nobody must be shown."""
-        before = self.sightings.changes_of(user)
-        await work()
-        await asyncio.sleep(quiet_s)  # it is the absence of a frame that is looked for
-        if self.sightings.changes_of(user) != before:
-            self.broken.append(f"{name} was shown to others")
-        self.held[name] = self.held.get(name, 0) + 1
 
 
 def conversations_of(options: Options) -> int:
@@ -154,11 +87,11 @@ async def run(stage: Stage) -> Findings:
 
 
 @asynccontextmanager
-async def _prepared(stage: Stage) -> AsyncIterator[Presence]:
+async def _prepared(stage: Stage) -> AsyncIterator[Onlookers]:
     place, recorder, sightings = stage.environment, stage.recorder, Sightings()
     people, storm, _ = _split(place.accounts, stage.options)
     async with place.another("second") as second:
-        it = Presence(
+        it = Onlookers(
             stage=stage,
             far_server=second,
             near=Fleet(url=place.url, recorder=recorder, observer=sightings),
@@ -212,7 +145,7 @@ def _says(text: str) -> Wanted:
     return lambda entry: entry.text == text
 
 
-async def _states(it: Presence) -> None:
+async def _states(it: Onlookers) -> None:
     """Away and online, with one device and with two; a text; invisible."""
     it.stage.progress.say("away, online, texts")
     for n, (near, far) in enumerate(it.pairs):
@@ -236,7 +169,7 @@ def _does(device: Device, state: Any = None, **wish: Any) -> Any:
     return cause
 
 
-async def _comings(it: Presence) -> None:
+async def _comings(it: Onlookers) -> None:
     """Both devices go: offline, after the wait; one comes back: online at once."""
     it.stage.progress.say("offline, and back")
     await asyncio.gather(
@@ -244,12 +177,12 @@ async def _comings(it: Presence) -> None:
     )
 
 
-async def _goes_and_comes(it: Presence, near: Device, far: Device) -> None:
+async def _goes_and_comes(it: Onlookers, near: Device, far: Device) -> None:
     user = near.account.user
     expected = it.sightings.expect(user, it.watchers(user), _is("offline"))
     near.leave()
     far.leave()
-    await it._timed(expected, clock() + OFFLINE_AFTER_S, it.offline, "offline")
+    await it.timed(expected, clock() + OFFLINE_AFTER_S, it.offline, "offline")
 
     async def comes() -> float:
         await far.connect()
@@ -259,7 +192,7 @@ async def _goes_and_comes(it: Presence, near: Device, far: Device) -> None:
     await near.connect()
 
 
-async def _flapping(it: Presence) -> None:
+async def _flapping(it: Onlookers) -> None:
     """A connection that goes and comes back at once is nobody's business."""
     it.stage.progress.say("flapping connections")
 
@@ -277,7 +210,7 @@ async def _flapping(it: Presence) -> None:
     await asyncio.gather(*(flap(*pair) for pair in it.pairs[1 :: MEMBERS // 2]))
 
 
-async def _storm(it: Presence) -> None:
+async def _storm(it: Onlookers) -> None:
     """Very many come at once: everyone is shown the others, in few frames."""
     it.stage.progress.say(f"{len(it.storm):,} devices at once")
     frames, entries, begun = it.sightings.frames, it.sightings.entries, clock()
@@ -309,7 +242,7 @@ async def _storm(it: Presence) -> None:
 # What happens to servers
 
 
-async def _killed(it: Presence) -> None:
+async def _killed(it: Onlookers) -> None:
     """kill -9 of the second server: who was only there is gone, the others stay, nobody is resurrected."""
     it.stage.progress.say("kill -9 of one of two servers")
     pairs = it.pairs
@@ -334,25 +267,25 @@ async def _killed(it: Presence) -> None:
         it.killed_s += [moment - since for moment in one.seen.values()]
     _feel(it, len(it.killed_s))
     for user, before in kept.items():
-        if it.sightings.changes_of(user) != before:
-            it.broken.append("a user of the surviving server was shown as changed")
+        held = it.sightings.changes_of(user) == before
+        it.check("a user of the surviving server is not shown as changed", held=held)
     await _restarted(it, [far for _, far in gone], lost, watchers)
 
 
-def _feel(it: Presence, times: int) -> None:
+def _feel(it: Onlookers, times: int) -> None:
     now = it.stage.recorder.now()
     felt = {"views that changed": float(times)}
     it.stage.recorder.record(Fault(t=now, name="kill", phase="felt", target="second", effect=felt))
     it.stage.recorder.record(Fault(t=now, name="kill", phase="end", target="second"))
 
 
-def _in_room(it: Presence, user: str, devices: Sequence[Device]) -> list[Device]:
+def _in_room(it: Onlookers, user: str, devices: Sequence[Device]) -> list[Device]:
     watching = {device.number for device in it.watchers(user)}
     return [device for device in devices if device.number in watching]
 
 
 async def _restarted(
-    it: Presence, devices: Sequence[Device], lost: set[str], watchers: Sequence[Device]
+    it: Onlookers, devices: Sequence[Device], lost: set[str], watchers: Sequence[Device]
 ) -> None:
     """A new server in its place knows nobody; who comes back is shown again."""
     for device in devices:
@@ -360,9 +293,9 @@ async def _restarted(
     before = {user: it.sightings.changes_of(user) for user in lost}
     await it.far_server.start()
     await asyncio.sleep(QUIET_S)
-    if any(it.sightings.changes_of(user) != before[user] for user in lost):
-        it.broken.append("a restarted server resurrected connections")
-    it.held["no connection resurrected"] = len(lost)
+    for user in lost:
+        held = it.sightings.changes_of(user) == before[user]
+        it.check("a restarted server resurrects nobody", held=held)
     for device in devices:
 
         async def comes(device: Device = device) -> float:
@@ -374,13 +307,13 @@ async def _restarted(
         await it.seen("online after a kill", user, _is("online"), cause=comes, by=by)
 
 
-async def _haunt(it: Presence) -> str:
+async def _haunt(it: Onlookers) -> str:
     """What a server that signs nobody off was convicted of: a sentence, or nothing."""
     _, _, accounts = _split(it.stage.environment.accounts, it.stage.options)
     return await ghosts.convicted(it.stage, accounts)
 
 
-def _findings(it: Presence, convicted: str) -> Findings:
+def _findings(it: Onlookers, convicted: str) -> Findings:
     together = Latency()
     for latency in it.shown.values():
         together.merge(latency)
@@ -397,8 +330,8 @@ def _findings(it: Presence, convicted: str) -> Findings:
         spectra={name: latency for name, latency in it.shown.items() if latency.count},
         broken=it.broken,
         coverage=[
-            Covered(name=f"not shown: {name}", kind="always", checked=count, held=count)
-            for name, count in it.held.items()
+            Covered(name=name, kind="always", checked=checked, held=held)
+            for name, (checked, held) in it.checks.items()
         ],
     )  # fmt: skip
     findings.figures |= {
