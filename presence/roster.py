@@ -200,7 +200,8 @@ class Roster(Lease):
         self._lost = set(self.sessions)
 
     async def _sweep(self) -> None:
-        await self._line.ask_now(statements.SWEEP, (self.node, list(self.sessions)))
+        rows = await self._line.ask_now(statements.SWEEP, (self.node, list(self.sessions)))
+        signals.announce_presence({row[0] for row in rows})  # nobody else knows that they went
 
     # What waits in one turn
 

@@ -53,7 +53,12 @@ WITH gone AS (DELETE FROM presence_connection WHERE id = ANY (%s::uuid[]) RETURN
 UPDATE presence_device SET last_seen = now() WHERE id IN (SELECT id FROM free)
 """
 # What a broken statement may have left behind: this node lives on, so no lease would ever clear it.
-SWEEP = "DELETE FROM presence_connection WHERE node_id = %s::uuid AND NOT id = ANY (%s::uuid[])"
+SWEEP = """
+WITH gone AS (DELETE FROM presence_connection WHERE node_id = %s::uuid AND NOT id = ANY (%s::uuid[]) RETURNING device_id),
+     free AS (SELECT d.id FROM presence_device d WHERE d.id IN (SELECT device_id FROM gone) FOR NO KEY UPDATE SKIP LOCKED),
+     seen AS (UPDATE presence_device SET last_seen = now() WHERE id IN (SELECT id FROM free))
+SELECT DISTINCT d.user_id::text FROM gone g JOIN presence_device d ON d.id = g.device_id
+"""
 
 # A session that somebody asked to end stays so until its process has ended it.
 SET_STATES = """

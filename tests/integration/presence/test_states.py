@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
 
-from presence import statements
+from presence import database, statements
+from presence import roster as rosters
 from presence.roster import Arrival, Roster
 from presence.signals import presence_changed
 from tests import scene
+from tests.frozen import backends, frozen
 from tests.scene import Psql
 
 pytestmark = pytest.mark.django_db
@@ -204,3 +207,28 @@ async def test_no_session_is_missing_of_a_process_that_was_taken_for_dead(
         sql.execute("DELETE FROM presence_connection WHERE node_id = %s", [roster.node])
         sql.execute(taken.encode(), [roster.node])
     assert await roster.missing() == set()
+
+
+async def test_who_left_while_the_database_was_away_is_announced_once_it_is_back(
+    shared_database: None,
+    sql: Psql,
+    announced: list[set[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Any,
+) -> None:
+    """The beat that signs them off later is the only one who knows: a pass may be 5 s away."""
+    monkeypatch.setattr(rosters, "STATEMENT_TIMEOUT_MS", 1_000)
+    monkeypatch.setattr(database, "ANSWER_S", -0.8)
+    settings.LOCKSTEP_PRESENCE = {"beat_s": 0.1}
+    made = Roster()
+    await made.start()
+    try:
+        (arrival,) = await arrive(made, sql)
+        announced.clear()
+        with frozen(*backends(sql, "lockstep roster")):
+            await made.leave(arrival.session)
+            assert announced == []
+            await scene.eventually(lambda: {arrival.user} in announced)
+        assert scene.sessions(sql, arrival.device) == 0
+    finally:
+        await made.stop()
