@@ -8,13 +8,10 @@ from typing import Any
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
-from django.db import connection, connections
+from django.db import connections
 
 from project import demo, ports, services, supervisor
 from project.worker import SERVERS
-
-# Any constant will do: it keeps two `serve`s from migrating one database at the same time.
-MIGRATION_LOCK = 7_203_118
 
 
 class Command(BaseCommand):
@@ -41,7 +38,8 @@ class Command(BaseCommand):
         with ports.reserve(options["host"], options["port"]) as holder:
             port = holder.getsockname()[1]
             if not options["no_migrate"]:
-                migrate(verbosity=options["verbosity"])
+                quieter = max(options["verbosity"] - 1, 0)
+                call_command("migrate", interactive=False, verbosity=quieter)
             if settings.DEBUG:
                 demo.make_users()
             for each in connections.all(initialized_only=True):
@@ -68,13 +66,3 @@ class Command(BaseCommand):
         lines.append("  " + os.environ.get("LOCKSTEP_PSQL", 'psql "$DATABASE_URL"'))
         self.stdout.write("\n".join(lines))
         self.stdout.flush()
-
-
-def migrate(*, verbosity: int) -> None:
-    """Run the migrations, one `serve` at a time."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_lock(%s)", [MIGRATION_LOCK])
-        try:
-            call_command("migrate", interactive=False, verbosity=max(verbosity - 1, 0))
-        finally:
-            cursor.execute("SELECT pg_advisory_unlock(%s)", [MIGRATION_LOCK])

@@ -1,0 +1,61 @@
+"""Django's `migrate`, one at a time for each database; `serve` runs it too.
+
+Laws: the lock belongs to the very session that migrates, so it is free only when nothing of that session
+can commit any more, however its process ended. Whoever waits asks again and again: a statement that
+waited in PostgreSQL's queue would itself be waited for by CREATE INDEX CONCURRENTLY, a deadlock.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.core.management.commands.migrate import Command as DjangoMigrate
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+KEY = 7_203_118  # any constant will do; PostgreSQL keeps advisory locks apart by database
+PAUSE_S = 0.25  # between two attempts: nobody minds serving that much later
+
+HOLDER = """
+SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND classid = 0 AND objid = %s
+   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+
+
+class Command(DjangoMigrate):
+    """Bring the tables to the state of this version; several processes may try at once."""
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Wait for whoever migrates already, then migrate what is left to do."""
+        connection = connections[options["database"]]
+        only_looks = options["check_unapplied"] or options["plan"]
+        if only_looks or connection.vendor != "postgresql":
+            super().handle(*args, **options)
+            return
+        with self._alone(connection):
+            super().handle(*args, **options)
+
+    @contextmanager
+    def _alone(self, connection: BaseDatabaseWrapper) -> Iterator[None]:
+        said = False
+        while not _ask(connection, "SELECT pg_try_advisory_lock(%s)"):
+            if not said:
+                holder = _ask(connection, HOLDER)
+                self.stderr.write(
+                    f"Another process migrates this database (PostgreSQL's session {holder}); waiting for its end."
+                )
+                said = True
+            time.sleep(PAUSE_S)
+        try:
+            yield
+        finally:
+            if connection.is_usable():  # else the lock went with its session
+                _ask(connection, "SELECT pg_advisory_unlock(%s)")
+
+
+def _ask(connection: BaseDatabaseWrapper, statement: str) -> Any:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [KEY])
+        row = cursor.fetchone()
+    return row[0] if row else None

@@ -1,0 +1,180 @@
+"""However many processes migrate one database, one of them does it, and the others say that they wait."""
+
+import contextlib
+import io
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from django.core.management import call_command
+from django.db import connections
+
+from project import daemons
+from project.management.commands.migrate import HOLDER, KEY
+from tests import scene
+
+ROOT = Path(__file__).resolve().parents[3]
+PATIENCE_S = 60
+WAITS = "Another process migrates this database"
+
+
+class Said(io.StringIO):
+    """What a command writes, and the moment of its first word."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.something = threading.Event()
+
+    def write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        finally:
+            self.something.set()
+
+
+def test_a_migrate_that_finds_another_says_so_in_one_line_and_waits_for_it(
+    transactional_db: None,
+) -> None:
+    said, done = Said(), threading.Event()
+
+    def migrate() -> None:
+        try:
+            call_command("migrate", verbosity=0, stderr=said)
+        finally:
+            connections["default"].close()
+            done.set()
+
+    with scene.connect() as holder:
+        holder.execute("SELECT pg_advisory_lock(%s)", [KEY])
+        waiting = threading.Thread(target=migrate)
+        waiting.start()
+        assert said.something.wait(PATIENCE_S)
+        assert not done.is_set()
+        pid = holder.info.backend_pid
+    waiting.join(PATIENCE_S)
+    assert done.is_set()
+    assert said.getvalue().splitlines() == [
+        f"{WAITS} (PostgreSQL's session {pid}); waiting for its end."
+    ]
+
+
+@pytest.mark.usefixtures("transactional_db")
+def test_a_look_at_the_plan_waits_for_nobody() -> None:
+    with scene.connect() as holder:
+        holder.execute("SELECT pg_advisory_lock(%s)", [KEY])
+        call_command("migrate", plan=True, stdout=io.StringIO())
+
+
+class Empty:
+    """A database without tables, in which nobody gets further than the first table until `release`."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._block = psycopg.connect(url)
+        self._block.execute("CREATE TABLE django_migrations ()")
+        self.sql = psycopg.connect(url, autocommit=True)
+
+    def start(self, *command: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, "manage.py", *command],
+            cwd=ROOT,
+            env=os.environ | {"DATABASE_URL": self.url, "DEBUG": "0"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def holder(self) -> int:
+        """The session that migrates, once there is one."""
+        for _ in daemons.pauses(PATIENCE_S):
+            if (row := self.sql.execute(HOLDER, [KEY]).fetchone()) is not None:
+                return int(row[0])
+        raise AssertionError("nobody migrates")
+
+    def release(self) -> None:
+        self._block.rollback()
+
+    def applied(self) -> int:
+        row = self.sql.execute(
+            "SELECT count(*), count(DISTINCT (app, name)) FROM django_migrations"
+        )
+        total, different = row.fetchone() or (0, 0)
+        assert total == different
+        return int(total)
+
+    def close(self) -> None:
+        self._block.close()
+        self.sql.close()
+
+
+@pytest.fixture
+def empty(database_url: str, redis_url: str) -> Iterator[Empty]:
+    url = re.sub(r"/[^/?]+(?=\?|$)", "/migrate_test", database_url, count=1)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE migrate_test TEMPLATE template0")
+        with contextlib.closing(Empty(url)) as made:
+            yield made
+        connection.execute("DROP DATABASE migrate_test WITH (FORCE)")
+
+
+def wait_of(process: "subprocess.Popen[str]") -> str:
+    """Its line about the other, behind what system checks say of a database that does not wait for the disk."""
+    assert process.stderr is not None
+    return next(line for line in process.stderr if line.startswith(WAITS))
+
+
+@pytest.mark.long
+def test_of_two_serves_and_a_migrate_at_once_exactly_one_migrates_and_the_others_wait(
+    empty: Empty,
+) -> None:
+    first = empty.start("serve", "-v", "2", "--processes", "1")
+    processes = [first]
+    try:
+        holder = empty.holder()
+        second = empty.start("serve", "-v", "2", "--processes", "1")
+        migrate = empty.start("migrate")
+        processes += [second, migrate]
+        for waiting in (second, migrate):
+            assert str(holder) in wait_of(waiting)
+        empty.release()
+        assert "Applying messaging.0001" in _until_served(first)
+        assert "Applying" not in _until_served(second)
+        assert "Applying" not in migrate.communicate(timeout=PATIENCE_S)[0]
+        assert migrate.returncode == 0
+        assert empty.applied() > 20
+    finally:
+        for each in processes:
+            each.terminate()
+            each.communicate(timeout=PATIENCE_S)
+
+
+@pytest.mark.long
+def test_the_end_of_a_killed_migrate_is_waited_for_and_then_the_next_does_it(empty: Empty) -> None:
+    """Its session still executes a statement: nobody may begin before that one can commit no more."""
+    killed = empty.start("migrate")
+    holder = empty.holder()
+    next_one = empty.start("migrate")
+    assert str(holder) in wait_of(next_one)
+    killed.kill()
+    killed.communicate(timeout=PATIENCE_S)
+    assert empty.holder() == holder
+    empty.release()
+    said, _ = next_one.communicate(timeout=PATIENCE_S)
+    assert next_one.returncode == 0
+    assert "Applying messaging.0001" in said
+    assert empty.applied() > 20
+
+
+def _until_served(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    lines = [""]
+    while "Lockstep serves" not in lines[-1]:
+        lines.append(process.stdout.readline())
+        assert lines[-1], "".join(lines)
+    return "".join(lines)
