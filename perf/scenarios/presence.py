@@ -172,17 +172,18 @@ def _does(device: Device, state: Any = None, **wish: Any) -> Any:
 async def _comings(it: Onlookers) -> None:
     """Both devices go: offline, after the wait; one comes back: online at once."""
     it.stage.progress.say("offline, and back")
-    await asyncio.gather(
-        *(_goes_and_comes(it, near, far) for near, far in it.pairs[:: MEMBERS // 2])
-    )
+    going = it.pairs[:: MEMBERS // 2]
+    for pair in going:
+        for device in pair:
+            device.leave()
+    gone = clock()  # who went, too, sees nobody: the watchers are those who stay
+    await asyncio.gather(*(_comes_back(it, near, far, gone) for near, far in going))
 
 
-async def _goes_and_comes(it: Onlookers, near: Device, far: Device) -> None:
+async def _comes_back(it: Onlookers, near: Device, far: Device, gone: float) -> None:
     user = near.account.user
     expected = it.sightings.expect(user, it.watchers(user), _is("offline"))
-    near.leave()
-    far.leave()
-    await it.timed(expected, clock() + OFFLINE_AFTER_S, it.offline, "offline")
+    await it.timed(expected, gone + OFFLINE_AFTER_S, it.offline, "offline")
 
     async def comes() -> float:
         await far.connect()
@@ -318,6 +319,7 @@ def _findings(it: Onlookers, convicted: str) -> Findings:
     for latency in it.shown.values():
         together.merge(latency)
     trusted = it.generator
+    shown = it.shown | {"offline, beyond the wait": it.offline}
     findings = Findings(
         outcomes=[
             outcome_of(trusted, "T21.shown", together.percentile(99), source=f"{together.count} sightings"),
@@ -327,7 +329,7 @@ def _findings(it: Onlookers, convicted: str) -> Findings:
             outcome("V5", 100.0 * bool(convicted), source=convicted or "nobody was convicted"),
         ],
         latency=together.summary(),
-        spectra={name: latency for name, latency in it.shown.items() if latency.count},
+        spectra={name: latency for name, latency in shown.items() if latency.count},
         broken=it.broken,
         coverage=[
             Covered(name=name, kind="always", checked=checked, held=held)
@@ -335,8 +337,8 @@ def _findings(it: Onlookers, convicted: str) -> Findings:
         ],
     )  # fmt: skip
     findings.figures |= {
-        "p99_ms": {name: latency.percentile(99) for name, latency in it.shown.items()},
-        "p50_ms": {name: latency.percentile(50) for name, latency in it.shown.items()},
+        "p99_ms": {name: latency.percentile(99) for name, latency in shown.items()},
+        "p50_ms": {name: latency.percentile(50) for name, latency in shown.items()},
         "generator": it.generator.figures(),
         **it.figures,
     }
