@@ -105,9 +105,10 @@ async def test_typing_begins_once_and_ends_with_the_message(site: Serving) -> No
             both.dan.typing(both.conversation)
         await scene.eventually(lambda: both.cleo.typists(both.conversation) == [both.dan.core.user])
         await both.dan.send(both.conversation, "hi")
-        await scene.eventually(lambda: both.cleo.typists(both.conversation) == [])
-        changes = [one.typing for one in both.told if isinstance(one, TypingChanged)]
-        assert changes == [True, False]
+        changes = lambda: [one.typing for one in both.told if isinstance(one, TypingChanged)]  # noqa: E731
+        await scene.eventually(lambda: changes()[-1:] == [False])
+        assert both.cleo.typists(both.conversation) == []
+        assert changes() == [True, False]
 
 
 @pytest.mark.usefixtures("sql")
