@@ -2,14 +2,15 @@
 
 Laws: decoding what a client sent never raises, each bad frame becomes its own `FrameError` with
 the `ref` it carried; unknown fields, and unknown types of the server's, are passed over, so that
-old and new peers talk. What a frame holds is in `frames`, what a body may hold in `content`.
+old and new peers talk. What is bad costs its sender more than us: bad frames are looked at one by
+one, as long as they are asked for. What a frame holds is in `frames`, a body in `content`.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -18,6 +19,7 @@ import msgspec
 from messaging.protocol.content import check_body, check_key, check_status
 from messaging.protocol.errors import FrameError, Refusal, Refused
 from messaging.protocol.frames import (
+    MAX_BATCH,
     MAX_FRAME_BYTES,
     ClientFrame,
     Delete,
@@ -81,15 +83,20 @@ class Codec:
         """One WebSocket message of these frames: text for JSON, bytes for MessagePack."""
         return self.join([self.part(frame) for frame in frames])
 
-    def decode_client(self, data: str | bytes) -> list[ClientFrame | FrameError]:
-        """What a client sent, in order. Never raises: what is no frame becomes a `FrameError`."""
+    def decode_client(self, data: str | bytes) -> Iterable[ClientFrame | FrameError]:
+        """What a client sent, in order. Never raises: what is no frame becomes a `FrameError`.
+
+        Whoever has enough of them stops asking: what was not asked for is not looked at.
+        """
         if unfit := self._unfit(data):
             return [unfit]
         try:
             found = self.decoders.client(data)
         except BAD_DATA:
             return self._each_of_client(data)
-        return [_checked(frame) for frame in (found if isinstance(found, list) else [found])]
+        if not isinstance(found, list):
+            return [_checked(found)]
+        return map(_checked, found) if len(found) <= MAX_BATCH else [_too_many()]
 
     def decode_server(self, data: str | bytes) -> list[ServerFrame]:
         """What a server sent, without frames of unknown type. Raises `FrameError` on the first bad one."""
@@ -106,12 +113,17 @@ class Codec:
             )
         return _size_error(data)
 
-    def _each_of_client(self, data: str | bytes) -> list[ClientFrame | FrameError]:
+    def _each_of_client(self, data: str | bytes) -> Iterator[ClientFrame | FrameError]:
         try:
             parts = self._split(data)
         except FrameError as error:
-            return [error]
-        return [self._client_frame(part) for part in parts]
+            yield error
+            return
+        if len(parts) > MAX_BATCH:
+            yield _too_many()
+            return
+        for part in parts:
+            yield self._client_frame(part)
 
     def _client_frame(self, part: bytes) -> ClientFrame | FrameError:
         try:
@@ -194,6 +206,10 @@ def _size_error(data: str | bytes) -> FrameError | None:
     return FrameError(Refusal.TOO_LARGE, f"{MAX_FRAME_BYTES} bytes for a WebSocket message")
 
 
+def _too_many() -> FrameError:
+    return FrameError(Refusal.TOO_LARGE, f"{MAX_BATCH} frames for a WebSocket message")
+
+
 def _reason(problem: Exception) -> str:
     """The decoder's sentence, as the middle of ours."""
     if isinstance(problem, RecursionError):
@@ -204,14 +220,14 @@ def _reason(problem: Exception) -> str:
 
 
 def _split_json(data: bytes | str) -> list[bytes]:
-    """The frames of a JSON text, apart. A lone surrogate spoils only the frame that holds it."""
+    """The frames of a JSON text, apart, or enough to see that there are too many. A lone surrogate spoils only the frame that holds it."""
     text = data.encode(errors="surrogatepass") if isinstance(data, str) else data
     if not text.lstrip().startswith(b"["):
         return [text]
     try:
-        return [bytes(part) for part in msgspec.json.decode(text, type=list[msgspec.Raw])]
+        return [bytes(part) for part in _enough(msgspec.json.decode(text, type=list[msgspec.Raw]))]
     except BAD_DATA:
-        return [json.dumps(part).encode() for part in json.loads(text)]
+        return [json.dumps(part).encode() for part in _enough(json.loads(text))]
 
 
 def _envelope_json(data: bytes | str) -> Envelope:
@@ -232,8 +248,14 @@ def _object(value: object) -> dict[str, Any]:
 def _split_msgpack(data: bytes | str) -> list[bytes]:
     raw = data.encode() if isinstance(data, str) else data
     if raw and (raw[0] & 0xF0 == 0x90 or raw[0] in (0xDC, 0xDD)):  # fixarray, array 16, array 32
-        return [bytes(part) for part in msgspec.msgpack.decode(raw, type=list[msgspec.Raw])]
+        return [
+            bytes(part) for part in _enough(msgspec.msgpack.decode(raw, type=list[msgspec.Raw]))
+        ]
     return [raw]
+
+
+def _enough(parts: list[Any]) -> list[Any]:
+    return parts[: MAX_BATCH + 1]
 
 
 def _join_json(parts: Sequence[bytes]) -> str:

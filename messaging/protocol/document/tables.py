@@ -111,6 +111,7 @@ def limits() -> str:
             "|---|---|",
             f"| UTF-8 bytes of a body | {frames.MAX_BODY_BYTES} |",
             f"| bytes of one WebSocket message | {frames.MAX_FRAME_BYTES} |",
+            f"| frames in one WebSocket message | {frames.MAX_BATCH} |",
             f"| messages in one answer to `sync` | {frames.MAX_PAGE} |",
             "| characters of a `client_id`, or of a `ref` that is text | 64 |",
             "| marks in one `receipt` | 10000 |",

@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from messaging.protocol.codec import CODECS, JSON, MSGPACK, Codec
 from messaging.protocol.errors import FrameError, Refusal
-from messaging.protocol.frames import MAX_FRAME_BYTES, Events, Frame, Message, Ping, Pong, Send
+from messaging.protocol.frames import (
+    MAX_BATCH,
+    MAX_FRAME_BYTES,
+    Events,
+    Frame,
+    Message,
+    Ping,
+    Pong,
+    Send,
+)
 
 C = "0198f3a0-0000-7000-8000-00000000c001"
 SEND = Send(conversation=C, client_id="k", body="hé", ref=7)
@@ -38,8 +47,8 @@ def test_what_is_encoded_decodes_to_the_same_frames(codec: Codec, count: int) ->
         frames[-1] = SEND
     data = codec.encode(frames)
     assert isinstance(data, bytes) == codec.binary
-    if len(data) <= MAX_FRAME_BYTES:
-        assert codec.decode_client(data) == frames
+    if count <= MAX_BATCH:
+        assert list(codec.decode_client(data)) == frames
     else:
         assert (
             len(msgspec.msgpack.decode(data) if isinstance(data, bytes) else json.loads(data))
@@ -255,3 +264,32 @@ def test_no_bytes_make_the_messagepack_codec_raise(data: bytes) -> None:
         assert isinstance(it, (Frame, FrameError))
         if isinstance(it, FrameError):
             assert str(it)
+
+
+@BOTH
+@pytest.mark.parametrize("part", [{"type": "ping"}, 1, {}, "\ud800"], ids=repr)
+def test_a_message_of_too_many_frames_is_refused_as_a_whole(codec: Codec, part: object) -> None:
+    """Decoded one by one, a MiB of `1,1,1` held a server up for 25 s."""
+    if codec is MSGPACK and part == "\ud800":
+        pytest.skip("MessagePack has no lone surrogates")
+    [refused] = codec.decode_client(packed(codec, [part] * (MAX_BATCH + 1)))
+    assert isinstance(refused, FrameError)
+    assert refused.refusal is Refusal.TOO_LARGE
+    assert str(MAX_BATCH) in str(refused)
+    assert len(list(codec.decode_client(packed(codec, [part] * MAX_BATCH)))) == MAX_BATCH
+
+
+@BOTH
+def test_bad_frames_are_looked_at_only_as_long_as_they_are_asked_for(
+    codec: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session that closes after 64 of them does not pay for the rest."""
+    looked: list[bytes] = []
+    monkeypatch.setattr(
+        Codec,
+        "_client_frame",
+        lambda _, part: looked.append(part) or FrameError(Refusal.BAD_FRAME, ""),
+    )
+    found = iter(codec.decode_client(packed(codec, [1] * MAX_BATCH)))
+    next(found)
+    assert len(looked) == 1
