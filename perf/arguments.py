@@ -12,6 +12,7 @@ from perf import faults, scenarios
 from perf.history.rundir import RUNS
 from perf.load.presets import PRESETS
 from perf.rig.housekeeping import PREFIXES
+from perf.sabotage import BY_NAME
 from perf.scenario import Options
 
 HELP = "Measures the server and proves what it promises."
@@ -42,6 +43,12 @@ def declare(parser: ArgumentParser) -> None:
         metavar="NAME",
         help="of failure-recovery: only this one; an unknown name lists all",
     )
+    e2e.add_argument(
+        "--sabotage",
+        choices=list(BY_NAME),
+        metavar="NAME",
+        help="break the private server in this way: the verdict has to be invalid then",
+    )
     _add_flags(e2e)
 
 
@@ -67,6 +74,7 @@ def options(chosen: dict[str, Any]) -> Options:
         outstanding=chosen["outstanding"],
         preset=chosen["profile"],
         fault=chosen.get("fault"),
+        sabotage=chosen.get("sabotage"),
         processes=chosen["processes"],
         server=chosen["server"],
         url=chosen["url"],

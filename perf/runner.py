@@ -40,6 +40,7 @@ from perf.rig.children import RigError
 from perf.rig.environment import Environment
 from perf.rig.limits import raise_file_limit
 from perf.rig.survivors import Survivors
+from perf.sabotage import BY_NAME, SETTINGS, VARIABLE
 from perf.scenario import Findings, Options, Result, Scenario, Stage
 from perf.scenarios import health
 from perf.watch import watching
@@ -146,6 +147,8 @@ async def measure(
         progress.say("judging the history")
         evidence.conclude(findings, directory, goals=scenario.goals)
     observed.conclude(findings, directory, place.facts)
+    if options.sabotage is not None:
+        findings.figures["sabotage"] = BY_NAME[options.sabotage].what
     result = concluded(
         scenario.name,
         findings,
@@ -177,6 +180,7 @@ def plan_of(scenario: Scenario, options: Options, *, command: str) -> dict[str, 
         "devices": crowd.conversations * crowd.members * crowd.devices,
         "conversations": crowd.conversations,
         "server": options.url or f"private, {options.server}, {options.processes} processes",
+        **({"sabotage": BY_NAME[options.sabotage].what} if options.sabotage else {}),
         **scenario.plan(options),
         "command": command,
     }
@@ -260,9 +264,12 @@ async def _environment(
             server=options.server,
             settings=scenario.settings,
             logs=directory.logs,
+            env=_broken(options.sabotage),
         ) as place:
             yield place
         return
+    if options.sabotage is not None:
+        raise RigError("only a private environment may be broken on purpose: leave out --url")
     if options.accounts is None:
         raise RigError("--url needs --accounts: make some with `manage.py provision > FILE`")
     async with environments.running(
@@ -272,6 +279,13 @@ async def _environment(
         redis_url=os.environ.get("REDIS_URL"),
     ) as place:
         yield place
+
+
+def _broken(sabotage: str | None) -> dict[str, str]:
+    """With which environment a server breaks itself."""
+    if sabotage is None:
+        return {}
+    return {"DJANGO_SETTINGS_MODULE": SETTINGS, VARIABLE: sabotage}
 
 
 def _write(path: Any, value: object) -> None:

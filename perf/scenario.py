@@ -27,7 +27,10 @@ EXIT_CODES: dict[Verdict, int] = {"valid": 0, "invalid": 1, "unknown": 2}
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What the command line chose; None leaves it to the scenario. `preset` names a load, `fault` what goes wrong."""
+    """What the command line chose; None leaves it to the scenario.
+
+    `preset` names a load, `fault` what goes wrong, `sabotage` how the private servers are broken on purpose.
+    """
 
     seed: int
     quick: bool = False
@@ -37,6 +40,7 @@ class Options:
     outstanding: int | None = None
     preset: str | None = None
     fault: str | None = None
+    sabotage: str | None = None
     processes: int = 1
     server: str = "uvicorn"
     url: str | None = None

@@ -1,18 +1,20 @@
 """Presence: what devices were shown of who is here, against whose sockets were really open.
 
 Presence converges; a view may be wrong for a moment, never for longer than BOUND_NS. A user is here
-while any of their devices has a session; being away counts as being here.
+while any of their devices has a session; being away counts as being here. Between hello and welcome
+nobody beside the server knows whether there is one: neither view is wrong then. A device that is told
+that what it knows is stale is shown nothing until it is told otherwise.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from perf.checkers import prose
 from perf.checkers.judgement import Judgement
-from perf.history.events import Closed, Cursors, Opened, PresenceSeen
+from perf.history.events import Closed, Cursors, Greeted, Opened, PresenceSeen, PresenceStale
 from perf.history.reader import Evidence
 
 BOUND_NS = 10_000_000_000
@@ -30,14 +32,17 @@ def examine(evidence: Evidence, judgement: Judgement) -> None:
             views.setdefault((event.device, event.user), []).append(event)
     if not views:
         return
-    sessions = _sessions(evidence)
+    sessions = _sessions(evidence, Opened)
     here = _here(evidence, sessions)
+    maybe = _here(evidence, _sessions(evidence, Greeted, Opened))
+    stale = _stale(evidence)
     for (observer, user), seen in views.items():
         if user not in here:
             continue  # not of this run: nobody knows
+        known = Known(here[user], maybe[user], stale.get(observer, []))
         for began, ended in sessions.get(observer, []):
             shown = [event for event in seen if began <= event.t <= ended]
-            for ghost, (wrong, right) in _ghosts(shown, ended, here[user], judgement):
+            for ghost, (wrong, right) in _ghosts(shown, ended, known, judgement):
                 _convict(
                     ghost,
                     observer,
@@ -48,20 +53,39 @@ def examine(evidence: Evidence, judgement: Judgement) -> None:
                 )
 
 
-def _sessions(evidence: Evidence) -> dict[int, list[Span]]:
-    """When each device was connected."""
+class Known(NamedTuple):
+    """When a user was here, when they may have been, and when an observer was told nothing of it."""
+
+    here: list[Span]
+    maybe: list[Span]
+    stale: list[Span]
+
+
+def _sessions(evidence: Evidence, *begin: type[Greeted | Opened]) -> dict[int, list[Span]]:
+    """When each device was connected, from the first event of these kinds to the end of the connection."""
     spans: dict[int, list[Span]] = {}
     since: dict[int, int] = {}
     last = 0
     for event in evidence.events:
         last = max(last, event.t)
-        match event:
-            case Opened():
-                since[event.device] = event.t
-            case Closed() | Cursors() if event.device in since:
-                spans.setdefault(event.device, []).append((since.pop(event.device), event.t))
+        if isinstance(event, begin):
+            since.setdefault(event.device, event.t)
+        elif isinstance(event, Closed | Cursors) and event.device in since:
+            spans.setdefault(event.device, []).append((since.pop(event.device), event.t))
     for device, began in since.items():
         spans.setdefault(device, []).append((began, last))
+    return spans
+
+
+def _stale(evidence: Evidence) -> dict[int, list[Span]]:
+    """When each device was told nothing, in order; the end of its session is an end of that, too."""
+    spans: dict[int, list[Span]] = {}
+    since: dict[int, int] = {}
+    for event in evidence.events:
+        if isinstance(event, PresenceStale) and event.stale:
+            since.setdefault(event.device, event.t)
+        elif isinstance(event, PresenceStale | Closed | Cursors) and event.device in since:
+            spans.setdefault(event.device, []).append((since.pop(event.device), event.t))
     return spans
 
 
@@ -87,16 +111,18 @@ def _merged(spans: list[Span]) -> Iterator[Span]:
 
 
 def _ghosts(
-    shown: list[PresenceSeen], ended: int, here: list[Span], judgement: Judgement
+    shown: list[PresenceSeen], ended: int, known: Known, judgement: Judgement
 ) -> Iterator[tuple[Name, Span]]:
     """What was wrong for too long of what one device was shown of one user in one session."""
     ends = [*(event.t for event in shown[1:]), ended][: len(shown)]
     for since, until, online in _joined(shown, ends):
         name: Name = "ghost online" if online else "ghost offline"
         judgement.check(name)
-        for wrong, right in _wrong((since, until), here, online=online):
-            if right - wrong > BOUND_NS:
-                yield name, (wrong, right)
+        here = known.maybe if online else known.here
+        for part in _outside((since, until), known.stale):
+            for wrong, right in _wrong(part, here, online=online):
+                if right - wrong > BOUND_NS:
+                    yield name, (wrong, right)
 
 
 def _convict(
@@ -124,6 +150,18 @@ def _joined(shown: list[PresenceSeen], ends: list[int]) -> Iterator[tuple[int, i
         current = event.t, ended, online
     if current is not None:
         yield current
+
+
+def _outside(stretch: Span, others: list[Span]) -> Iterator[Span]:
+    """The parts of a stretch that are in none of the others, which are in order."""
+    clock, end = stretch
+    for began, ended in others:
+        if ended > clock and began < end:
+            if began > clock:
+                yield clock, began
+            clock = ended
+    if clock < end:
+        yield clock, end
 
 
 def _wrong(view: Span, here: list[Span], *, online: bool) -> Iterator[Span]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from perf.faults import processes
-from perf.faults.fault import PRESENCE, Fault
+from perf.faults.fault import Fault
 from perf.rig.server import Server
 
 
@@ -14,7 +14,6 @@ class EverythingKill(Fault):
     what = "kill -9 of both servers, PostgreSQL and Valkey at once, then all are started again"
     hold_s = (1.0, 2.0)
     begun = False
-    blind_to = PRESENCE
 
     async def begin(self) -> None:
         """Kill all of it."""

@@ -23,8 +23,9 @@ from perf.rig.server import Server
 
 Span: TypeAlias = tuple[float, float]
 
-PRESENCE = frozenset({"ghost online", "ghost offline"})
-"""What can't be judged while the database is away: presence stands still then, and says so (G7)."""
+UNHEARD = frozenset({"ghost offline"})
+"""What can't be judged where devices believe to be connected to a server that is not, or has no database:
+by what the database says they are gone, and that is what others are shown (G7)."""
 
 WAITED_S = 1.0  # hundreds of commits take place in so long
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from perf.faults.fault import PRESENCE, Fault, Known, Site, Span
+from perf.faults.fault import UNHEARD, Fault, Known, Site, Span
 from perf.faults.proxy import Proxy, Rule
 
 LinkName: TypeAlias = Literal["clients", "postgres", "valkey"]
@@ -50,7 +50,7 @@ KINDS: Final = (
         impose=lambda proxy: proxy.forget(),
         effects=("forgotten",),
         # The device believes to be here until it asks; for the server it has gone, and it says so.
-        blind_to=frozenset({"ghost offline"}),
+        blind_to=UNHEARD,
         hold_s=(1.0, 1.0),
     ),
     Kind(
@@ -103,7 +103,7 @@ class NetworkFault(Fault):
         self.name, self.what, self.hold_s = named(link, kind), sentence(link, kind), kind.hold_s
         self._proxy: Proxy = getattr(site.links, link)
         self._kind = kind
-        self.blind_to = PRESENCE if link == "postgres" else kind.blind_to
+        self.blind_to = UNHEARD if link == "postgres" else kind.blind_to
         self._effects = {name: self._proxy.effects[name] for name in kind.effects}
 
     async def begin(self) -> None:

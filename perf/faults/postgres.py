@@ -10,7 +10,7 @@ import psutil
 import psycopg
 
 from perf.faults import processes
-from perf.faults.fault import PRESENCE, Fault
+from perf.faults.fault import Fault
 from perf.load.fleet import until
 from perf.rig.database import Connection
 from perf.rig.environment import family
@@ -28,7 +28,6 @@ class Unserved(Fault):
     """A fault that makes writes impossible: requests stay unanswered, or are refused."""
 
     worst = 0.0
-    blind_to = PRESENCE
 
     async def felt(self) -> dict[str, float]:
         """Requests that wait longer than a commit takes, or were told to come again."""

@@ -43,6 +43,12 @@ class DeviceMade(Event, frozen=True, array_like=True, tag="device"):
     user: str
 
 
+class Greeted(Event, frozen=True, array_like=True, tag="hello"):
+    """A device said hello: from here on the server may have a session of it, until the connection ends."""
+
+    device: DeviceNumber
+
+
 class Opened(Event, frozen=True, array_like=True, tag="open"):
     """A session was welcomed. `hello` are the cursors that the client said, `welcome` where the
     server said that each listed conversation's feed begins."""
@@ -197,6 +203,13 @@ class PresenceSeen(Event, frozen=True, array_like=True, tag="presence"):
     version: int
 
 
+class PresenceStale(Event, frozen=True, array_like=True, tag="stale"):
+    """A device was told that all it knows of presence may be wrong, or no longer is (`stale` false)."""
+
+    device: DeviceNumber
+    stale: bool
+
+
 class Cursors(Event, frozen=True, array_like=True, tag="cursors"):
     """Where the client itself believed to be when the run ended."""
 
@@ -223,6 +236,7 @@ class RunEnded(Event, frozen=True, array_like=True, tag="end"):
 AnyEvent: TypeAlias = (
     RunBegan
     | DeviceMade
+    | Greeted
     | Opened
     | Closed
     | Sent
@@ -238,6 +252,7 @@ AnyEvent: TypeAlias = (
     | Revoked
     | Fetched
     | PresenceSeen
+    | PresenceStale
     | Cursors
     | Fault
     | RunEnded

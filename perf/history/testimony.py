@@ -13,10 +13,12 @@ from perf.history.events import (
     Closed,
     Cursors,
     Delivered,
+    Greeted,
     Marked,
     MarkSeen,
     Opened,
     PresenceSeen,
+    PresenceStale,
     Refused,
     Removed,
     Reset,
@@ -43,13 +45,19 @@ def nanoseconds(moment: float) -> int:
 class Testimony:
     """The events of one device, under its number in the run."""
 
-    __slots__ = ("_record", "_shown", "full", "number")
+    __slots__ = ("_connected", "_record", "_shown", "_stale", "full", "number")
 
     def __init__(self, recorder: Recorder, *, device: str, user: str) -> None:
         self.number = recorder.device(id=device, user=user)
         self.full = recorder.full
         self._record = recorder.record
         self._shown = 0
+        self._stale = self._connected = False
+
+    def greeted(self, now: float) -> None:
+        """The device said hello; nothing that it was told before holds in the session to come."""
+        self._stale, self._connected = False, True
+        self._record(Greeted(t=nanoseconds(now), device=self.number))
 
     def opened(self, frame: frames.Welcome, hello: Mapping[str, int], now: float) -> None:
         """The session was welcomed."""
@@ -65,8 +73,10 @@ class Testimony:
         )
 
     def closed(self, code: int, now: float, *, by: Literal["rig", "server"]) -> None:
-        """The session ended."""
-        self._record(Closed(t=nanoseconds(now), device=self.number, code=code, by=by))
+        """The connection ended, whether or not it was welcomed; one that said no hello is none."""
+        if self._connected:
+            self._connected = False
+            self._record(Closed(t=nanoseconds(now), device=self.number, code=code, by=by))
 
     def sent(
         self,
@@ -140,8 +150,13 @@ class Testimony:
 
     def shown(self, frame: frames.Presence, now: float) -> None:
         """The device is shown how some users are. While that is stale, it is not said to be so."""
-        if self.full and not frame.stale:
-            t = nanoseconds(now)
+        if not self.full:
+            return
+        t = nanoseconds(now)
+        if frame.stale != self._stale:
+            self._stale = frame.stale
+            self._record(PresenceStale(t, self.number, frame.stale))
+        if not frame.stale:
             for entry in frame.users:
                 self._shown += 1
                 self._record(PresenceSeen(t, self.number, entry.user, entry.state, self._shown))

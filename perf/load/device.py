@@ -174,7 +174,6 @@ class Device:
 
     def leave(self) -> None:
         """Close the socket and stay away, until `connect`."""
-        was_online = self.online
         self.cuts, self.away = self.cuts + 1, True
         self.client.disconnect()
         if self._timer is not None:
@@ -185,8 +184,7 @@ class Device:
             self._dialling = None
         self._hang_up()
         now = clock()
-        if was_online:
-            self._testimony.closed(NORMAL, now, by="rig")
+        self._testimony.closed(NORMAL, now, by="rig")
         self._requests.disconnected(now)
 
     def drop(self) -> None:
@@ -217,7 +215,9 @@ class Device:
         self._line = line
         self.sessions += 1
         self._hello = dict(self.client.cursors)
-        self.client.opened(clock() * 1000)
+        now = clock()
+        self._testimony.greeted(now)
+        self.client.opened(now * 1000)
         self.flush()
 
     def on_message(self, data: bytes) -> None:
@@ -244,10 +244,9 @@ class Device:
         if line is not self._line:
             return
         self._line = None
-        now, was_open = clock(), self.client.phase is Phase.OPEN
+        now = clock()
         self.client.closed(code, now * 1000)
-        if was_open:
-            self._testimony.closed(code, now, by="server")
+        self._testimony.closed(code, now, by="server")
         if self._welcomed is not None and not self._welcomed.done():
             self._welcomed.set_exception(OSError(f"closed before welcome: {self.client.reason}"))
         self._requests.disconnected(now)
@@ -330,7 +329,9 @@ class Device:
                 await self._dial()
         except FAILURES:
             self._hang_up()
-            self.client.closed(LOST, clock() * 1000)
+            now = clock()
+            self.client.closed(LOST, now * 1000)
+            self._testimony.closed(LOST, now, by="rig")
             self._set_timer()
 
     def _hang_up(self) -> None:

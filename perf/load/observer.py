@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class Sent:
     """A request under way. `intended` is when the plan wanted it sent, `actual` when it was.
 
-    `message`, `version` and `seq` are known once it is stored.
+    `of` and `base_version` say what an edit or deletion changes; `message`, `version` and `seq` are
+    known once it is stored.
     """
 
     what: Literal["send", "edit", "delete"] = "send"
@@ -27,6 +28,8 @@ class Sent:
     message: str | None = None
     version: int = 0
     seq: int = 0
+    of: str | None = None
+    base_version: int = 0
     session: int = 0  # which of the device's connections it last went out on
 
 
@@ -50,6 +53,12 @@ class Observer:
 
     def refused(self, device: Device, code: str, *, final: bool) -> None:
         """A request was refused; a `final` one is not repeated."""
+
+    def gave_up(self, device: Device, sent: Sent, error: frames.Error) -> None:
+        """A request of the device was refused for good; `refused` was told, too."""
+
+    def typed(self, device: Device, frame: frames.Typed, now: float) -> None:
+        """The device was told that somebody is typing, or not any more."""
 
     def closed(self, device: Device, code: int) -> None:
         """The connection ended, and the rig had not asked for it."""

@@ -17,10 +17,10 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-What: TypeAlias = Literal["send", "edit", "delete", "read", "resume"]
+What: TypeAlias = Literal["send", "edit", "delete", "read", "resume", "type", "status"]
 Gaps: TypeAlias = Literal["poisson", "constant"]
 
-KINDS: tuple[What, ...] = ("send", "edit", "delete", "read", "resume")
+KINDS: tuple[What, ...] = ("send", "edit", "delete", "read", "resume", "type", "status")
 SHORTEST, LONGEST = 20, 200  # characters of a body
 SETTLED_S = 1.0  # only what was sent so long before is edited or deleted: its answer is there
 TARGETS = 4  # of the messages of a device how many wait to be edited or deleted
@@ -59,13 +59,18 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Mix(msgspec.Struct, frozen=True, kw_only=True):
-    """How requests are shared out, as weights. `resume`: the device is cut off and comes back."""
+    """How requests are shared out, as weights.
+
+    `resume`: the device is cut off and comes back; `type`: its user types; `status`: the user says how they are.
+    """
 
     send: float = 1.0
     edit: float = 0.0
     delete: float = 0.0
     read: float = 0.0
     resume: float = 0.0
+    type: float = 0.0
+    status: float = 0.0
 
 
 class Arrival(NamedTuple):

@@ -43,6 +43,8 @@ class Requests:
             client_id=request.client_id,
             intended=now if intended is None else intended,
             actual=now,
+            of=None if isinstance(request, frames.Send) else request.message,
+            base_version=0 if isinstance(request, frames.Send) else request.base_version,
         )
         self.pending[sent.client_id] = sent
         self._testimony.sent(request, conversation, now, intended=sent.intended, digest=digest)
@@ -87,9 +89,10 @@ class Requests:
         )
         if frame.client_id in self.pending:
             self._testimony.refused(frame, now, final=final)
-        if final:
-            self.pending.pop(frame.client_id or "", None)
+        sent = self.pending.pop(frame.client_id or "", None) if final else None
         self._around.observer.refused(self._device, frame.code, final=final)
+        if sent is not None:
+            self._around.observer.gave_up(self._device, sent, frame)
 
     def _settle(self, sent: Sent, now: float) -> None:
         del self.pending[sent.client_id]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from messaging.protocol import frames
 from perf.history.testimony import clock
@@ -34,12 +34,22 @@ def body(length: int, number: int = 0) -> str:
 
 
 class OpenLoop:
-    """A plan under way. `skipped` are the requests that could not be made: their message was not stored yet."""
+    """A plan under way. `skipped` are the requests that could not be made: their message was not stored yet.
+
+    `noted` is told of each before it is made, with the moment that its latency counts from.
+    """
 
     def __init__(
-        self, devices: Sequence[Device], plan: Plan, generator: Generator, meter: Meter
+        self,
+        devices: Sequence[Device],
+        plan: Plan,
+        generator: Generator,
+        meter: Meter,
+        *,
+        noted: Callable[[Device, Arrival, float], object] = lambda *_: None,
     ) -> None:
         self.skipped, self.plan = 0, plan
+        self._noted = noted
         self._devices = devices
         self._generator, self._meter = generator, meter
         self._targets = plan.targets
@@ -66,6 +76,7 @@ class OpenLoop:
         device = self._devices[arrival.device]
         conversation = device.account.conversations[0]
         intended = min(intended, clock())
+        self._noted(device, arrival, intended)
         match arrival.what:
             case "send":
                 sent = device.send(
@@ -79,6 +90,10 @@ class OpenLoop:
                 device.read(conversation)
             case "resume":
                 device.drop()
+            case "type":
+                device.type(conversation)
+            case "status":
+                device.be(text=str(arrival.number))
         device.flush()
 
     def _change(self, device: Device, arrival: Arrival, intended: float) -> None:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -129,20 +130,22 @@ async def private(
     server: str = "uvicorn",
     settings: str | None = None,
     logs: Path | None = None,
+    env: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[Environment]:
     """A new environment with these accounts, gone afterwards but for its `logs`. Raises RigError.
 
-    A crowd of nobody is an environment without accounts; `settings` are those of its server.
+    A crowd of nobody is an environment without accounts; `settings` are those of its server, `env`
+    is added for all of its processes.
     """
     with cleanup.workplace() as directory:
         place = logs or directory
         async with keeper.services(directory, logs=place) as kept:
             addresses = kept.addresses
-            env = _env(directory, addresses)
-            own = {**env, **_settings(settings)}
+            every = {**_env(directory, addresses), **env}
+            own = {**every, **_settings(settings)}
             one = Server(env=own, log=place / "server.log", processes=processes, kind=server)
             try:
-                async with _meanwhile(provision(crowd, env=env, logs=place)) as making:
+                async with _meanwhile(provision(crowd, env=every, logs=place)) as making:
                     await one.start()
                     found = await making
                 yield Environment(
@@ -151,7 +154,7 @@ async def private(
                     database_url=addresses["DATABASE_URL"],
                     redis_url=addresses["REDIS_URL"],
                     servers=[one],
-                    env=env,
+                    env=every,
                     logs=place,
                     kept=kept,
                     facts=await _facts(addresses, one),

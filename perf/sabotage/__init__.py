@@ -38,4 +38,12 @@ ALL = (
 )
 """In the order in which they are tried; the last one changes the database."""
 
-BY_NAME = {one.name: one for one in ALL}
+OWN = (
+    Sabotage("early", "a batch is announced before it is committed", "told before it was stored"),
+    Sabotage("eager", "what was written to a socket counts as delivered", "phantom receipt"),
+    Sabotage("overwrite", "the version that a change is based on is not looked at", "two winners"),
+    Sabotage("late", "every 40th batch is announced 150 ms after its commit", "T2"),
+)
+"""Those that only a suite of their own can see: `perf e2e NAME --sabotage …` must call them invalid."""
+
+BY_NAME = {one.name: one for one in (*ALL, *OWN)}

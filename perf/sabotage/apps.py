@@ -18,6 +18,10 @@ MODULES = {
     "revocation": "fences",
     "receipt": "marks",
     "leak": "sessions",
+    "early": "batches",
+    "late": "batches",
+    "eager": "marks",
+    "overwrite": "promises",
 }
 
 

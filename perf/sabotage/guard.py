@@ -18,7 +18,7 @@ def refusal(environ: Mapping[str, str], arguments: Sequence[str]) -> str | None:
         return f"{VARIABLE} must be one of {', '.join(BY_NAME)}"
     directory = environ.get(MARK, "")
     if not directory or not in_use(Path(directory)):
-        return "perf.sabotage breaks the server on purpose: only `perf e2e mutants` may start it"
+        return "perf.sabotage breaks the server on purpose: only `perf e2e` may start it"
     ours = addresses_of(Path(directory))
     if not ours or any(environ.get(name) != address for name, address in ours.items()):
         return "perf.sabotage is only for a database that `perf` has made for the moment"

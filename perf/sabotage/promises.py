@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -21,6 +21,8 @@ UNIQUE = (
 )
 DEFINITION = "SELECT pg_get_functiondef('messaging_append'::regproc)"
 KNOWN = "x.client_id = op.client_id LIMIT 1"  # how the function finds what is stored already
+
+STALE = "op.gone OR op.version <> op.base_version THEN 'conflict'"
 
 
 def ack() -> None:
@@ -71,26 +73,45 @@ def idempotency() -> None:
 
     The database would refuse the second row, so its constraint goes: with the rig's own database.
     """
-    connected = Writer._connected
-    writer.APPEND = writer.APPEND.replace("messaging_append", "pg_temp.messaging_append")
-
-    async def forgetful(self: Writer) -> psycopg.AsyncConnection[Any]:
-        known = self._connection
-        connection = await connected(self)
-        if connection is not known:
-            await _make_forgetful(connection)
-        return connection
-
-    Writer._connected = forgetful  # type: ignore[method-assign]
+    _each_connection(_make_forgetful)
 
 
 async def _make_forgetful(connection: psycopg.AsyncConnection[Any]) -> None:
+    await connection.execute(UNIQUE)
+    await _redefine(connection, KNOWN, f"false AND {KNOWN}")
+
+
+def overwrite() -> None:
+    """Let every edit and deletion through, whatever version it is based on."""
+    _each_connection(_make_careless)
+
+
+async def _make_careless(connection: psycopg.AsyncConnection[Any]) -> None:
+    await _redefine(connection, STALE, "op.gone THEN 'conflict'")
+
+
+def _each_connection(prepare: Callable[[psycopg.AsyncConnection[Any]], Awaitable[None]]) -> None:
+    """Have every connection of a writer call a function of its own, which `prepare` makes."""
+    connected = Writer._connected
+    writer.APPEND = writer.APPEND.replace("messaging_append", "pg_temp.messaging_append")
+
+    async def prepared(self: Writer) -> psycopg.AsyncConnection[Any]:
+        known = self._connection
+        connection = await connected(self)
+        if connection is not known:
+            await prepare(connection)
+        return connection
+
+    Writer._connected = prepared  # type: ignore[method-assign]
+
+
+async def _redefine(connection: psycopg.AsyncConnection[Any], part: str, instead: str) -> None:
+    """Make the connection's own `messaging_append`, with a part of it replaced."""
     row = await (await connection.execute(DEFINITION)).fetchone()
     assert row is not None
     definition = str(row[0])
-    if KNOWN not in definition:
-        raise RuntimeError("messaging_append looks for known keys in another way now")
-    definition = definition.replace(KNOWN, f"false AND {KNOWN}")
+    if part not in definition:
+        raise RuntimeError(f"messaging_append has no {part!r} any more")
+    definition = definition.replace(part, instead)
     definition = definition.replace("public.messaging_append", "pg_temp.messaging_append")
-    await connection.execute(UNIQUE)
     await connection.execute(definition.encode())
