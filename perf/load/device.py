@@ -129,6 +129,10 @@ class Device:
         self.flush()
         return now
 
+    def type(self, conversation: str) -> None:
+        """The user types; it is said with the next `flush`, if the client's rules want it said again."""
+        self.client.typing(conversation)
+
     def flush(self) -> None:
         """Write whatever is due as one WebSocket message, and come back when more will be."""
         line = self._line
@@ -296,6 +300,8 @@ class Device:
                 case frames.Presence():
                     self._testimony.shown(frame, now)
                     self._around.observer.shown(self, frame, now)
+                case frames.Typed():
+                    self._around.observer.typed(self, frame, now)
                 case frames.Pong():
                     self.pongs += 1
                 case frames.Conversation() | frames.Left() | frames.Reset():
