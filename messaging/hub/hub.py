@@ -18,6 +18,7 @@ import psycopg
 
 from messaging import metrics, signals
 from messaging.hub.bus import Bus
+from messaging.hub.epoch import Epoch
 from messaging.hub.events import PRESENCE_GROUP, Moment, PresenceEvent
 from messaging.hub.feed import FeedReader
 from messaging.hub.hints import Hints
@@ -74,7 +75,7 @@ class Hub:
         )
         self.presence = PresenceBoard(self.people)
         self.typists = Typists(self.topics, roster, self.bus, is_hidden=self.presence.is_hidden)
-        self._epoch: str | None = None
+        self.epoch = Epoch(self)
         self._tasks: set[asyncio.Task[None]] = set()
         self.hint = Hints(self).take
         self.ring_bytes = RING_MOST_BYTES
@@ -109,15 +110,14 @@ class Hub:
         A device revoked since its token was looked up is told so. Raises psycopg.Error when the
         database is away; the session is not opened then.
         """
-        if self._epoch is None:
-            self._epoch = await self.feed.epoch()
+        epoch = await self.epoch.current()
         standings = await self.people.admit(link, identity)
         session = link.session
         if standings is None:
             session.close(CloseCode.REVOKED)
             link.wake()
             return
-        session.open(identity, standings, epoch=self._epoch)
+        session.open(identity, standings, epoch=epoch)
         metrics.sessions.inc()
         self.presence.greet(link)
         for standing in standings:
@@ -162,6 +162,12 @@ class Hub:
             del self.topics[conversation]
             self.bus.leave(conversation)
             self.presence.closed(conversation)
+
+    def forget_topics(self) -> None:
+        """Drop what is known of every conversation; the sessions that follow them are closing."""
+        for conversation in list(self.topics):
+            for link in list(self.topics[conversation].links):
+                self._unsubscribe(link, conversation)
 
     def _end(self, link: Link, conversation: str) -> None:
         """The session's user is not in the conversation any more."""

@@ -121,6 +121,7 @@ class Reconciler:
         wanted.clear()
 
     async def _pass(self, *, since_last: float) -> None:
+        await self._hub.epoch.check()
         for conversations in _slices(list(self._hub.topics)):
             await self._hub.check(conversations)
             await self._hub.marks.check(conversations, seconds=since_last + 1.0)

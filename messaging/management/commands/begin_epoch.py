@@ -1,19 +1,24 @@
-"""Begin a new epoch: the step to take after a backup was restored, before servers start."""
+"""Begin a new epoch: the step after any way of restoring a backup but `manage.py restore`, which does it itself."""
 
 from typing import Any
 from uuid import UUID
 
 from django.core.management.base import BaseCommand
+from django.db import connection, transaction
 
 from messaging.models import Epoch
 from presence.identifiers import NewId
 
+HINT = "SELECT pg_notify('lockstep', '*')"  # servers that run look at once, not with the next pass
+
 
 def begin_epoch() -> UUID:
     """Give the database a new epoch, so that devices drop cursors of the lost future."""
-    Epoch.objects.get_or_create(pk=1)
-    Epoch.objects.update(value=NewId())
-    return Epoch.objects.get().value
+    with transaction.atomic(), connection.cursor() as cursor:
+        Epoch.objects.get_or_create(pk=1)
+        Epoch.objects.update(value=NewId())
+        cursor.execute(HINT)
+        return Epoch.objects.get().value
 
 
 class Command(BaseCommand):
