@@ -3,7 +3,8 @@
 uvicorn's `websockets-sansio` protocol runs a generator and several objects per frame; under load
 that was a fifth of the server's CPU. Everything else (handshake, ping, close, fragments, anything
 odd) takes uvicorn's own way, which is given whole frames only, so that it is always between two.
-RFC 6455, section 5.2, is the frame layout.
+RFC 6455, section 5.2, is the frame layout. No peer can have more of us than its share: odd frames
+are taken a few in a turn of the loop, a message has so many fragments, and who does not read gets no pongs.
 """
 
 from __future__ import annotations
@@ -26,22 +27,29 @@ except ImportError:  # no compiled extension for this platform
     from websockets.utils import apply_mask
 
 TEXT, BINARY, MASKED, FIN = 0x81, 0x82, 0x80, 0x80
+PING = 0x89
 OVERSIZED = -1
 QUEUED = 16  # messages that wait for the consumer before the socket is not read on
+ODD = 64  # frames that go uvicorn's way in one turn of the loop: half a millisecond
+FRAGMENTS = 1_024  # of one message: empty ones count nothing against its bytes, and would never end
 
 
 class PlainFrames(WebSocketsSansIOProtocol):
     """Parses and writes plain frames itself. Needs compression to be off."""
 
-    _rest = b""
-    _fragmented = False
+    _rest: bytes | bytearray = b""
+    _fragments = 0  # of the message that is under way
     _oversized = False
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of the socket: frame by frame once the handshake is over."""
         if self._oversized:
             return  # nobody reads the rest of it
-        self._rest = self._rest + data if self._rest else data
+        if self._rest:
+            self._rest = _growing(self._rest)  # copied once, however the frame drips in
+            self._rest += data
+        else:
+            self._rest = data
         if self.handshake_initiated and not self.handshake_complete:
             self._pause()  # frames before our answer: their turn comes with it
         else:
@@ -69,21 +77,30 @@ class PlainFrames(WebSocketsSansIOProtocol):
         """Take frames until so many wait for the application that it goes first."""
         buffer, self._rest = self._rest, b""
         if not self.handshake_complete or self.conn.state is not OPEN:
-            super().data_received(buffer)
+            super().data_received(bytes(buffer))
             return
-        start, size = 0, len(buffer)
+        start, size, odd = 0, len(buffer), 0
         while start < size and not self.close_sent and not self.read_paused:
             end = self._frame_end(buffer, start)
             if end == OVERSIZED:
-                super().data_received(buffer[start:])  # it refuses by the head alone
+                super().data_received(bytes(buffer[start:]))  # it refuses by the head alone
                 return
             if end is None or end > size:
                 break
-            self._take(buffer, start, end)
+            odd += self._take(buffer, start, end)
             start = end
-        self._rest = b"" if self.close_sent else buffer[start:]
+            if odd == ODD:
+                self._pause()
+                self.loop.call_soon(self._next_turn)
+        if not self.close_sent:
+            self._rest = buffer[start:] if start else buffer
 
-    def _frame_end(self, buffer: bytes, start: int) -> int | None:
+    def _next_turn(self) -> None:
+        """Go on after the others, unless the application is to go first."""
+        if self.read_paused and self.queue.empty():
+            self._read_on()
+
+    def _frame_end(self, buffer: bytes | bytearray, start: int) -> int | None:
         """Where the frame at `start` ends, None if its head is not all there, or OVERSIZED."""
         if len(buffer) < start + 2:
             return None
@@ -100,18 +117,28 @@ class PlainFrames(WebSocketsSansIOProtocol):
                 return OVERSIZED
         return start + head + (4 if buffer[start + 1] & MASKED else 0) + length
 
-    def _take(self, buffer: bytes, start: int, end: int) -> None:
+    def _take(self, buffer: bytes | bytearray, start: int, end: int) -> bool:
+        """Take one frame. Returns whether it was odd."""
         first, second = buffer[start], buffer[start + 1]
-        plain = first in (TEXT, BINARY) and second & MASKED and not self._fragmented
+        if not (first in (TEXT, BINARY) and second & MASKED and not self._fragments):
+            self._take_odd(first, bytes(buffer[start:end]))
+            return True
         length = second & 0x7F
         head = 2 if length < 126 else 4 if length == 126 else 10
-        if not plain:
-            if first & 0x0F < 8:  # a data frame: fragments follow until one says FIN
-                self._fragmented = not first & FIN
-            super().data_received(buffer[start:end])
-            return
         mask = buffer[start + head : start + head + 4]
         self._deliver(apply_mask(buffer[start + head + 4 : end], mask), text=first == TEXT)
+        return False
+
+    def _take_odd(self, first: int, frame: bytes) -> None:
+        if first == PING and not self.writable.is_set():
+            return  # section 5.5.3: an answer to a later one will do
+        if first & 0x0F < 8:  # a data frame: fragments follow until one says FIN
+            self._fragments = 0 if first & FIN else self._fragments + 1
+        if self._fragments <= FRAGMENTS:
+            super().data_received(frame)
+            return
+        self.conn.fail(CloseCode.TOO_LARGE, f"more than {FRAGMENTS} fragments")
+        self.handle_parser_exception()
 
     def _deliver(self, payload: bytes, *, text: bool) -> None:
         self.curr_msg_data_type = "text" if text else "bytes"
@@ -168,6 +195,10 @@ class PlainFrames(WebSocketsSansIOProtocol):
             await asyncio.sleep(LAST_WORDS_S)
         if self.transport.get_write_buffer_size():
             self.transport.abort()
+
+
+def _growing(buffer: bytes | bytearray) -> bytearray:
+    return buffer if isinstance(buffer, bytearray) else bytearray(buffer)
 
 
 def _message(data: str | bytes) -> dict[str, str | bytes]:

@@ -9,7 +9,7 @@ import pytest
 import uvicorn
 
 from project.uvicorn_server import WebSocketProtocol
-from project.websocket import QUEUED
+from project.websocket import FRAGMENTS, ODD, QUEUED
 
 MAX = 100_000
 MASK = b"\x01\x02\x03\x04"
@@ -188,4 +188,57 @@ async def test_frames_before_the_answer_to_the_handshake_wait_for_it(socket: Soc
     await reader.readuntil(b"\r\n\r\n")
     early = Socket(reader, writer, socket.server)
     assert [(await early.frame())[1] for _ in range(3)] == [b"early"] * 3
+    writer.close()
+
+
+async def test_a_frame_in_many_small_segments_costs_as_much_as_in_few(socket: Socket) -> None:
+    """Joined anew with each segment, a frame of 1 MiB in bytes would be copied half a million times."""
+    sent = frame(0x82, b"x" * MAX)
+    joined: set[int] = set()
+    for n in range(0, len(sent), 100):
+        socket.server.data_received(sent[n : n + 100])
+        joined.add(id(socket.server._rest))
+    assert await socket.frame() == (0x82, b"x" * MAX)
+    assert len(joined) <= 3  # the first segment, the buffer that grows, and the empty rest
+
+
+async def test_who_sends_pings_and_reads_no_pongs_costs_no_memory(socket: Socket) -> None:
+    """A flood of them took 10 MB a second of a server."""
+    socket.server.pause_writing()  # as the transport does, above its mark
+    for _ in range(10 * ODD):
+        socket.server.data_received(frame(0x89, b"x" * 125))
+        await asyncio.sleep(0)
+    assert socket.server.transport.get_write_buffer_size() == 0
+    socket.server.resume_writing()
+    socket.writer.write(frame(0x89, b"last"))
+    assert await socket.frame() == (0x8A, b"last")
+
+
+async def test_a_message_of_fragments_without_end_is_refused(socket: Socket) -> None:
+    """Empty ones never reach the limit in bytes."""
+    socket.writer.write(frame(0x01, b"") + frame(0x00, b"") * FRAGMENTS)
+    assert await socket.close_code() == 1009
+
+
+async def test_a_message_of_as_many_fragments_as_may_be_is_taken(socket: Socket) -> None:
+    for _ in range(2):
+        socket.writer.write(
+            frame(0x01, b"a") + frame(0x00, b"b") * (FRAGMENTS - 1) + frame(0x80, b"c")
+        )
+        assert await socket.frame() == (0x81, b"a" + b"b" * (FRAGMENTS - 1) + b"c")
+
+
+async def test_one_read_full_of_pings_leaves_turns_to_the_others(socket: Socket) -> None:
+    socket.server.data_received(frame(0x89, b"") * (3 * ODD) + frame(0x81, b"last"))
+    assert socket.server.read_paused
+    heard = [await socket.frame() for _ in range(3 * ODD + 1)]
+    assert heard == [(0x8A, b"")] * (3 * ODD) + [(0x81, b"last")]
+    assert not socket.server.read_paused
+
+
+async def test_compression_is_not_agreed_on(socket: Socket) -> None:
+    """So there is nothing that could inflate."""
+    reader, writer = await asyncio.open_connection(*socket.writer.get_extra_info("peername"))
+    writer.write(HANDSHAKE[:-2] + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n")
+    assert b"extensions" not in (await reader.readuntil(b"\r\n\r\n")).lower()
     writer.close()
