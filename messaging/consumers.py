@@ -11,12 +11,13 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
+from time import monotonic
 from typing import Any
 
 import psycopg
 from channels.consumer import AsyncConsumer
 
-from messaging import conf, engine
+from messaging import conf, engine, metrics
 from messaging.protocol.codec import CODECS, JSON
 from messaging.protocol.errors import CloseCode, Refusal, Refused
 from messaging.protocol.frames import PresenceSet
@@ -55,6 +56,7 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
         await receive()  # websocket.connect
         offered = next((name for name in scope["subprotocols"] if name in CODECS), None)
         self.session = Session(CODECS.get(offered or "", JSON))
+        self.session.on_refused = _count_refusal
         self._send, self._token = send, _header_token(scope)
         self._wakeup, self._drained = asyncio.Event(), asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -64,6 +66,7 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
         self._alive, self._abandoned = True, False
         self._greeted = False
         await send({"type": "websocket.accept", "subprotocol": offered})
+        metrics.connections.inc()
         if scope["subprotocols"] and offered is None:
             self.close(CloseCode.SUBPROTOCOL)
         elif not _origin_allowed(scope):
@@ -125,7 +128,7 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
                 for action in self.session.receive(data):
                     self._act(action)
             except Exception:
-                logger.exception("a frame met an error of the server")
+                logger.exception("a frame met an error of the server", extra=self._ids)
                 self.close(CloseCode.INTERNAL)
             if self.session.feeds.behind and self._engine is not None:
                 self._engine.hub.pump(self)
@@ -229,6 +232,7 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
 
     async def _open(self, token: str | None) -> None:
         """Find the device and open the session, or refuse it."""
+        began = monotonic()
         try:
             self._engine = await engine.running()
             if self._engine.draining:
@@ -241,6 +245,7 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
             identity = Identity(device=arrival.device, user=arrival.user, session=arrival.session)
             self._session_id = arrival.session
             await self._engine.hub.attach(self, identity)
+            metrics.hello_seconds.observe(monotonic() - began)
         except psycopg.Error as error:
             logger.warning("a hello could not be answered, the database is away: %s", error)
             self.close(CloseCode.UNAVAILABLE)
@@ -269,11 +274,12 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
             await asyncio.gather(said, *shown)
             self.session.confirm(frame.ref)
         except psycopg.Error as error:
-            logger.debug("presence could not be stored: %s", error)
+            logger.debug("presence could not be stored: %s", error, extra=self._ids)
             self.session.decline(frame, Refusal.DATABASE_UNAVAILABLE)
         self.wake()
 
     async def _sign_off(self) -> None:
+        self._say_end()
         for task in self._tasks:
             task.cancel()
         if self._engine is not None:
@@ -283,6 +289,20 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
 
     _session_id: str | None = None
 
+    def _say_end(self) -> None:
+        """Count the end of the connection; what we ended for a reason of its own is worth a line."""
+        closing = self.session.closing
+        metrics.connections.dec()
+        metrics.closes.labels("client" if closing is None else closing.reason).inc()
+        if closing is not None and closing is not CloseCode.RESTART and self.session.identity:
+            logger.info("a session was closed: %s", closing.reason, extra=self._ids)
+
+    @property
+    def _ids(self) -> dict[str, str]:
+        """Whom a line of the log is about."""
+        identity = self.session.identity
+        return {} if identity is None else {"device": identity.device, "session": identity.session}
+
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
@@ -291,8 +311,13 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            logger.error("a request met an error of the server", exc_info=task.exception())
+            error = task.exception()
+            logger.error("a request met an error of the server", exc_info=error, extra=self._ids)
             self.close(CloseCode.INTERNAL)
+
+
+def _count_refusal(refusal: Refusal) -> None:
+    metrics.refusals.labels(refusal.code, "socket").inc()
 
 
 def _header_token(scope: dict[str, Any]) -> str | None:

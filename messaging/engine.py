@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from weakref import WeakKeyDictionary
 
+from messaging.gauges import Gauges
 from messaging.hub.hub import Hub
 from messaging.hub.reconciler import Reconciler
 from messaging.journal.journal import Journal
@@ -38,11 +39,12 @@ class Engine:
     receipts: Receipts
     hub: Hub
     reconciler: Reconciler
+    gauges: Gauges
     draining: bool = False
 
     async def close(self) -> None:
         """Stop everything at once; sessions are not told. Never raises: what fails is logged, the rest stops."""
-        parts = (self.reconciler, self.hub, self.journal, self.receipts)
+        parts = (self.gauges, self.reconciler, self.hub, self.journal, self.receipts)
         for stop in (*(part.close for part in parts), self.roster.stop):
             try:
                 await stop()
@@ -62,6 +64,13 @@ async def running() -> Engine:
     return await asyncio.shield(task)
 
 
+def started() -> Engine | None:
+    """The engine of the running event loop if it runs already; starts nothing."""
+    task = _starting.get(asyncio.get_running_loop())
+    ready = task is not None and task.done() and not task.cancelled()
+    return task.result() if task is not None and ready and task.exception() is None else None
+
+
 async def _start() -> Engine:
     roster = Roster()
     hub = Hub(roster)
@@ -74,13 +83,20 @@ async def _start() -> Engine:
         discard=True,
     )
     await roster.start()
+    journal = Journal()
     engine = Engine(
-        roster=roster, journal=Journal(), receipts=Receipts(), hub=hub, reconciler=Reconciler(hub)
+        roster=roster,
+        journal=journal,
+        receipts=Receipts(),
+        hub=hub,
+        reconciler=Reconciler(hub),
+        gauges=Gauges(roster=roster, journal=journal, hub=hub),
     )
     engine.journal.start()
     engine.receipts.start()
     await hub.start()
     engine.reconciler.start()
+    engine.gauges.start()
     return engine
 
 

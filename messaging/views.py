@@ -5,6 +5,8 @@ The page is an empty desk whose devices are clients of the same API and socket a
 Nothing of a user is in it; the browser logs in over REST. Its policy allows our own files only.
 """
 
+from ipaddress import ip_address, ip_network
+
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -15,16 +17,29 @@ from presence.models import User
 DEMO_USERS = ("alice", "bob")  # `serve` makes them, with the password `lockstep`, in development
 
 
-LOOPBACK = ("127.0.0.1", "::1")
-
-
 def metrics_page(request: HttpRequest) -> HttpResponse:
-    """Answer Prometheus: from this machine, or to staff."""
+    """Answer Prometheus: from the networks in METRICS_FROM (this machine), or to staff."""
     user = getattr(request, "user", None)
-    if request.META.get("REMOTE_ADDR") not in LOOPBACK and not (user and user.is_staff):
-        return HttpResponse("Metrics are for this machine and for staff.\n", status=403)
+    if not (_near(request) or (user and user.is_staff)):
+        return HttpResponse(
+            "Metrics are for the networks in METRICS_FROM and for staff.\n", status=403
+        )
     body, content_type = metrics.exposition()
     return HttpResponse(body, content_type=content_type)
+
+
+def _near(request: HttpRequest) -> bool:
+    """Whether the request comes from where metrics may be read.
+
+    One that still has X-Forwarded-For came through a proxy that is not trusted: its address is the proxy's.
+    """
+    if "X-Forwarded-For" in request.headers:
+        return False
+    try:
+        address = ip_address(request.META.get("REMOTE_ADDR", ""))
+    except ValueError:  # a UNIX socket has none
+        return False
+    return any(address in ip_network(network, strict=False) for network in settings.METRICS_FROM)
 
 
 async def page(request: HttpRequest) -> HttpResponse:

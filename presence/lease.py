@@ -59,6 +59,11 @@ class Lease(ABC):
         """Whether this process's lease certainly lasts, and what it missed while it did not is known."""
         return elapsed() < self._lease_until and not self._lapsed
 
+    @property
+    def age_s(self) -> float:
+        """Seconds since the lease was last renewed, as far as this process knows."""
+        return elapsed() - (self._lease_until - self._lease_s)
+
     async def start(self) -> None:
         """Register this process and begin to renew its lease. Raises psycopg.Error without a database."""
         async with self._line.lock:

@@ -1,9 +1,9 @@
 """Django's settings.
 
 Everything that differs between machines comes from the environment: DATABASE_URL, REDIS_URL,
-SECRET_KEY, DEBUG, ALLOWED_HOSTS, CSRF_TRUSTED_ORIGINS, LOG_LEVEL, LOCKSTEP_DATA. Without the
-first two, `manage.py` has `project.services` start both servers and sets them, and DEBUG is on.
-Settings never start anything themselves.
+SECRET_KEY, DEBUG, ALLOWED_HOSTS, CSRF_TRUSTED_ORIGINS, TRUSTED_PROXIES, METRICS_FROM, LOG_LEVEL,
+LOG_FORMAT, LOCKSTEP_DATA. Without the first two, `manage.py` has `project.services` start both
+servers and sets them, and DEBUG is on. Settings never start anything themselves.
 """
 
 import os
@@ -19,6 +19,10 @@ DEBUG = os.environ.get("DEBUG", "").lower() in {"1", "true", "yes", "on"}
 SECRET_KEY = os.environ.get("SECRET_KEY") or secret_key(DATA_DIR / "secret_key")
 ALLOWED_HOSTS = os.environ.get("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]").split(",")
 CSRF_TRUSTED_ORIGINS = [o for o in os.environ.get("CSRF_TRUSTED_ORIGINS", "").split(",") if o]
+
+# Networks whose X-Forwarded-For and X-Forwarded-Proto are believed, and those that may read /metrics.
+TRUSTED_PROXIES = [n for n in os.environ.get("TRUSTED_PROXIES", "").split(",") if n]
+METRICS_FROM = [n for n in os.environ.get("METRICS_FROM", "127.0.0.1,::1").split(",") if n]
 
 INSTALLED_APPS = [
     "project",  # before staticfiles: its `runserver` speaks ASGI
@@ -121,9 +125,15 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "line": {"format": "%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"},
+        "text": {"()": "project.logs.Line"},
+        "json": {"()": "project.logs.Json"},
     },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "formatter": "json" if os.environ.get("LOG_FORMAT", "text") == "json" else "text",
+        }
+    },
     "loggers": {
         "django": {"handlers": []},  # it has one of its own in development: every line came twice
         # What these say about starting and stopping, `serve` says better.

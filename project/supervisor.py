@@ -38,17 +38,24 @@ def supervise(
     host: str,
     port: int,
     processes: int,
+    lame_duck_s: float = 0.0,
     ready: Callable[[], None],
     revive: Callable[[], list[str]] | None = None,
 ) -> None:
     """Run `processes` servers until SIGTERM or SIGINT; call `ready` once when all of them serve.
 
+    For `lame_duck_s` seconds after the signal they say on `/readyz` that they are about to end, and go on serving.
+
     `revive` is called again and again, in a thread: it starts services that have died and names them.
     Raises ServiceError when a process does not become ready at first.
     """
     command = ["--server", server, "--host", host, "--port", str(port)]
+    command += ["--lame-duck", str(lame_duck_s)]
     with tempfile.TemporaryDirectory(prefix="lockstep-metrics-") as metrics:
-        slots = [Slot(command, number, metrics) for number in range(1, processes + 1)]
+        slots = [
+            Slot(command, number, metrics, patience_s=lame_duck_s + STOP_S)
+            for number in range(1, processes + 1)
+        ]
         asyncio.run(_supervise(slots, ready, revive))
 
 
@@ -92,8 +99,9 @@ async def _start_and_keep(slots: "list[Slot]", ready: Callable[[], None]) -> Non
 class Slot:
     """One place among the processes, and the process that fills it now."""
 
-    def __init__(self, command: list[str], number: int, metrics: str) -> None:
+    def __init__(self, command: list[str], number: int, metrics: str, *, patience_s: float) -> None:
         self._command = command
+        self._patience_s = patience_s
         self._metrics = metrics  # the directory in which the processes share their counters
         self._number = number
         self._process: Process | None = None
@@ -149,13 +157,17 @@ class Slot:
                 await self.start()
 
     async def stop(self) -> None:
-        """End the process: SIGTERM, and SIGKILL when it takes longer than STOP_S."""
+        """End the process: SIGTERM, and SIGKILL when it takes too long."""
         process = self._process
         if process is not None and process.returncode is None:
             process.terminate()
-            _, late = await asyncio.wait({asyncio.create_task(process.wait())}, timeout=STOP_S)
+            _, late = await asyncio.wait(
+                {asyncio.create_task(process.wait())}, timeout=self._patience_s
+            )
             if late:
-                logger.error("server process %s did not end in %s s", self._number, STOP_S)
+                logger.error(
+                    "server process %s did not end in %g s", self._number, self._patience_s
+                )
                 process.kill()
             await process.wait()
 

@@ -136,6 +136,7 @@ def config() -> uvicorn.Config:
         backlog=BACKLOG,
         timeout_graceful_shutdown=GRACE_S,
         access_log=False,
+        proxy_headers=False,  # by default it believes everybody on this machine; `proxies` asks the settings
         log_config=None,
         server_header=False,
     )

@@ -127,7 +127,9 @@ def _database(request: HttpRequest, error: Exception) -> HttpResponse:
 
 
 def _internal(request: HttpRequest, error: Exception) -> HttpResponse:
-    logger.error("%s %s failed", request.method, request.path, exc_info=error)
+    device = getattr(getattr(request, "auth", None), "pk", None)
+    about = {} if device is None else {"device": str(device)}
+    logger.error("%s %s failed", request.method, request.path, exc_info=error, extra=about)
     # Django itself never sees this exception; those who watch its signal do.
     got_request_exception.send(sender=None, request=request)
     return decline(Problem.INTERNAL)

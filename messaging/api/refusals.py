@@ -12,6 +12,7 @@ import msgspec
 from django.http import HttpResponse, JsonResponse
 from pydantic import Field
 
+from messaging import metrics
 from messaging.api.values import Shown
 from messaging.protocol.errors import LockstepError, Refusal
 from messaging.protocol.frames import Error, Message
@@ -148,6 +149,7 @@ def decline(
 
 
 def _answer(error: Error, status: HTTPStatus) -> HttpResponse:
+    metrics.refusals.labels(error.code, "rest").inc()
     shown = msgspec.to_builtins(error)
     del shown["type"]
     response = JsonResponse(shown, status=status)

@@ -95,6 +95,11 @@ class Bus:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    @property
+    def queued(self) -> int:
+        """How many events wait to be published."""
+        return self._queue.qsize()
+
     def join(self, conversation: str) -> None:
         """Subscribe to a conversation's group, or PRESENCE_GROUP; `on_joined` follows once a nonce sent to it came back."""
         self._wanted.add(conversation)

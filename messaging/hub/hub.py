@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from collections.abc import Coroutine
 from time import monotonic
 from typing import Any
@@ -31,7 +30,6 @@ from messaging.protocol.errors import CloseCode
 from messaging.protocol.frames import DeviceMark
 from messaging.protocol.server.actions import Identity, Standing
 from messaging.protocol.server.batch import Batch
-from presence.database import pool_waiting
 from presence.roster import Roster
 from presence.signals import presence_changed
 
@@ -221,6 +219,7 @@ class Hub:
         """Read a hole that stayed; one that was filled and followed by another gets its own time."""
         topic.repairing = False
         if topic.hole and topic.position == position:
+            metrics.repairs.labels("hole").inc()
             self.spawn(self.catch_up(topic))
         elif topic.hole:
             self._repair_later(topic)
@@ -240,7 +239,8 @@ class Hub:
             try:
                 return await self.feed.page(conversation, since)
             except psycopg.Error as error:
-                logger.debug("the feed can't be read now: %s", error)
+                about = {"conversation": conversation}
+                logger.debug("the feed can't be read now: %s", error, extra=about)
                 await asyncio.sleep(RETRY_S)
         return None
 
@@ -321,15 +321,13 @@ class Hub:
             if topic is not None and not topic.joined and not self.bus.deaf:
                 self.bus.join(conversation)  # the first try was lost without the bus going deaf
             if topic is not None and last_seq > topic.position:
+                metrics.repairs.labels("pass").inc()
                 await self.catch_up(topic)
 
     # Time and trouble
 
     def tick(self) -> None:
         """Once a second, and when the lease holds again: say what is due, after 60 s without credit goodbye."""
-        metrics.topics.set(len(self.topics))
-        metrics.allocated_blocks.set(sys.getallocatedblocks())
-        metrics.pool_waiting.set(pool_waiting())
         now = monotonic()
         for link in self.people.links:
             link.session.tick(now)

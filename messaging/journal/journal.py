@@ -46,8 +46,19 @@ class Journal:
         )
         self._work = asyncio.Event()
         self._closing = False
+        self._trying_since: float | None = None  # to commit a batch, by the monotonic clock
         self._last: Callable[[], None] | None = None  # announces and answers the last commit
         self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def queued(self) -> int:
+        """How many writes are not answered."""
+        return self._settling.rows
+
+    @property
+    def waiting_s(self) -> float:
+        """For how many seconds the batch of now has been tried; 0 without one. The slow lane does not count."""
+        return 0.0 if self._trying_since is None else monotonic() - self._trying_since
 
     def start(self) -> None:
         """Start the lanes in the running event loop."""
@@ -107,7 +118,11 @@ class Journal:
 
     async def _next_batch(self) -> None:
         if entries := await self._take():
-            await self._commit(entries)
+            self._trying_since = monotonic()
+            try:
+                await self._commit(entries)
+            finally:
+                self._trying_since = None
         if not self._queue:
             self._finish_last()
             self._work.clear()

@@ -45,7 +45,7 @@ class Settling:
         size = len(getattr(frame, "body", "")) + 200
         if files := getattr(frame, "attachments", None):
             size += FILE_BYTES * len(files)
-        entry = Entry(device, frame, settle, size, number=next(self._numbers))
+        entry = Entry(device, frame, settle, size, number=next(self._numbers), since=monotonic())
         self._open[entry.number] = entry
         self.bytes += size
         self.idle.clear()
@@ -68,7 +68,8 @@ class Settling:
     ) -> list[tuple[Entry, str]]:
         batches = batches_of(entries, outcomes)
         metrics.batches.inc()
-        metrics.queued.set(self.rows)
+        metrics.batch_writes.observe(len(entries))
+        metrics.write_seconds.observe(monotonic() - entries[0].since)
         if batches:
             signals.announce_messages(batches)
         locked = []
@@ -86,7 +87,7 @@ class Settling:
         try:
             entry.settle(answer)
         except Exception:  # of one session; the lane goes on
-            logger.exception("a write's answer was not taken")
+            logger.exception("a write's answer was not taken", extra={"device": entry.device})
         if not self._open:
             self.idle.set()
 
@@ -97,7 +98,8 @@ class Settling:
 
     def refuse_unstorable(self, entry: Entry, error: Exception) -> None:
         """Refuse what the database will never take."""
-        logger.warning("a message was refused by the database: %s", sentence(error))
+        about = {"device": entry.device, "conversation": getattr(entry.frame, "conversation", None)}
+        logger.warning("a message was refused by the database: %s", sentence(error), extra=about)
         self.refuse([entry], Refused(Refusal.STORAGE_REFUSED, sentence(error)))
 
     def refuse_all(self, *, but: Iterable[Entry] = ()) -> None:

@@ -50,6 +50,7 @@ class Entry(NamedTuple):
     size: int
     in_doubt: bool = False
     number: int = 0  # of the write, in this process
+    since: float = 0.0  # when it was put, by the monotonic clock
 
 
 class Operation(msgspec.Struct, omit_defaults=True):

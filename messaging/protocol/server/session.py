@@ -35,7 +35,7 @@ class Session:
     """The server's end of one WebSocket connection.
 
     `outgoing` gives the next WebSocket message; `closing` is set once the socket is to be closed
-    after everything outgoing was written.
+    after everything outgoing was written. `on_refused` is told of every request that is refused.
     """
 
     def __init__(self, codec: Codec, *, window: Window | None = None) -> None:
@@ -46,6 +46,7 @@ class Session:
         self.window = window or Window()
         self.closing: CloseCode | None = None
         self._hello = frames.Hello()
+        self.on_refused: Callable[[Refusal], None] = lambda _: None
         self._out = Outgoing(codec)
         self._admission = Admission()
         self._typing = TypingLimit()
@@ -381,6 +382,7 @@ class Session:
 
     def _refuse(self, why: Refusal | Refused, asked: frames.ClientFrame | FrameError) -> None:
         refused = why if isinstance(why, Refused) else Refused(why)
+        self.on_refused(refused.refusal)
         self._out.push(answers.refused(refused, asked), bare=not refused.refusal.judged)
 
     def _misbehaved(self, code: CloseCode) -> None:

@@ -32,6 +32,13 @@ class Command(BaseCommand):
         )
         parser.add_argument("--server", choices=SERVERS, default=SERVERS[0])
         parser.add_argument("--no-migrate", action="store_true")
+        parser.add_argument(
+            "--lame-duck",
+            type=float,
+            default=0.0,
+            metavar="SECONDS",
+            help="after SIGTERM say so on /readyz for so long and serve on, for a load balancer to hear it",
+        )
 
     def handle(self, **options: Any) -> None:
         """Reserve the port first: nobody should wait for migrations to hear that it is taken."""
@@ -51,6 +58,7 @@ class Command(BaseCommand):
                 host=options["host"],
                 port=port,
                 processes=max(1, options["processes"]),
+                lame_duck_s=max(0.0, options["lame_duck"]),
                 ready=lambda: self._say_ready(port, options),
                 revive=partial(services.revive, own) if own is not None else None,
             )

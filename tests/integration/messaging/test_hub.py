@@ -287,9 +287,9 @@ async def test_a_session_of_a_process_without_a_lease_gets_nothing_until_it_hold
     assert bob.bodies(room.id) == ["m1"]
 
 
-async def test_a_tick_says_how_many_conversations_are_followed(
+async def test_a_reading_of_the_gauges_says_how_many_conversations_are_followed(
     engine: Engine, attach: Any, room: Room
 ) -> None:
     await attach(room.second)
-    engine.hub.tick()
+    engine.gauges.read(late_s=0.0)
     assert REGISTRY.get_sample_value("lockstep_topics") == len(engine.hub.topics) == 1

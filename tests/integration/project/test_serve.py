@@ -149,6 +149,25 @@ def test_metrics_of_all_processes_are_on_one_page(running: Running) -> None:
         assert "python_info" not in page  # that would be one process alone
 
 
+def test_every_process_says_that_it_lives_and_is_ready(running: Running) -> None:
+    """Whatever name it is asked under: load balancers know addresses only."""
+    for path, said in (("healthz", '"alive": true'), ("readyz", '"missing": {}')):
+        request = urllib.request.Request(f"{running.url}/{path}", headers={"Host": "10.0.0.1"})
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+            assert said in answer.read().decode()
+
+
+def test_who_comes_through_a_proxy_that_is_not_trusted_is_not_from_this_machine(
+    running: Running,
+) -> None:
+    """Its address is the proxy's: the metrics would be everybody's."""
+    headers = {"X-Forwarded-For": "127.0.0.1"}
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(urllib.request.Request(f"{running.url}/metrics", headers=headers))
+    refused.value.close()
+    assert refused.value.code == 403
+
+
 def test_nagles_algorithm_is_off(running: Running) -> None:
     host, port = running.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as client:
