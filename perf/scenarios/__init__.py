@@ -5,6 +5,7 @@ from perf.scenarios import (
     api,
     baseline,
     batching,
+    concurrent_operations,
     connection_flood,
     connections,
     database,
@@ -17,6 +18,7 @@ from perf.scenarios import (
     multi_device,
     mutants,
     presence,
+    production,
     queues,
 )
 
@@ -29,9 +31,11 @@ ALL: tuple[Scenario, ...] = (
     messages.SCENARIO,
     mutants.SCENARIO,
     message_flow.SCENARIO,
+    concurrent_operations.SCENARIO,
     presence.SCENARIO,
     multi_device.SCENARIO,
     failure_recovery.SCENARIO,
+    production.SCENARIO,
     batching.SCENARIO,
     connection_flood.SCENARIO,
     message_flood.SCENARIO,

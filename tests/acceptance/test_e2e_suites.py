@@ -52,7 +52,7 @@ def unmet(result: dict[str, Any]) -> set[str]:
     return {one["name"] for one in result["coverage"] if one["held"] < one["checked"]}
 
 
-@pytest.mark.parametrize("suite", ["message-flow"])
+@pytest.mark.parametrize("suite", ["message-flow", "concurrent-operations"])
 def test_a_whole_server_keeps_every_promise_of_the_suite(suite: str, run: Any) -> None:
     result = run(suite)
     assert set(result["anomalies"].values()) == {0}, result["witnesses"]
@@ -71,3 +71,9 @@ def test_a_server_that_tells_before_it_has_stored_is_called_invalid(run: Any) ->
         "nothing is promised before its commit",
         "a row could be read when its first device was told of it",
     }
+
+
+def test_a_server_that_lets_two_changes_of_one_version_win_is_called_invalid(run: Any) -> None:
+    result = run("concurrent-operations", "--sabotage", "overwrite")
+    assert result["verdict"] == "invalid"
+    assert "of all changes that are based on the same version exactly one is taken" in unmet(result)
