@@ -1,21 +1,24 @@
-"""Bounds the body of a request, in bytes and in silence, before any of it is kept.
+"""Bounds the body of a request, in bytes and in time, before any of it is kept.
 
 Django writes the whole body to a temporary file before it looks at the request: without this a
-stranger could fill the disk. What comes in too much is read and dropped for a while, since a client
-that is cut off while it sends never reads why.
+stranger could fill the disk. So who uploads a file is asked for their token first. What comes in too
+much is read and dropped for a while, since a client that is cut off while it sends never reads why.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from time import monotonic
 from typing import Any
 
 from django.conf import settings
-from django.http import HttpResponse
+from django.db import DatabaseError, connection
+from django.http import HttpRequest, HttpResponse
 
 from messaging import conf
+from messaging.api.auth import Bearer
 from messaging.api.refusals import Problem, decline, refuse
 from messaging.files.intake import FileTooLarge
-from messaging.protocol.errors import Refusal
+from messaging.protocol.errors import Refusal, Refused
 
 Event = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Event]]
@@ -25,6 +28,7 @@ App = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 UPLOADS = "/api/files"
 ENVELOPE_BYTES = 65_536  # of an upload besides its file: boundaries, names, other fields
 SILENCE_S = 30.0  # a client of whose body nothing comes for so long is gone
+SLOWEST = 500  # bytes/s over the whole body, as Apache's mod_reqtimeout asks for: below it drips on purpose
 DROP_S = 10.0  # how long a client may go on sending what is not taken
 
 GONE: Event = {"type": "http.disconnect"}
@@ -33,23 +37,37 @@ GONE: Event = {"type": "http.disconnect"}
 class Bodies:
     """An ASGI application whose requests have a bounded body; else the answer is a refusal in JSON."""
 
-    def __init__(self, app: App) -> None:
-        self._app = app
+    def __init__(self, app: App, judge: Callable[[bytes], Refusal | None] | None = None) -> None:
+        self._app, self._judge = app, judge or refusal_of
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Serve one request."""
-        upload = scope["path"] == UPLOADS
-        most = conf.current().file_bytes if upload else settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-        body = Body(receive, most + ENVELOPE_BYTES * upload)
+        body = Body(receive, most(scope["path"]))
         headers = dict(scope["headers"])
+        if scope["path"] == UPLOADS and scope["method"] == "POST":
+            stranger = await asyncio.to_thread(self._judge, headers.get(b"authorization", b""))
+            if stranger is not None:
+                await self._refuse(refuse(stranger), body, receive, headers, send)
+                return
         if body.may_have(headers.get(b"content-length", b"0")):
             await self._app(scope, body, send)
         if body.silent:
             await _answer(decline(Problem.TOO_SLOW, f"{SILENCE_S:g}"), send)
         elif body.passed:
-            if not body.whole and headers.get(b"expect", b"").lower() != b"100-continue":
-                await _drop(receive)
-            await _answer(_too_large(most, upload=upload), send)
+            await self._refuse(_too_large(scope["path"]), body, receive, headers, send)
+
+    async def _refuse(
+        self,
+        answer: HttpResponse,
+        body: "Body",
+        receive: Receive,
+        headers: Mapping[bytes, bytes],
+        send: Send,
+    ) -> None:
+        """Answer when what the client still sends is over, or at once if it asked first."""
+        if not body.whole and headers.get(b"expect", b"").lower() != b"100-continue":
+            await _drop(receive)
+        await _answer(answer, send)
 
 
 class Body:
@@ -57,6 +75,7 @@ class Body:
 
     def __init__(self, receive: Receive, limit: int) -> None:
         self._receive, self._left = receive, limit
+        self._until = monotonic() + SILENCE_S
         self.whole = False
         self.passed = self.silent = False
 
@@ -70,15 +89,40 @@ class Body:
         if self.whole:
             return await self._receive()  # its answer is being made: that may take any time
         try:
-            async with asyncio.timeout(SILENCE_S):
+            async with asyncio.timeout(min(SILENCE_S, self._until - monotonic())):
                 event = await self._receive()
         except TimeoutError:
             self.silent = True
             return GONE
-        self._left -= len(event.get("body", b""))
+        size = len(event.get("body", b""))
+        self._left -= size
+        self._until += size / SLOWEST
         self.passed = self._left < 0
         self.whole = not event.get("more_body", False)
         return GONE if self.passed else event
+
+
+def most(path: str) -> int:
+    """Most bytes of the body of a request for this path."""
+    upload = path == UPLOADS
+    kept = conf.current().file_bytes if upload else settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    return kept + ENVELOPE_BYTES * upload
+
+
+def refusal_of(authorization: bytes) -> Refusal | None:
+    """Why this header uploads nothing, or None; the API asks again when all is there."""
+    scheme, _, token = authorization.decode("latin-1").partition(" ")
+    if scheme.lower() != "bearer":
+        return Refusal.UNAUTHORIZED
+    try:
+        Bearer().authenticate(HttpRequest(), token)
+    except Refused as refused:
+        return refused.refusal
+    except DatabaseError:  # the API says it in its own words
+        pass
+    finally:
+        connection.close()
+    return None
 
 
 async def _drop(receive: Receive) -> None:
@@ -91,10 +135,10 @@ async def _drop(receive: Receive) -> None:
         pass
 
 
-def _too_large(most: int, *, upload: bool) -> HttpResponse:
-    if upload:
-        return decline(Problem.FILE_TOO_LARGE, FileTooLarge(most))
-    return refuse(Refusal.TOO_LARGE, Refusal.TOO_LARGE.text(f"{most} bytes a request"))
+def _too_large(path: str) -> HttpResponse:
+    if path == UPLOADS:
+        return decline(Problem.FILE_TOO_LARGE, FileTooLarge(conf.current().file_bytes))
+    return refuse(Refusal.TOO_LARGE, Refusal.TOO_LARGE.text(f"{most(path)} bytes a request"))
 
 
 async def _answer(response: HttpResponse, send: Send) -> None:

@@ -1,16 +1,30 @@
-"""Daphne as we run it: no signals of its own, drained before it stops."""
+"""Daphne as we run it: no signals of its own, drained before it stops, and no client with more than its share.
+
+It takes a whole request into a file before it asks the application: so the body is bounded here, too.
+"""
 
 import asyncio
 import importlib
 import socket
 from collections.abc import Awaitable, Callable
 
+from daphne import http_protocol
+from daphne.http_protocol import WebRequest
 from daphne.server import Server, reactor  # first of all: it installs the reactor for asyncio
 from daphne.ws_protocol import WebSocketFactory, WebSocketProtocol
 
 from messaging.protocol.errors import CloseCode
 from project import farewell
-from project.limits import GRACE_S, LAST_WORDS_S, MAX_FRAME_BYTES, PING_S, PING_TIMEOUT_S
+from project.limits import (
+    FRAGMENTS,
+    GRACE_S,
+    LAST_WORDS_S,
+    MAX_FRAME_BYTES,
+    PING_S,
+    PING_TIMEOUT_S,
+)
+
+UNREAD_BYTES = 65_536  # that wait for a client to read them: no pongs are added then
 
 Ender = Callable[[asyncio.AbstractEventLoop, Callable[[], None]], None]
 
@@ -32,10 +46,52 @@ class Protocol(WebSocketProtocol):  # type: ignore[misc]
             self.serverSend(words, isinstance(words, bytes))
             self.serverClose(CloseCode.TOO_LARGE)
 
+    def onPing(self, payload: bytes) -> None:  # noqa: N802 - Autobahn's name
+        """Answer, unless the client does not read: an answer to a later one will do (RFC 6455, 5.5.3)."""
+        if self._unread() <= UNREAD_BYTES:
+            super().onPing(payload)
+
+    def onMessageBegin(self, isBinary: bool) -> None:  # noqa: FBT001, N802, N803 - Autobahn's names
+        """The first frame of a message is here."""
+        self._fragments = 0
+        super().onMessageBegin(isBinary)
+
+    def onMessageFrameBegin(self, length: int) -> None:  # noqa: N802 - Autobahn's name
+        """Take another frame of a message: empty ones count nothing against its bytes, and would never end."""
+        self._fragments += 1
+        if self._fragments == FRAGMENTS + 1 and not self.failedByMe:
+            self._max_message_size_exceeded()
+        super().onMessageFrameBegin(length)
+
     def _cut_off(self) -> None:
         """Drop what a revoked device has not taken."""
-        if self.transport.dataBuffer or self.transport._tempDataBuffer:
+        if self._unread():
             self.transport.abortConnection()
+
+    def _unread(self) -> int:
+        """Bytes that wait in Twisted's own buffers."""
+        return len(self.transport.dataBuffer) + int(self.transport._tempDataLen)
+
+
+class Request(WebRequest):  # type: ignore[misc]
+    """A request whose body ends where it is twice what its route takes; up to there its sender hears why."""
+
+    _left = 0
+
+    def gotLength(self, length: int | None) -> None:  # noqa: N802 - Twisted's name
+        """The head is here: the body is to come."""
+        from project import bodies  # noqa: PLC0415 - it needs Django, which the application has loaded by now
+
+        self._left = 2 * bodies.most(self.channel._path.partition(b"?")[0].decode("latin-1"))
+        super().gotLength(length)
+
+    def handleContentChunk(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
+        """Keep a part of the body."""
+        self._left -= len(data)
+        if self._left < 0:
+            self.channel.loseConnection()
+        else:
+            super().handleContentChunk(data)
 
 
 def run(
@@ -67,6 +123,7 @@ def run(
         tasks.append(loop.create_task(begin()))
 
     WebSocketFactory.protocol = Protocol
+    http_protocol.WebRequest = Request
     server = Server(
         application=importlib.import_module("project.asgi").application,
         endpoints=[f"fd:fileno={listener.fileno()}"],

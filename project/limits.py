@@ -11,6 +11,7 @@ ACCEPTS_A_TURN = (
 )
 HEAD_S = 5.0  # for the head of a request, from the connection on: as long as for a hello
 MAX_FRAME_BYTES = 2**20  # the protocol's own limits are far below
+FRAGMENTS = 1_024  # of one message: empty ones count nothing against its bytes, and would never end
 BACKLOG = 2048  # connections that wait while a process is busy, for example in a reconnect storm
 LAST_LOOK_S = 1.0  # at what still comes of a frame that is too large, so that its sender hears why
 LAST_WORDS_S = 0.05  # for the kernel to take a goodbye; the rest for a revoked device is dropped

@@ -19,7 +19,7 @@ from websockets.protocol import OPEN
 
 from messaging.protocol.errors import CloseCode
 from project import farewell
-from project.limits import LAST_LOOK_S, LAST_WORDS_S
+from project.limits import FRAGMENTS, LAST_LOOK_S, LAST_WORDS_S
 
 try:
     from websockets.speedups import apply_mask
@@ -31,7 +31,6 @@ PING = 0x89
 OVERSIZED = -1
 QUEUED = 16  # messages that wait for the consumer before the socket is not read on
 ODD = 64  # frames that go uvicorn's way in one turn of the loop: half a millisecond
-FRAGMENTS = 1_024  # of one message: empty ones count nothing against its bytes, and would never end
 
 
 class PlainFrames(WebSocketsSansIOProtocol):

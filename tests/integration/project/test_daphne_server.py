@@ -1,4 +1,7 @@
-"""Daphne as we run it, with an application that floods a revoked device; this file is the server, too."""
+"""Daphne as we run it, with an application that floods a revoked device; this file is the server, too.
+
+On other paths than `/ws/` it is quiet: it prints what is asked of it.
+"""
 
 import asyncio
 import contextlib
@@ -11,11 +14,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import django
 import pytest
+
+from project.limits import FRAGMENTS
 
 PATIENCE_S = 20.0
 ROOT = Path(__file__).resolve().parents[3]
 FLOOD = 64  # messages of 1 MiB: far more than the kernel takes for a client that does not read
+QUIET = b"GET /quiet HTTP/1.1\r\n"
 HANDSHAKE = (
     b"GET /ws/ HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
@@ -24,8 +31,16 @@ HANDSHAKE = (
 
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     """Write more than is taken, revoke, and say so once the connection is gone."""
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+        return
     await receive()
     await send({"type": "websocket.accept"})
+    if scope["path"] == "/quiet":
+        await receive()
+        print(WORST[0], flush=True)
+        return
     for _ in range(FLOOD):
         await send({"type": "websocket.send", "bytes": bytes(2**20)})
     await send({"type": "websocket.close", "code": 4501})
@@ -34,9 +49,14 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     print("gone", flush=True)
 
 
+WORST = [0]  # bytes that waited for a client to read its pongs
+
+
 def serve() -> None:
     """Run our Daphne with `application` on the listener given as standard input."""
     from project import daphne_server
+
+    django.setup()
 
     class Patient(daphne_server.Protocol):
         """Autobahn's own patience, of a fraction of a second, is not what cuts the device off."""
@@ -44,6 +64,10 @@ def serve() -> None:
         def onOpen(self) -> None:  # noqa: N802 - Autobahn's name
             super().onOpen()
             self.closeHandshakeTimeout = 10 * PATIENCE_S
+
+        def onPing(self, payload: bytes) -> None:  # noqa: N802 - Autobahn's name
+            super().onPing(payload)
+            WORST[0] = max(WORST[0], self._unread())
 
     async def nothing() -> None:
         return None
@@ -59,30 +83,39 @@ def serve() -> None:
     )
 
 
-@pytest.fixture
-def client() -> Iterator[tuple[socket.socket, subprocess.Popen[str]]]:
-    """A connection to a server of its own, that has shaken hands and reads nothing."""
+@pytest.fixture(scope="module")
+def server() -> Iterator[tuple[tuple[str, int], subprocess.Popen[str]]]:
+    """A server of the module's own, with small buffers in the kernel, and its address."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = subprocess.Popen(
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
+        process = subprocess.Popen(
             [sys.executable, __file__],
             stdin=listener.fileno(),
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            env=os.environ
+            | {"PYTHONPATH": str(ROOT), "DJANGO_SETTINGS_MODULE": "project.settings"},
         )
+        assert process.stdout is not None
         try:
-            assert server.stdout is not None
-            assert server.stdout.readline() == "ready\n"
-            with socket.create_connection(listener.getsockname()) as made:
-                made.settimeout(PATIENCE_S)
-                made.sendall(HANDSHAKE)
-                yield made, server
+            assert process.stdout.readline() == "ready\n"
+            yield listener.getsockname(), process
         finally:
-            server.terminate()
-            server.wait(PATIENCE_S)
-            assert server.stdout is not None
-            server.stdout.close()
+            process.terminate()
+            process.wait(PATIENCE_S)
+            process.stdout.close()
+
+
+@pytest.fixture
+def client(
+    server: tuple[tuple[str, int], subprocess.Popen[str]],
+) -> Iterator[tuple[socket.socket, subprocess.Popen[str]]]:
+    """A connection that has said nothing, and the server's process."""
+    address, process = server
+    with socket.create_connection(address) as made:
+        made.settimeout(PATIENCE_S)
+        yield made, process
 
 
 @pytest.mark.slow
@@ -90,10 +123,70 @@ async def test_a_revoked_device_that_does_not_read_never_gets_what_was_still_dap
     client: tuple[socket.socket, subprocess.Popen[str]],
 ) -> None:
     made, server = client
+    made.sendall(HANDSHAKE)
     assert server.stdout is not None
     async with asyncio.timeout(PATIENCE_S):
         assert await asyncio.to_thread(server.stdout.readline) == "gone\n"
     assert await asyncio.to_thread(everything, made) < FLOOD * 2**20
+
+
+def frame(first: int, payload: bytes = b"") -> bytes:
+    """A short frame of a client."""
+    return bytes((first, 0x80 | len(payload))) + bytes(4) + payload
+
+
+def shaken(client: socket.socket) -> socket.socket:
+    """The client, after a handshake on the quiet path."""
+    client.sendall(HANDSHAKE.replace(b"GET /ws/ HTTP/1.1\r\n", QUIET))
+    assert b"\r\n\r\n" in client.recv(4096)
+    return client
+
+
+@pytest.mark.slow
+def test_who_sends_pings_and_reads_no_pongs_costs_daphne_no_memory(
+    client: tuple[socket.socket, subprocess.Popen[str]],
+) -> None:
+    made, server = client
+    pings = shaken(made)
+    for _ in range(10):
+        pings.sendall(frame(0x89, b"x" * 125) * 1_000)
+    pings.sendall(frame(0x81, b"how much?"))
+    assert server.stdout is not None
+    assert 0 < int(server.stdout.readline()) < 100_000
+
+
+@pytest.mark.slow
+def test_daphne_refuses_a_message_of_fragments_without_end(
+    client: tuple[socket.socket, subprocess.Popen[str]],
+) -> None:
+    made = shaken(client[0])
+    made.sendall(frame(0x01) + frame(0x00) * FRAGMENTS)
+    assert (1009).to_bytes(2, "big") in made.recv(4096)
+
+
+@pytest.mark.slow
+def test_daphne_does_not_take_a_body_without_end(
+    client: tuple[socket.socket, subprocess.Popen[str]],
+) -> None:
+    """It would fill the disk, for a stranger."""
+    made, _ = client
+    made.sendall(b"POST /api/login HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n")
+    sent = 0
+    with contextlib.suppress(OSError):
+        while sent < 64 * 2**20:
+            sent += made.send(bytes(2**16))
+    assert sent < 64 * 2**20
+
+
+@pytest.mark.slow
+def test_daphne_agrees_on_no_compression(
+    client: tuple[socket.socket, subprocess.Popen[str]],
+) -> None:
+    offer = b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
+    client[0].sendall(HANDSHAKE.replace(b"GET /ws/ HTTP/1.1\r\n", QUIET)[:-2] + offer)
+    answer = client[0].recv(4096)
+    assert b" 101 " in answer
+    assert b"extensions" not in answer.lower()
 
 
 def everything(client: socket.socket) -> int:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import uvicorn
 
+from project.limits import FRAGMENTS
 from project.uvicorn_server import WebSocketProtocol
-from project.websocket import FRAGMENTS, ODD, QUEUED
+from project.websocket import ODD, QUEUED
 
 MAX = 100_000
 MASK = b"\x01\x02\x03\x04"

@@ -3,10 +3,12 @@
 import asyncio
 import json
 from collections.abc import Mapping
+from time import monotonic
 from typing import Any
 
 import pytest
 
+from messaging.protocol.errors import Refusal
 from project import bodies
 from project.bodies import Bodies
 
@@ -18,7 +20,8 @@ class Exchange:
     """One request: its events in, what came out, and what the application behind was given."""
 
     def __init__(self, *parts: bytes, path: str = "/api/files", silent: bool = False) -> None:
-        self.scope = {"type": "http", "path": path, "headers": []}
+        self.scope = {"type": "http", "method": "POST", "path": path, "headers": []}
+        self.refusal: Refusal | None = None
         last = len(parts) - 1
         self._events = [
             {"type": "http.request", "body": part, "more_body": silent or n < last}
@@ -49,7 +52,8 @@ class Exchange:
     async def run(self, **headers: str) -> "Exchange":
         said = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
         self.scope["headers"] = list(said.items())
-        await Bodies(self.app)(self.scope, self.receive, self.send)
+        judged = Bodies(self.app, lambda header: self.refusal)
+        await judged(self.scope, self.receive, self.send)
         self.left = len(self._events)
         return self
 
@@ -103,3 +107,40 @@ async def test_a_client_that_falls_silent_is_told_so(monkeypatch: pytest.MonkeyP
     found = await Exchange(b"a" * 10, silent=True).run(content_length="100")
     assert (found.status, found.told["code"], found.whole) == (408, "too_slow", False)
     assert not found.told["message"].count("\n")
+
+
+async def test_an_upload_that_drips_in_is_not_taken_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A byte now and then is never silent for long, and kept a connection for a year."""
+    monkeypatch.setattr(bodies, "SILENCE_S", 0.05)
+    drops = Exchange(*[b"a"] * 10_000)
+    began, receive = monotonic(), drops.receive
+
+    async def slowly() -> Mapping[str, Any]:
+        await asyncio.sleep(0.002)
+        return await receive()
+
+    monkeypatch.setattr(drops, "receive", slowly)
+    found = await drops.run()
+    assert (found.status, found.told["code"], found.whole) == (408, "too_slow", False)
+    assert monotonic() - began < 5
+
+
+async def test_nothing_is_kept_of_a_stranger_s_upload() -> None:
+    """25 MiB of each of a thousand strangers would fill the disk."""
+    exchange = Exchange(b"a" * 10, b"b" * 10)
+    exchange.refusal = Refusal.UNAUTHORIZED
+    found = await exchange.run()
+    assert (found.status, found.told["code"], found.given, found.left) == (
+        401,
+        "unauthorized",
+        0,
+        0,
+    )
+
+
+async def test_only_uploads_are_judged_by_their_head() -> None:
+    exchange = Exchange(b"{}", path="/api/login")
+    exchange.refusal = Refusal.UNAUTHORIZED
+    assert (await exchange.run()).status == 201
