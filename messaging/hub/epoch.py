@@ -30,7 +30,7 @@ class Epoch:
     async def current(self) -> str:
         """The epoch. Raises psycopg.Error when the database is away and nobody has asked before."""
         if self._known is None:
-            self._known = await self._hub.feed.epoch()
+            self._known = await self._hub.door.epoch()
         return self._known
 
     async def check(self) -> None:

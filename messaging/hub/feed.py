@@ -1,4 +1,4 @@
-"""Reads of the change feed and of standings, for all sessions of this process on one connection.
+"""Reads of the change feed and of standings, for all sessions of this process on one connection each.
 
 Whatever is asked for in one turn of the loop is one statement. A page and the conversation's
 `last_seq` come from one snapshot, so a page tells how far it reaches.
@@ -89,9 +89,10 @@ _decode_fences = msgspec.json.Decoder(list[Fence]).decode
 
 
 class FeedReader:
-    """The process's reading connection. Every method raises psycopg.Error when the database is away."""
+    """A reading connection of the process. Every method raises psycopg.Error when the database is away."""
 
-    def __init__(self) -> None:
+    def __init__(self, application: str = "lockstep feed") -> None:
+        self._application = application
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._lock = asyncio.Lock()
         self._closed = False
@@ -201,7 +202,7 @@ class FeedReader:
         async with self._lock:
             if not self._closed and (self._connection is None or self._connection.closed):
                 self._connection = await database.connect(
-                    "lockstep feed", statement_timeout=STATEMENT_TIMEOUT_MS, enable_seqscan="off"
+                    self._application, statement_timeout=STATEMENT_TIMEOUT_MS, enable_seqscan="off"
                 )
             if self._closed or self._connection is None:
                 await self.close()

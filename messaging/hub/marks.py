@@ -36,14 +36,17 @@ class MarkBoard:
     def show(self, conversation: str, marks: list[DeviceMark]) -> None:
         """Show marks that moved to everyone here, unless they were shown."""
         topic = self._topics.get(conversation)
-        news = topic.news(topic.ripe(marks)) if topic is not None else []
-        if topic is None or not news:
+        if topic is not None:
+            self._show(topic, topic.news(topic.ripe(marks)), topic.links)
+
+    def _show(self, topic: Topic, marks: list[DeviceMark], links: Iterable[Link]) -> None:
+        if not marks:
             return
         topic.devices = max(topic.devices, len(topic.shown))
         if topic.devices > SUMMARY_DEVICES:
-            self._to_summarize.add(conversation)
+            self._to_summarize.add(topic.conversation)
         else:
-            _offer(topic.links, Receipts(conversation=conversation, marks=news))
+            _offer(links, Receipts(conversation=topic.conversation, marks=marks))
 
     def follow(self, topic: Topic) -> None:
         """The topic has moved: show what waited for it."""
@@ -57,16 +60,19 @@ class MarkBoard:
         """Show a new session the current marks of its conversations.
 
         It follows them already: marks that moved while these were read were shown to it, and come first.
+        What is news is shown to the others, too: a hint of it that comes later would go behind these.
         """
         for conversation, marks in (await self._read(link.session.feeds, FOR_EVER_S)).items():
             topic = self._topics.get(conversation)
             if topic is None:
                 continue
             topic.devices = max(topic.devices, len(marks))
+            ripe = topic.ripe(marks)
+            self._show(topic, topic.news(ripe), topic.links - {link})
             if topic.devices > SUMMARY_DEVICES:
                 self._to_summarize.add(conversation)
-            elif known := topic.current(topic.ripe(marks)):
-                _offer([link], Receipts(conversation=conversation, marks=known))
+            else:
+                self._show(topic, topic.current(ripe), [link])
 
     async def check(self, conversations: Iterable[str], *, seconds: float) -> None:
         """Show marks stored within the last `seconds` whose hint was lost."""

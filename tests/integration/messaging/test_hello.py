@@ -83,6 +83,16 @@ async def test_a_hello_that_came_in_time_is_answered_however_long_that_takes(
     await device.cut()
 
 
+async def test_a_hello_does_not_wait_behind_the_pages_of_who_catches_up(
+    engine: Engine, room: Room
+) -> None:
+    """After a restart under load they were minutes of work, and a client has 10 s of patience."""
+    async with engine.hub.feed._lock:  # a page that takes its time
+        device = await greeted(InProcess(DeviceConsumer()), room.first.token)
+        assert device.welcome is not None
+    await device.cut()
+
+
 async def test_both_subprotocols_are_spoken_and_others_refused(engine: Engine, room: Room) -> None:
     binary = InProcess(DeviceConsumer(), subprotocols=["else", "lockstep.v1.msgpack"])
     assert (await binary.event())["subprotocol"] == "lockstep.v1.msgpack"

@@ -40,3 +40,19 @@ async def test_marks_that_were_read_for_a_welcome_do_not_go_behind_those_shown_m
     await greeting
     shown = [one for frame in link.heard() if isinstance(frame, Receipts) for one in frame.marks]
     assert [(one.device, one.delivered) for one in shown] == [("ann's", 5), ("cleo's", 7)]
+
+
+async def test_a_hint_that_comes_later_than_a_newer_mark_was_read_for_a_welcome_is_not_shown() -> (
+    None
+):
+    topic, link, other = Topic(ROOM, 9), Seen("bob", ROOM), Seen("eve", ROOM)
+    topic.links |= {link, other}
+    reader: Any = SlowReader(mark(6))
+    reader.may_answer.set()
+    board = MarkBoard({ROOM: topic}, reader)
+    board.show(ROOM, [mark(4)])
+    await board.greet(link)
+    board.show(ROOM, [mark(5)])
+    for session, delivered in ((link, [4, 6]), (other, [4, 6])):
+        receipts = [frame for frame in session.heard() if isinstance(frame, Receipts)]
+        assert [one.delivered for frame in receipts for one in frame.marks] == delivered
