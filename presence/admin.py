@@ -11,19 +11,44 @@ from uuid import UUID
 
 from asgiref.sync import async_to_sync
 from django.contrib import admin, messages
+from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth.admin import UserAdmin
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError
 from django.db.models import Count, Model, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
-from presence import roster
+from presence import logins, roster
+from presence.attempts import TooMany
 from presence.models import Connection, Device, LinkCode, Node, Status, User
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Any]
 else:  # Django's own class takes no parameters at run time
     ModelAdmin = admin.ModelAdmin
+
+
+class GuardedLogin(AdminAuthenticationForm):
+    """The form of the admin's log-in: wrong passwords count as those of the API do."""
+
+    def clean(self) -> dict[str, Any]:
+        """Look at the password, unless there were too many wrong ones."""
+        assert self.request is not None
+        username = self.cleaned_data.get("username", "")
+        address = self.request.META.get("REMOTE_ADDR", "")
+        try:
+            with logins.guess(username=username, address=address) as attempt:
+                try:
+                    return super().clean()
+                except ValidationError:
+                    attempt.wrong()
+                    raise
+        except TooMany as error:
+            raise ValidationError(str(error)) from None
+
+
+admin.site.login_form = GuardedLogin
 
 
 class SaysWhatIsRefused(ModelAdmin):

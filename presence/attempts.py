@@ -1,16 +1,20 @@
 """Guesses, counted: so that a secret is guessed slowly on every server process at once.
 
-Failures are counted in Django's cache by who tries, in windows of a minute. A cache that is away
-limits nothing: it must not lock anybody out.
+Failures are counted in Django's cache by who tries, in windows of a minute. A guess counts while it is looked
+at, too: or a thousand at once would be one. While the cache is away each process counts for itself.
 """
 
 import hashlib
 import ipaddress
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from django.core.cache import cache
+from django.core.cache.backends.base import BaseCache
+from django.core.cache.backends.locmem import LocMemCache
 from redis.exceptions import RedisError
 
 logger = logging.getLogger(__name__)
@@ -30,22 +34,37 @@ class TooMany(Exception):
         return f"Too many {self.what}; try again in {-(-self.retry_after // 1000)} s."
 
 
+class Guess:
+    """One guess, while it is looked at."""
+
+    failed = False
+
+    def wrong(self) -> None:
+        """It was wrong, and stays counted."""
+        self.failed = True
+
+
 @dataclass(frozen=True, kw_only=True)
 class Guesses:
-    """Failures of one kind: at most FAILURES of the same `who` in a window."""
+    """Failures of one kind: at most so many of the same `who` in a window, with those that are looked at."""
 
     name: str  # in the keys of the cache
     what: str  # in the sentence for people
+    most: int = FAILURES
 
-    def check(self, *who: str) -> None:
-        """Raise TooMany if these have failed too often to be looked at."""
+    @contextmanager
+    def guess(self, *who: str) -> Iterator[Guess]:
+        """Look at a guess inside; one that is not called wrong there counts no more. Raises TooMany, without a look at it."""
         window, elapsed = divmod(time.time(), WINDOW_S)
-        if _failures(self._key(who, window=int(window))) >= FAILURES:
-            raise TooMany(what=self.what, retry_after=round((WINDOW_S - elapsed) * 1000))
-
-    def count(self, *who: str) -> None:
-        """One more failure of these."""
-        _count(self._key(who, window=int(time.time() // WINDOW_S)))
+        key, guess = self._key(who, window=int(window)), Guess()
+        counted = _add(key, 1)
+        try:
+            if counted > self.most:
+                raise TooMany(what=self.what, retry_after=round((WINDOW_S - elapsed) * 1000))
+            yield guess
+        finally:
+            if not guess.failed:
+                _add(key, -1)
 
     def _key(self, who: tuple[str, ...], *, window: int) -> str:
         whose = hashlib.sha256("\n".join(who).encode(errors="replace")).hexdigest()
@@ -65,17 +84,21 @@ def source(address: str) -> str:
     return str(ipaddress.IPv6Network((parsed, 64), strict=False))
 
 
-def _failures(key: str) -> int:
+_own = LocMemCache("presence.attempts", {})
+
+
+def _add(key: str, change: int) -> int:
+    """Change a count. Returns it."""
     try:
-        return int(cache.get(key, 0))
+        return _changed(cache, key, change)
     except (RedisError, OSError) as error:
-        logger.warning("guesses are not limited while the cache is away: %s", error)
-        return 0
+        logger.warning("guesses are counted by this process alone, the cache is away: %s", error)
+        return _changed(_own, key, change)
 
 
-def _count(key: str) -> None:
+def _changed(where: BaseCache, key: str, change: int) -> int:
+    where.add(key, 0, timeout=WINDOW_S)
     try:
-        cache.add(key, 0, timeout=WINDOW_S)
-        cache.incr(key)
-    except (RedisError, OSError, ValueError) as error:  # ValueError: it ran out in between
-        logger.warning("a failed guess was not counted: %s", error)
+        return where.incr(key, change)
+    except ValueError:  # its window is over, and it was forgotten in between
+        return change

@@ -59,18 +59,17 @@ def redeem(
     Unknown, used and expired codes cost the same statement and count alike against the address.
     Raises attempts.TooMany, without a look at the code, and tokens.DeviceRevoked, which leaves it unused.
     """
-    WRONG.check(source(address))
-    with transaction.atomic():
+    with WRONG.guess(source(address)) as guess, transaction.atomic():
         link = _open(code)
-        if link is not None:
-            device, token = register(
-                user=link.issuer.user, installation=installation, name=name, platform=platform
-            )
-            link.used, link.redeemed_by = Now(), device
-            link.save(update_fields=["used", "redeemed_by"])
-            return device, token
-    WRONG.count(source(address))
-    return None
+        if link is None:
+            guess.wrong()
+            return None
+        device, token = register(
+            user=link.issuer.user, installation=installation, name=name, platform=platform
+        )
+        link.used, link.redeemed_by = Now(), device
+        link.save(update_fields=["used", "redeemed_by"])
+    return device, token
 
 
 def code_hash(code: str) -> bytes:

@@ -1,39 +1,59 @@
-"""Logins: a password gives a signed proof, good for five minutes, that registers devices.
+"""Logins: a password gives a signed proof, good for five minutes and for that password, that registers devices.
 
-Wrong passwords are counted by user name and address (see `attempts`), so that guessing is slow.
+Wrong passwords are counted by user name and address, and by address alone (see `attempts`), so that guessing
+is slow, also through the admin.
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from django.contrib.auth import authenticate
 from django.core import signing
+from django.utils.crypto import constant_time_compare
 
-from presence.attempts import Guesses, source
+from presence.attempts import Guess, Guesses, source
 from presence.models import User
 
 PROOF_S = 300  # long enough to name a device, short enough to be worthless in a log
 SALT = "presence.login"
 WRONG = Guesses(name="login", what="wrong passwords")
+# One password tried on many users: as many as a large office behind one address mistypes.
+SPRAYED = Guesses(name="logins", what="wrong passwords from this address", most=100)
 
 
 def log_in(*, username: str, password: str, address: str) -> User | None:
     """Return the user if the password is right. Raises attempts.TooMany, without a look at it."""
-    who = (username, source(address))
-    WRONG.check(*who)
-    user = authenticate(username=username, password=password)
-    if isinstance(user, User):
-        return user
-    WRONG.count(*who)
+    with guess(username=username, address=address) as attempt:
+        user = authenticate(username=username, password=password)
+        if isinstance(user, User):
+            return user
+        attempt.wrong()
     return None
+
+
+@contextmanager
+def guess(*, username: str, address: str) -> Iterator[Guess]:
+    """Look at a password inside. Raises attempts.TooMany."""
+    where = source(address)
+    with SPRAYED.guess(where) as sprayed, WRONG.guess(username, where) as attempt:
+        try:
+            yield attempt
+        finally:
+            sprayed.failed = attempt.failed
 
 
 def sign(user: User) -> str:
     """Return the proof that the user logged in just now."""
-    return signing.dumps(str(user.pk), salt=SALT)
+    return signing.dumps([str(user.pk), user.get_session_auth_hash()], salt=SALT)
 
 
 def user_of(proof: str) -> User | None:
-    """Return the active user who logged in, or None if the proof is forged or too old."""
+    """Return the active user who logged in, or None if the proof is forged, too old, or of another password."""
     try:
-        key = signing.loads(proof, salt=SALT, max_age=PROOF_S)
-    except signing.BadSignature:
+        key, password = signing.loads(proof, salt=SALT, max_age=PROOF_S)
+    except (signing.BadSignature, ValueError):
         return None
-    return User.objects.filter(pk=key, is_active=True).first()
+    user = User.objects.filter(pk=key, is_active=True).first()
+    if user is None or not constant_time_compare(password, user.get_session_auth_hash()):
+        return None
+    return user

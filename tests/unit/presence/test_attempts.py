@@ -1,5 +1,6 @@
 """Whom an address stands for, and how long who guesses has to wait."""
 
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -28,27 +29,65 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
+def guessed(*who: str, wrong: bool = True, guesses: Guesses = PINS) -> None:
+    with guesses.guess(*who) as guess:
+        if wrong:
+            guess.wrong()
+
+
 def test_the_eleventh_failure_waits_for_the_end_of_the_window(clock: list[float]) -> None:
     clock[0] += 20.5
     for _ in range(FAILURES):
-        PINS.check("ann", "here")
-        PINS.count("ann", "here")
+        guessed("ann", "here")
     with pytest.raises(TooMany) as refused:
-        PINS.check("ann", "here")
+        guessed("ann", "here")
     assert refused.value.retry_after == 39_500
     assert str(refused.value) == "Too many wrong pins; try again in 40 s."
     clock[0] += 39.5
-    PINS.check("ann", "here")
+    guessed("ann", "here")
 
 
 def test_everybody_and_every_kind_is_counted_apart(clock: list[float]) -> None:
     for _ in range(FAILURES):
-        PINS.count("ann", "here")
-    PINS.check("ann", "there")
-    PINS.check("annh", "ere")
-    Guesses(name="word", what="wrong words").check("ann", "here")
+        guessed("ann", "here")
+    guessed("ann", "there")
+    guessed("annh", "ere")
+    guessed("ann", "here", guesses=Guesses(name="word", what="wrong words"))
     with pytest.raises(TooMany):
-        PINS.check("ann", "here")
+        guessed("ann", "here")
+
+
+def test_right_guesses_and_broken_ones_do_not_count(clock: list[float]) -> None:
+    for _ in range(2 * FAILURES):
+        guessed("ann", wrong=False)
+        with pytest.raises(OSError, match="the database"), PINS.guess("ann"):
+            raise OSError("the database is away")
+    guessed("ann")
+
+
+def test_a_thousand_guesses_at_once_are_no_more_than_one_after_the_other(
+    clock: list[float],
+) -> None:
+    """Counted only when they were found wrong, all of them would have been looked at."""
+    with ExitStack() as under_way:
+        for _ in range(FAILURES):
+            under_way.enter_context(PINS.guess("ann"))
+        for _ in range(1_000):
+            with pytest.raises(TooMany):
+                guessed("ann")
+    guessed("ann")  # those that were refused do not count
+
+
+def test_while_the_cache_is_away_the_process_counts_for_itself(
+    clock: list[float], settings: Any
+) -> None:
+    redis = "django.core.cache.backends.redis.RedisCache"
+    settings.CACHES = {"default": {"BACKEND": redis, "LOCATION": "redis://127.0.0.1:1"}}
+    for _ in range(FAILURES):
+        guessed("eve")
+    with pytest.raises(TooMany):
+        guessed("eve")
+    guessed("ann")
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,15 @@ def test_a_forged_or_old_login_registers_nothing(
     assert Device.objects.count() == 1
 
 
+def test_a_login_of_a_password_that_was_changed_meanwhile_registers_nothing(ann: Person) -> None:
+    login = log_in("ann").json()["login"]
+    ann.user.set_password("another horse")
+    ann.user.save()
+    assert (
+        post("/devices", {"installation": "i2"}, authorization=f"Login {login}").status_code == 401
+    )
+
+
 def test_a_token_is_no_login_and_a_login_is_no_token(ann: Person) -> None:
     login = log_in("ann").json()["login"]
     registered = post("/devices", {"installation": "i2"}, authorization=f"Bearer {ann.token}")
