@@ -1,7 +1,7 @@
 """TCP ports that several server processes share.
 
 Every process listens on a socket of its own, and the kernel spreads the connections
-(SO_REUSEPORT). So that two `serve`s never share a port by accident, `reserve` binds it first,
+(SO_REUSEPORT, socket(7)). So that two `serve`s never share a port by accident, `reserve` binds it first,
 alone, and only then lets others of the same user join; it never listens itself.
 """
 
@@ -9,7 +9,6 @@ import errno
 import socket
 
 from project.errors import ServiceError
-from project.limits import BACKLOG
 
 FIRST = 8000
 TRIES = 100
@@ -34,13 +33,16 @@ def reserve(host: str, port: int | None) -> socket.socket:
     raise ServiceError(f"Ports {FIRST} to {FIRST + TRIES - 1} are all in use: give a --port.")
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket of this process on a port that is reserved."""
+def join(host: str, port: int) -> socket.socket:
+    """Return a socket of this process on a port that is reserved; it does not listen yet.
+
+    Its server listens once it can serve: the kernel gives a share of all connections to whoever
+    listens, and they would wait for a process that is still starting while others are idle.
+    """
     listener = _socket(host)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     listener.bind((host, port))
-    listener.listen(BACKLOG)
     listener.setblocking(False)  # noqa: FBT003 - the name says it
     return listener
 

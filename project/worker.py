@@ -9,6 +9,7 @@ other pipe says that its parent is gone. SIGINT is the parent's business.
 import argparse
 import asyncio
 import gc
+import importlib
 import logging
 import os
 import signal
@@ -19,7 +20,7 @@ from functools import partial
 import psycopg
 
 from project import ports
-from project.limits import DRAIN_S, WARM_UP_S
+from project.limits import BACKLOG, DRAIN_S, WARM_UP_S
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ def main() -> None:
 
     run = _run_uvicorn if options.server == "uvicorn" else _run_daphne
     end = partial(on_end, parent_fd=options.parent_fd, lame_duck_s=options.lame_duck)
-    run(ports.listen(options.host, options.port), ready, end)
+    run(ports.join(options.host, options.port), ready, end)
 
 
 def on_end(
@@ -123,8 +124,10 @@ def _run_uvicorn(listener: socket.socket, ready: Callable[[], None], end: Ender)
 
 
 def _run_daphne(listener: socket.socket, ready: Callable[[], None], end: Ender) -> None:
-    from project.daphne_server import run
+    from project.daphne_server import run  # first of all: it installs the reactor
 
+    importlib.import_module("project.asgi")  # a second, for which nobody shall wait
+    listener.listen(BACKLOG)  # Daphne takes only a socket that listens
     run(listener, warm_up=warm_up, drain=drain, ready=ready, on_end=end)
 
 

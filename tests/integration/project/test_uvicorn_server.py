@@ -1,4 +1,4 @@
-"""A client that does not read can't keep a connection of uvicorn open."""
+"""uvicorn as we run it listens when it is ready, and is held by no client that does not read."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ import pytest
 import uvicorn
 import uvloop
 
-from project import uvicorn_server
+from project import ports, uvicorn_server
 
 Message = dict[str, Any]
 PATIENCE_S = 30
@@ -74,6 +74,25 @@ async def test_a_client_that_stops_reading_is_cut_after_a_ping_without_an_answer
         assert not server.server_state.connections
         server.begin_end()
         await asyncio.wait_for(serving, PATIENCE_S)
+
+
+async def test_nobody_waits_for_a_process_that_is_still_starting() -> None:
+    config = uvicorn.Config(answer, lifespan="off", log_config=None)
+    ready = asyncio.Event()
+    with contextlib.closing(ports.reserve("127.0.0.1", 0)) as holder:
+        address = holder.getsockname()
+
+        async def warm_up() -> None:
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(address)
+
+        server = uvicorn_server.Server(config, warm_up=warm_up, drain=nothing, ready=ready.set)
+        with contextlib.closing(ports.join(*address)) as mine:
+            serving = asyncio.create_task(server.serve(sockets=[mine]))
+            await asyncio.wait_for(ready.wait(), PATIENCE_S)
+            socket.create_connection(address).close()
+            server.begin_end()
+            await asyncio.wait_for(serving, PATIENCE_S)
 
 
 async def answer(

@@ -33,17 +33,20 @@ def test_several_processes_listen_on_a_reserved_port_and_a_second_serve_does_not
     with closing(ports.reserve(HOST, 0)) as holder:
         port = holder.getsockname()[1]
         with (
-            closing(ports.listen(HOST, port)),
-            closing(ports.listen(HOST, port)),
-            pytest.raises(ServiceError, match="in use"),
+            closing(ports.join(HOST, port)) as one,
+            closing(ports.join(HOST, port)) as other,
         ):
-            ports.reserve(HOST, port)
+            one.listen()
+            other.listen()
+            with pytest.raises(ServiceError, match="in use"):
+                ports.reserve(HOST, port)
 
 
 def test_a_port_is_free_at_once_after_connections_to_it_were_closed() -> None:
     with closing(ports.reserve(HOST, 0)) as holder:
         port = holder.getsockname()[1]
-        with closing(ports.listen(HOST, port)) as listener:
+        with closing(ports.join(HOST, port)) as listener:
+            listener.listen()
             client = socket.create_connection((HOST, port))
             listener.setblocking(True)
             served, _ = listener.accept()
