@@ -179,7 +179,8 @@ def plan_of(scenario: Scenario, options: Options, *, command: str) -> dict[str, 
         "quick": options.quick,
         "devices": crowd.conversations * crowd.members * crowd.devices,
         "conversations": crowd.conversations,
-        "server": options.url or f"private, {options.server}, {options.processes} processes",
+        "server": options.url
+        or f"private, {options.server}, {max(options.processes, scenario.processes)} processes",
         **({"sabotage": BY_NAME[options.sabotage].what} if options.sabotage else {}),
         **scenario.plan(options),
         "command": command,
@@ -194,7 +195,7 @@ async def _perform(
     progress: Progress,
 ) -> Findings:
     """Run the scenario itself, its history on record."""
-    series = Series(directory.series)
+    series = Series(directory.series, every_s=scenario.every_s(options))
     with Recorder(
         directory.history_of(0),
         run=f"{options.seed:x}-{secrets.token_hex(4)}",
@@ -260,7 +261,7 @@ async def _environment(
         progress.say("starting PostgreSQL, Valkey and the server")
         async with environments.private(
             crowd=scenario.crowd(options),
-            processes=options.processes,
+            processes=max(options.processes, scenario.processes),
             server=options.server,
             settings=scenario.settings,
             logs=directory.logs,

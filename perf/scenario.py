@@ -14,13 +14,13 @@ from perf.coverage import Covered
 from perf.history.recorder import Recorder
 from perf.history.rundir import RUNS, RunDirectory
 from perf.measure.latency import Latency, Summary
-from perf.measure.series import Series
+from perf.measure.series import EVERY_S, Series
 from perf.progress import Progress
 from perf.rig.environment import Crowd, Environment
 from perf.targets import Outcome
 
 Verdict: TypeAlias = Literal["valid", "invalid", "unknown"]
-Group: TypeAlias = Literal["health", "baseline", "stress", "e2e"]
+Group: TypeAlias = Literal["health", "baseline", "stress", "e2e", "soak"]
 
 EXIT_CODES: dict[Verdict, int] = {"valid": 0, "invalid": 1, "unknown": 2}
 
@@ -111,6 +111,11 @@ def no_plan(options: Options) -> dict[str, Any]:
     return {}
 
 
+def each_second(options: Options) -> float:
+    """How often the series of a run is sampled that ends within hours."""
+    return EVERY_S
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
     """One thing to measure or to prove.
@@ -120,7 +125,8 @@ class Scenario:
     for scenarios that look for the capacity. `goals` are the properties and situations (of
     `checkers`) that the run must have tested: without them its verdict is unknown. One that kills
     servers itself says so with `kills=True`; in all others a server process that ends is a fault.
-    `settings` are those of the private server, if not the project's.
+    `settings` are those of the private server, if not the project's; `processes` it has at least.
+    `every_s` says how often the series is sampled, in seconds.
     """
 
     name: str
@@ -133,6 +139,8 @@ class Scenario:
     full: bool = True
     kills: bool = False
     settings: str | None = None
+    processes: int = 1
+    every_s: Callable[[Options], float] = each_second
     goals: frozenset[str] = frozenset()
 
 

@@ -90,10 +90,18 @@ class Environment:
 
         Raises RigError.
         """
+        async with self.beside(name, {**_settings(settings), **env}) as server:
+            yield server
+
+    @asynccontextmanager
+    async def beside(
+        self, name: str, env: Mapping[str, str], *, processes: int = 1
+    ) -> AsyncIterator[Server]:
+        """The same, of so many processes. Raises RigError."""
         if self.logs is None:
             raise RigError("only a private environment can have another server: leave out --url")
-        own = {**self.env, **_settings(settings), **env}
-        server = Server(env=own, log=self.logs / f"{name}.log")
+        own = {**self.env, **env}
+        server = Server(env=own, log=self.logs / f"{name}.log", processes=processes)
         self.servers.append(server)  # whoever measures the servers measures this one, too
         try:
             await server.start()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,34 @@ class Phonebook:
         body = {"kind": "direct", "members": [{"user": other.user}]}
         made = await self._ask("POST", "/api/conversations", token=by.token, body=body)
         return str(made["conversation"])
+
+    async def gather(self, by: Account, title: str, others: Sequence[str]) -> str:
+        """A group of the asking user and these."""
+        body = {"kind": "group", "title": title, "members": [{"user": user} for user in others]}
+        made = await self._ask("POST", "/api/conversations", token=by.token, body=body)
+        return str(made["conversation"])
+
+    async def invite(self, by: Account, conversation: str, user: str) -> None:
+        """Add somebody to a group; does nothing if they are in it."""
+        path = f"/api/conversations/{conversation}/members"
+        await self._ask("POST", path, token=by.token, body={"user": user})
+
+    async def leave(self, by: Account, conversation: str) -> None:
+        """Leave a group; does nothing if that was done."""
+        path = f"/api/conversations/{conversation}/members/{by.user}"
+        answer = await self.rest.ask("DELETE", path, token=by.token)
+        if answer.status not in {200, 404}:
+            raise NoAnswer(f"DELETE {path} was answered with {answer.status}")
+
+    async def history(self, by: Account, conversation: str) -> list[dict[str, Any]]:
+        """The newest page of a conversation."""
+        path = f"/api/conversations/{conversation}/messages?limit=100"
+        return list((await self._ask("GET", path, token=by.token))["messages"])
+
+    async def ticks(self, by: Account, message: str) -> tuple[int, int]:
+        """To how many devices a message was delivered, and by how many it was read."""
+        found = await self._ask("GET", f"/api/messages/{message}/receipts", token=by.token)
+        return int(found["delivered"]), int(found["read"])
 
     async def devices(self, by: Account) -> set[str]:
         """The ids of the user's devices that are not revoked, as one of them sees them."""
