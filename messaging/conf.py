@@ -53,6 +53,41 @@ class Settings:
     file_hours: float = 24.0
     """Hours after which `clean_files` removes an upload that no message has taken."""
 
+    # Overload (docs/decisions/0012-overload.md). Each is of one server process; 0 bounds nothing.
+
+    connections: int = 20_000
+    """Most open WebSockets; twice what one process was seen to hold."""
+
+    handshakes_per_s: float = 500.0
+    """Most new WebSockets a second, and `burst_s` seconds' worth at once; a process opens 100 to 200 sessions a second."""
+
+    hello_wait_s: float = 3.0
+    """Longest that a hello is to wait for its turn, as far as one can know; clients give up after 10 s."""
+
+    device_writes_per_s: float = 1_000.0
+    """Sends, edits and deletions of one device, over the socket and REST together; a process stores some 10,000."""
+
+    user_writes_per_s: float = 2_000.0
+    """The same of all devices of one user."""
+
+    device_requests_per_s: float = 200.0
+    """`sync`, `presence.set` and `presence.watch` of one device."""
+
+    device_hints_per_s: float = 500.0
+    """`receipt`, `typing` and `ping` of one device; a device that is sent 10,000 messages a second says 40."""
+
+    device_calls_per_s: float = 100.0
+    """REST calls of one device; a process answers some 50 to 100 of all."""
+
+    user_calls_per_s: float = 200.0
+    """The same of all devices of one user."""
+
+    burst_s: float = 5.0
+    """Seconds' worth of each of these that may come at once, after a pause as long."""
+
+    shed_lag_s: float = 0.5
+    """Lag of the event loop at which new WebSockets are refused; at twice that history, at four times that typing and presence."""
+
 
 def current() -> Settings:
     """The settings in force. Raises TypeError for a name that does not exist."""

@@ -18,6 +18,8 @@ import psycopg
 from channels.consumer import AsyncConsumer
 
 from messaging import conf, engine, metrics
+from messaging.overload.door import Full, door
+from messaging.overload.pressure import NO_HINTS
 from messaging.protocol.codec import CODECS, JSON
 from messaging.protocol.errors import CloseCode, Refusal, Refused
 from messaging.protocol.frames import PresenceSet
@@ -34,11 +36,14 @@ from messaging.protocol.server.actions import (
     Watch,
     Write,
 )
+from messaging.protocol.server.answers import goodbye
 from messaging.protocol.server.session import Session
+from presence import database
 
 logger = logging.getLogger(__name__)
 
 HELLO_S = 5.0
+RECONNECT_MS = 1_000  # after a close; clients add jitter
 HANG_UP_S = 0.1  # for a last close frame to enter the socket's buffer
 CLOSE_S = 2.0  # how long a closing socket may take to accept what is left
 
@@ -52,9 +57,22 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
     session: Session
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        """Serve the socket until either side ends it."""
+        """Serve the socket until either side ends it, or turn it away."""
         await receive()  # websocket.connect
         offered = next((name for name in scope["subprotocols"] if name in CODECS), None)
+        try:
+            door().enter()
+        except Full as full:
+            await _turn_away(send, offered, full.reconnect_after)
+            return
+        try:
+            await self._attend(scope, receive, send, offered)
+        finally:
+            door().leave()
+
+    async def _attend(
+        self, scope: dict[str, Any], receive: Receive, send: Send, offered: str | None
+    ) -> None:
         self.session = Session(CODECS.get(offered or "", JSON))
         self.session.on_refused = _count_refusal
         self._send, self._token = send, _header_token(scope)
@@ -84,9 +102,11 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
             patience = HANG_UP_S if revoked else CLOSE_S
             self._patience = asyncio.get_running_loop().call_later(patience, self._abandon)
 
-    def close(self, code: CloseCode, *, discard: bool = False) -> None:
-        """Say goodbye and close."""
-        self.session.close(code, reconnect_after=1_000, discard=discard)
+    def close(
+        self, code: CloseCode, *, discard: bool = False, reconnect_after: int = RECONNECT_MS
+    ) -> None:
+        """Say goodbye and close; `reconnect_after` is in ms."""
+        self.session.close(code, reconnect_after=reconnect_after, discard=discard)
         self.wake()
 
     async def _serve(self, receive: Receive) -> None:
@@ -137,6 +157,8 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
             if self.session.congested:
                 self._drained.clear()
                 await self._drained.wait()
+            if pause_ms := self.session.share.pause_ms():
+                await asyncio.sleep(pause_ms / 1000)
 
     async def _write(self) -> None:
         session = self.session
@@ -203,6 +225,8 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
                 self._spawn(self._open(token or self._token))
             case Read():
                 self._spawn(self._sync(action))
+            case SetPresence(about) | Watch(about) if self._sheds_hints:
+                self.session.decline(about, Refusal.OVERLOADED)
             case SetPresence(about):
                 self._spawn(self._set_presence(about))
             case Watch(watched):
@@ -210,7 +234,12 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
                 self._engine.hub.presence.watch(self, watched)
             case ShowTyping(typing):
                 assert self._engine
-                self._engine.hub.typists.say(self, typing)
+                if not self._sheds_hints:
+                    self._engine.hub.typists.say(self, typing)
+
+    @property
+    def _sheds_hints(self) -> bool:
+        return door().pressure.level >= NO_HINTS
 
     def _settle(self, frame: Write, outcome: Stored | Refused) -> None:
         if self._alive:
@@ -233,22 +262,32 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
     async def _open(self, token: str | None) -> None:
         """Find the device and open the session, or refuse it."""
         began = monotonic()
+        if database.breaker.refuses():
+            self.close(CloseCode.UNAVAILABLE)
+            return
         try:
             self._engine = await engine.running()
             if self._engine.draining:
                 self.close(CloseCode.RESTART)
                 return
-            arrival = await self._engine.roster.arrive(token) if token else None
-            if arrival is None:
-                self.close(CloseCode.UNAUTHORIZED)
-                return
-            identity = Identity(device=arrival.device, user=arrival.user, session=arrival.session)
-            self._session_id = arrival.session
-            await self._engine.hub.attach(self, identity)
-            metrics.hello_seconds.observe(monotonic() - began)
+            async with door().turn():
+                await self._look_up(self._engine, token, began)
+        except Full as full:
+            self.close(CloseCode.FULL, reconnect_after=full.reconnect_after)
         except psycopg.Error as error:
             logger.warning("a hello could not be answered, the database is away: %s", error)
             self.close(CloseCode.UNAVAILABLE)
+
+    async def _look_up(self, running: engine.Engine, token: str | None, began: float) -> None:
+        arrival = await running.roster.arrive(token) if token else None
+        if arrival is None:
+            self.close(CloseCode.UNAUTHORIZED)
+            return
+        identity = Identity(device=arrival.device, user=arrival.user, session=arrival.session)
+        self._session_id = arrival.session
+        self.session.share.allowance = running.allowance(identity.device, identity.user)
+        await running.hub.attach(self, identity)
+        metrics.hello_seconds.observe(monotonic() - began)
 
     async def _sync(self, action: Read) -> None:
         assert self._engine is not None
@@ -318,6 +357,18 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
 
 def _count_refusal(refusal: Refusal) -> None:
     metrics.refusals.labels(refusal.code, "socket").inc()
+
+
+async def _turn_away(send: Send, offered: str | None, reconnect_after: int) -> None:
+    """Say goodbye at once; browsers show their pages nothing of a refused handshake, so it is accepted."""
+    code = CloseCode.FULL
+    said = CODECS.get(offered or "", JSON).encode([goodbye(code, reconnect_after=reconnect_after)])
+    with contextlib.suppress(OSError, RuntimeError):  # the client is gone
+        await send({"type": "websocket.accept", "subprotocol": offered})
+        kind = "bytes" if isinstance(said, bytes) else "text"
+        await send({"type": "websocket.send", kind: said})
+        await send({"type": "websocket.close", "code": int(code), "reason": code.reason})
+    metrics.closes.labels(code.reason).inc()
 
 
 def _header_token(scope: dict[str, Any]) -> str | None:

@@ -14,12 +14,17 @@ from dataclasses import dataclass
 from functools import partial
 from weakref import WeakKeyDictionary
 
+from messaging import metrics
 from messaging.gauges import Gauges
 from messaging.hub.hub import Hub
 from messaging.hub.reconciler import Reconciler
 from messaging.journal.journal import Journal
 from messaging.journal.receipts import Receipts
+from messaging.overload.allowance import Allowance, limits
+from messaging.overload.door import door
 from messaging.protocol.errors import CloseCode
+from presence import database
+from presence.breaker import State
 from presence.roster import Roster
 
 logger = logging.getLogger(__name__)
@@ -40,10 +45,17 @@ class Engine:
     hub: Hub
     reconciler: Reconciler
     gauges: Gauges
+    shedding: asyncio.Task[None]
     draining: bool = False
+
+    def allowance(self, device: str, user: str) -> Allowance:
+        """What a device may ask for."""
+        breakers = (database.breaker, self.journal.breaker)
+        return Allowance(limits=limits(), breakers=breakers, device=device, user=user)
 
     async def close(self) -> None:
         """Stop everything at once; sessions are not told. Never raises: what fails is logged, the rest stops."""
+        self.shedding.cancel()
         parts = (self.gauges, self.reconciler, self.hub, self.journal, self.receipts)
         for stop in (*(part.close for part in parts), self.roster.stop):
             try:
@@ -91,13 +103,26 @@ async def _start() -> Engine:
         hub=hub,
         reconciler=Reconciler(hub),
         gauges=Gauges(roster=roster, journal=journal, hub=hub),
+        shedding=asyncio.create_task(door().pressure.watch(lambda: journal.backlog)),
     )
+    database.breaker.on_change = partial(_tell, "database")
+    journal.breaker.on_change = partial(_tell, "writes")
     engine.journal.start()
     engine.receipts.start()
     await hub.start()
     engine.reconciler.start()
     engine.gauges.start()
     return engine
+
+
+def _tell(name: str, state: State) -> None:
+    metrics.breaker_open.labels(name).set(state == "open")
+    if state == "open":
+        logger.error(
+            "breaker %s is open: what needs it is refused until the database answers", name
+        )
+    else:
+        logger.warning("breaker %s is closed: the database answers", name)
 
 
 async def drain(deadline_s: float = DRAIN_S) -> None:

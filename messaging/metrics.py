@@ -146,6 +146,17 @@ pool_waiting = Gauge(
     "Requests that wait for a connection of the database pool.",
     multiprocess_mode="livesum",
 )
+shedding = Gauge(
+    "lockstep_shedding",
+    "What is refused because the process is too busy: 1 new connections, 2 history over REST, too, 3 presence, too.",
+    multiprocess_mode="livemax",
+)
+breaker_open = Gauge(
+    "lockstep_breaker_open",
+    "Processes that refuse what needs the `database`, or `writes`, because it has failed for a while.",
+    ["breaker"],
+    multiprocess_mode="livesum",
+)
 pass_seconds = Gauge(
     "lockstep_reconciler_pass_seconds",
     "Time of the last full comparison with the database.",

@@ -1,7 +1,8 @@
 """Raw asynchronous PostgreSQL connections with the settings of Django's default database.
 
 Long-lived writers and listeners hold one each. They are not of Django's pool, they must not run
-through a transaction pooler, and whoever opens one closes it. Whatever is asked is asked under `deadline`.
+through a transaction pooler, and whoever opens one closes it. Whatever is asked is asked under `deadline`,
+so `breaker` knows whether the database can be reached.
 """
 
 from __future__ import annotations
@@ -11,17 +12,23 @@ import contextlib
 import os
 import socket
 from collections.abc import Iterator
+from time import monotonic
 from typing import Any
 
 import psycopg
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.postgresql.base import DatabaseWrapper
 
+from presence.breaker import Breaker
+
 CONNECT_TIMEOUT_S = 5
 # A server that vanished while we wait for its answer: TCP itself would find out after two hours.
 KEEPALIVES = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
 TCP_USER_TIMEOUT_MS = 10_000  # a dead peer is noticed within it, so that an orphan can't hold locks
 ANSWER_S = 2.0  # beyond a statement's own time-out: for its cancellation, and the way back
+
+breaker = Breaker()
+"""Of this process. What runs by itself (beats, hints) goes on asking while it is open, and so closes it soon."""
 
 _NOT_FOR_LIBPQ = ("cursor_factory", "context", "pool", "prepare_threshold", "server_side_binding")
 
@@ -36,18 +43,23 @@ async def connect(application: str, **session: str | int) -> psycopg.AsyncConnec
     parameters = {key: value for key, value in given.items() if key not in _NOT_FOR_LIBPQ}
     flags = " ".join(f"-c {name.replace('__', '.')}={value}" for name, value in session.items())
     parameters["options"] = f"{parameters.get('options', '')} {flags}".strip()
-    return await psycopg.AsyncConnection.connect(
-        **{
-            **KEEPALIVES,
-            **parameters,
-            "application_name": application,
-            "connect_timeout": CONNECT_TIMEOUT_S,
-            "tcp_user_timeout": TCP_USER_TIMEOUT_MS,
-        },
-        autocommit=True,
-        prepare_threshold=0,
-        cursor_factory=psycopg.AsyncCursor,
-    )
+    began = monotonic()
+    try:
+        return await psycopg.AsyncConnection.connect(
+            **{
+                **KEEPALIVES,
+                **parameters,
+                "application_name": application,
+                "connect_timeout": CONNECT_TIMEOUT_S,
+                "tcp_user_timeout": TCP_USER_TIMEOUT_MS,
+            },
+            autocommit=True,
+            prepare_threshold=0,
+            cursor_factory=psycopg.AsyncCursor,
+        )
+    except psycopg.OperationalError:
+        breaker.failed(since=began)
+        raise
 
 
 @contextlib.contextmanager
@@ -70,9 +82,15 @@ def deadline(connection: psycopg.AsyncConnection[Any], timeout_ms: int) -> Itera
                 wire.shutdown(socket.SHUT_RDWR)
 
     timer = asyncio.get_running_loop().call_later(within, hang_up)
+    began = monotonic()
     try:
         yield
+        breaker.succeeded()
     except psycopg.OperationalError as error:
+        if connection.closed:
+            breaker.failed(since=began)
+        else:
+            breaker.succeeded()  # it said no, but it said so
         if not hung_up:
             raise
         raise psycopg.OperationalError(

@@ -18,13 +18,14 @@ from django.urls import path
 from messaging import health
 from messaging.consumers import DeviceConsumer
 from project.bodies import Bodies
+from project.gate import Gate
 from project.probes import Probes
 from project.proxies import Proxies, networks
 
 router = ProtocolTypeRouter(
     {
         # With a proxy in front, that one may serve the files; without one the page works, too.
-        "http": Probes(Bodies(ASGIStaticFilesHandler(http)), health.process),
+        "http": Probes(Gate(Bodies(ASGIStaticFilesHandler(http))), health.process),
         "websocket": URLRouter([path("ws/", DeviceConsumer.as_asgi())]),
     }
 )

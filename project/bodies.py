@@ -52,7 +52,7 @@ class Bodies:
         if body.may_have(headers.get(b"content-length", b"0")):
             await self._app(scope, body, send)
         if body.silent:
-            await _answer(decline(Problem.TOO_SLOW, f"{SILENCE_S:g}"), send)
+            await respond(decline(Problem.TOO_SLOW, f"{SILENCE_S:g}"), send)
         elif body.passed:
             await self._refuse(_too_large(scope["path"]), body, receive, headers, send)
 
@@ -67,7 +67,7 @@ class Bodies:
         """Answer when what the client still sends is over, or at once if it asked first."""
         if not body.whole and headers.get(b"expect", b"").lower() != b"100-continue":
             await _drop(receive)
-        await _answer(answer, send)
+        await respond(answer, send)
 
 
 class Body:
@@ -141,7 +141,8 @@ def _too_large(path: str) -> HttpResponse:
     return refuse(Refusal.TOO_LARGE, Refusal.TOO_LARGE.text(f"{most(path)} bytes a request"))
 
 
-async def _answer(response: HttpResponse, send: Send) -> None:
+async def respond(response: HttpResponse, send: Send) -> None:
+    """Send a response that no view made, and hang up: its request may not have been read to the end."""
     headers = [(name.encode(), value.encode()) for name, value in response.items()]
     length = str(len(response.content)).encode()
     headers += [(b"Content-Length", length), (b"Connection", b"close")]

@@ -16,6 +16,7 @@ from pydantic import Field
 from messaging.api.lookups import Lookup
 from messaging.api.refusals import REFUSED, Declined, Problem, RefusalOut
 from messaging.api.values import Given, Shown, Text
+from messaging.overload.allowance import limits
 from messaging.protocol.errors import Refusal, Refused
 from presence.logins import log_in, sign, user_of
 from presence.models import Device, User
@@ -48,6 +49,9 @@ class Bearer(HttpBearer):
             raise Refused(Refusal.UNAUTHORIZED)
         if device.revoked is not None:
             raise Refused(Refusal.REVOKED)
+        refused = limits().call(device=str(device.pk), user=str(device.user_id))
+        if refused is not None:
+            raise refused
         return device
 
 

@@ -86,7 +86,7 @@ _HOW_TO_AUTHENTICATE = (
 
 
 def _refused(_: HttpRequest, error: Refused) -> HttpResponse:
-    return refuse(error.refusal, str(error), current=error.current)
+    return refuse(error.refusal, str(error), retry_after=error.retry_after, current=error.current)
 
 
 def _too_many(_: HttpRequest, error: TooMany) -> HttpResponse:

@@ -174,8 +174,11 @@ def message_for(request: DeviceRequest, message: UUID) -> Any:
 
 
 async def _write(frame: Write, request: DeviceRequest) -> Status[StoredOut]:
-    journal = (await engine.running()).journal
-    stored = await journal.submit(str(request.auth.pk), frame)
+    running = await engine.running()
+    device, user = str(request.auth.pk), str(request.auth.user_id)
+    if (refused := running.allowance(device, user).write()) is not None:
+        raise refused
+    stored = await running.journal.submit(device, frame)
     shown = StoredOut(
         client_id=frame.client_id,
         message=stored.message,

@@ -25,6 +25,7 @@ from messaging.journal.settling import Settling
 from messaging.journal.writer import Entry, Outcome, Settle, Writer, target
 from messaging.protocol.errors import Refusal, Refused
 from messaging.protocol.server.actions import Stored, Write
+from presence.breaker import Breaker
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +60,16 @@ class Journal:
     def waiting_s(self) -> float:
         """For how many seconds the batch of now has been tried; 0 without one. The slow lane does not count."""
         return 0.0 if self._trying_since is None else monotonic() - self._trying_since
+
+    @property
+    def breaker(self) -> Breaker:
+        """Whether writes get through. Whoever can wait, such as a session, asks it before `put`."""
+        return self._settling.breaker
+
+    @property
+    def backlog(self) -> float:
+        """The share (0 to 1) of what may wait that waits."""
+        return max(self._settling.rows / QUEUE_ROWS, self._settling.bytes / QUEUE_BYTES)
 
     def start(self) -> None:
         """Start the lanes in the running event loop."""

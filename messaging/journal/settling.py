@@ -17,15 +17,18 @@ from messaging.journal.batching import answer, batches_of, sentence
 from messaging.journal.writer import Entry, Outcome, Settle
 from messaging.protocol.errors import Refusal, Refused
 from messaging.protocol.server.actions import Stored, Write
+from presence.breaker import Breaker
 
 logger = logging.getLogger(__name__)
 
 FILE_BYTES = 400  # of one file in a message as devices see it, with a name of ordinary length
-OUTAGE_S = 5.0  # how long a batch waits for the database before its clients are told
 
 
 class Settling:
-    """What is open, in number and bytes; `idle` is set while nothing is."""
+    """What is open, in number and bytes; `idle` is set while nothing is.
+
+    `breaker` opens when writes have failed for so long that those who wait for them are told.
+    """
 
     def __init__(self) -> None:
         self.bytes = 0
@@ -33,7 +36,7 @@ class Settling:
         self.idle.set()
         self._open: dict[int, Entry] = {}
         self._numbers = count(1)
-        self._down_since: float | None = None
+        self.breaker = Breaker()
 
     @property
     def rows(self) -> int:
@@ -55,7 +58,7 @@ class Settling:
         self, entries: Sequence[Entry], outcomes: Sequence[Outcome]
     ) -> list[tuple[Entry, str]]:
         """Announce what was committed, then answer everyone. Returns what was locked, and its conversation."""
-        self._down_since = None
+        self.breaker.succeeded()
         try:
             return self._finish(entries, outcomes)
         except Exception:  # an error of our own: nobody waits for ever, the lane goes on
@@ -110,9 +113,8 @@ class Settling:
 
     def outage(self, error: Exception, *, since: float) -> bool:
         """Note that the database does not answer. Returns whether it has been away for too long."""
-        if self._down_since is None:
-            self._down_since = since  # of the attempt: a frozen database lets it wait for long
+        if not self.breaker.failing:
             logger.warning(
                 "the database does not answer, the journal tries again: %s", sentence(error)
             )
-        return monotonic() - self._down_since >= OUTAGE_S
+        return self.breaker.failed(since=since)

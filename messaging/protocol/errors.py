@@ -41,9 +41,11 @@ class Refusal(enum.Enum):
         "The mark is beyond the conversation's last change ({detail}); resume from there."
     )
     AFTER_REFUSED = "An earlier send to this conversation was refused; repeat that client_id first, or reconnect."
+    RATE_LIMITED = "This is more than a device, or its user, may ask for at a time; wait for retry_after, then repeat it."
     OVERLOADED = "Too much is under way; the request was not taken."
     BUSY = "The conversation is locked by another transaction; the request was not taken."
     DATABASE_UNAVAILABLE = "The database gave no answer, the outcome is unknown; repeat the same request with the same client_id."
+    UNAVAILABLE = "The database has not answered for a while; the request was not taken."
     SHUTTING_DOWN = "The server is going down; repeat on the next connection."
     STORAGE_REFUSED = "The database refuses this message: {detail}."
 
@@ -74,10 +76,12 @@ class Refusal(enum.Enum):
 
 # 1 s: a deadlock victim's or overloaded queue's turn comes well within it; clients add jitter.
 RETRY_AFTER_MS = {
+    "RATE_LIMITED": 1_000,
     "OVERLOADED": 250,
     "AFTER_REFUSED": 250,
     "BUSY": 1_000,
     "DATABASE_UNAVAILABLE": 1_000,
+    "UNAVAILABLE": 1_000,
     "SHUTTING_DOWN": 500,
 }
 INDEFINITE = frozenset({"DATABASE_UNAVAILABLE"})
@@ -110,6 +114,7 @@ class CloseCode(enum.IntEnum):
     PAUSED = 4005
     DISCONNECTED = 4006
     UNAVAILABLE = 4007
+    FULL = 4008
     UNAUTHORIZED = 4500
     REVOKED = 4501
     ORIGIN = 4502
@@ -142,6 +147,7 @@ CLOSE_TEXTS = {
     CloseCode.PAUSED: "This server process stood still for so long that others took it for dead; go on with another one.",
     CloseCode.DISCONNECTED: "An administrator ended this connection; open another one.",
     CloseCode.UNAVAILABLE: "The database does not answer; nothing acknowledged is lost, come back later.",
+    CloseCode.FULL: "This server lets nobody else in now; come back after `reconnect_after`.",
     CloseCode.UNAUTHORIZED: "The token is unknown; log in and register the device again.",
     CloseCode.REVOKED: "This device was revoked; log in and register it again.",
     CloseCode.ORIGIN: "Pages of this origin are not allowed; add it to ALLOWED_ORIGINS.",
@@ -171,12 +177,21 @@ class FrameError(LockstepError):
 
 
 class Refused(LockstepError):
-    """A request that the server refuses; `current` is the message as it is, for conflicts."""
+    """A request that the server refuses; `current` is the message as it is, for conflicts.
+
+    `retry_after` (ms) is the refusal's own unless given.
+    """
 
     def __init__(
-        self, refusal: Refusal, detail: object = "", *, current: Message | None = None
+        self,
+        refusal: Refusal,
+        detail: object = "",
+        *,
+        current: Message | None = None,
+        retry_after: int | None = None,
     ) -> None:
         self.refusal, self.detail, self.current = refusal, detail, current
+        self.retry_after = refusal.retry_after if retry_after is None else retry_after
 
     def __str__(self) -> str:
         return self.refusal.text(self.detail)

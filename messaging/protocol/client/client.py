@@ -29,7 +29,7 @@ from messaging.protocol.client.happenings import (
 from messaging.protocol.client.holes import AGAIN_MS, Holes
 from messaging.protocol.client.outbox import Outbox
 from messaging.protocol.client.presence import Presence
-from messaging.protocol.client.reconnect import LOST, Backoff, may_return
+from messaging.protocol.client.reconnect import LOST, Backoff, may_return, repeat_ms
 from messaging.protocol.client.saved import Saved
 
 SILENCE_MS = 20_000.0  # nothing heard for so long: ask with a ping
@@ -324,7 +324,8 @@ class Client:
         if entry is None:
             self._on_other_error(frame)
         elif frame.retry_after is not None:
-            self.outbox.hold(entry.client_id, until=self._heard + self._jittered(frame.retry_after))
+            wait = self._jittered(frame.retry_after, self.outbox.refusals(entry.conversation))
+            self.outbox.hold(entry.client_id, until=self._heard + wait)
         else:
             self.outbox.settle(entry.client_id)
             self._happened.append(entry.declined(frame))
@@ -338,8 +339,8 @@ class Client:
         elif not self._holes.refused(frame.ref, again=again) or again is None:
             self._happened.append(Problem(error=frame))
 
-    def _jittered(self, retry_after: float) -> float:
-        return retry_after * (1 + self._random() / 2)
+    def _jittered(self, retry_after: float, refusals: int = 0) -> float:
+        return repeat_ms(retry_after, refusals, self._random)
 
     def _on_presence(self, frame: frames.Presence | frames.Typed) -> None:
         self._happened += self.presence.heard(frame, self._heard)

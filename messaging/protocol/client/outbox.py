@@ -59,6 +59,7 @@ class Outbox:
         self.max_requests = self.max_bytes = 0
         self._waiting: deque[Entry] = deque()  # may hold entries that were settled or held since
         self._holds: dict[str, float] = {}  # conversation -> ms until which its lane waits
+        self._refusals: dict[str, int] = {}  # of each lane in a row
         self._flying = self._flying_bytes = 0
 
     def __bool__(self) -> bool:
@@ -129,18 +130,26 @@ class Outbox:
         entry = self.entries.pop(client_id or "", None)
         if entry is not None:
             self._landed(entry)
+            self._refusals.pop(entry.conversation, None)
         return entry
+
+    def refusals(self, lane: str) -> int:
+        """How often in a row the lane was held."""
+        return self._refusals.get(lane, 0)
 
     def hold(self, client_id: str, *, until: float) -> None:
         """Keep the request, and its lane, back until this moment (ms)."""
         entry = self.entries[client_id]
         self._landed(entry)
-        self._holds.setdefault(entry.conversation, until)
+        if entry.conversation not in self._holds:
+            self._holds[entry.conversation] = until
+            self._refusals[entry.conversation] = self.refusals(entry.conversation) + 1
 
     def start(self, *, max_requests: int, max_bytes: int) -> None:
         """A new session is open, with these limits to what may be unanswered: everything is to be sent."""
         self.max_requests, self.max_bytes = max_requests, max_bytes
         self._holds.clear()
+        self._refusals.clear()
         self._flying = self._flying_bytes = 0
         for entry in self.entries.values():
             entry.sent = False

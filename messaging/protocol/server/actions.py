@@ -101,3 +101,8 @@ class ShowTyping(NamedTuple):
 
 
 Action: TypeAlias = Authenticate | Submit | StoreMarks | Read | SetPresence | Watch | ShowTyping
+
+
+def about(frame: AboutPresence) -> SetPresence | Watch:
+    """What is to be done for a request about presence."""
+    return SetPresence(frame) if isinstance(frame, frames.PresenceSet) else Watch(frame)

@@ -1,8 +1,8 @@
 """Which requests of a session are taken: bounded in number and bytes, and sends in their order.
 
 After a retryable refusal of a send the later ones to that conversation are refused alike, until the
-refused `client_id` is sent again: otherwise a retry would overtake nothing, but be overtaken. Who
-goes on and on without it is sent away.
+refused `client_id` is sent again: otherwise a retry would overtake nothing, but be overtaken. Of several
+refused it is the one sent first, whichever was refused first. Who goes on and on without it is sent away.
 """
 
 from __future__ import annotations
@@ -23,13 +23,22 @@ UNHEEDED = 4 * MAX_REQUESTS
 class Admission:
     """The requests of one session that wait for their answer, and those that must come first."""
 
-    __slots__ = ("_abuse", "_blocked", "_bytes", "_requests", "_unheeded")
+    __slots__ = (
+        "_abuse",
+        "_blocked",
+        "_bytes",
+        "_count",
+        "_numbers",
+        "_requests",
+        "_unheeded",
+    )
 
     def __init__(self) -> None:
         self._requests = self._bytes = self._abuse = 0
-        self._blocked: dict[
-            str, str
-        ] = {}  # conversation -> the refused client_id that must come first
+        self._count = 0  # of sends
+        self._numbers: dict[str, int] = {}  # client_id -> number, of those that are not answered
+        # conversation -> the refused send that must come first
+        self._blocked: dict[str, tuple[int, str]] = {}
         self._unheeded: dict[str, int] = {}  # how many came to these conversations instead
 
     def admit(self, frame: Write, *, known: bool) -> Refusal | None:
@@ -40,6 +49,8 @@ class Admission:
             self._bytes += _size(frame)
             if isinstance(frame, Send):
                 self.forget(frame.conversation)
+                self._count += 1
+                self._numbers.setdefault(frame.client_id, self._count)
         elif refusal is Refusal.OVERLOADED:
             self.block(frame)
         return refusal
@@ -48,7 +59,8 @@ class Admission:
         if isinstance(frame, Send):
             if not known and not is_id(frame.conversation):
                 return Refusal.NO_SUCH_CONVERSATION
-            if self._blocked.get(frame.conversation, frame.client_id) != frame.client_id:
+            blocked = self._blocked.get(frame.conversation)
+            if blocked is not None and blocked[1] != frame.client_id:
                 return Refusal.AFTER_REFUSED
         about = frame.reply_to if isinstance(frame, Send) else frame.message
         if about is not None and not is_id(about):
@@ -69,11 +81,20 @@ class Admission:
         self._requests -= 1
         if frame is not None:
             self._bytes -= _size(frame)
+            self._numbers.pop(frame.client_id, None)
 
     def block(self, frame: Write) -> None:
-        """This write was refused and may be repeated: nothing to its conversation may overtake it."""
+        """This write was refused and may be repeated: nothing to its conversation may overtake it.
+
+        One that was not taken at all may be refused before an earlier one that is still under way. To be
+        called before `answered`.
+        """
         if isinstance(frame, Send):
-            self._blocked.setdefault(frame.conversation, frame.client_id)
+            number = self._numbers.get(frame.client_id, self._count + 1)
+            blocked = (number, frame.client_id)
+            self._blocked[frame.conversation] = min(
+                blocked, self._blocked.get(frame.conversation, blocked)
+            )
 
     def forget(self, conversation: str) -> None:
         """The refused send came, or the session left the conversation: nothing waits for anything there."""

@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from messaging.protocol import frames
 from messaging.protocol.errors import CloseCode, FrameError, Refused
 from messaging.protocol.server.actions import Identity, Stored, Write
 from messaging.protocol.server.admission import MAX_REQUESTS
 from messaging.protocol.server.batch import Batch
+from messaging.protocol.server.resume import Resumption, announced
 from messaging.protocol.server.window import Window
 
+LISTED = 200  # conversations in `welcome` itself; the rest follow as `conversation` frames
 LIMITS = frames.Limits(
     body_bytes=frames.MAX_BODY_BYTES, frame_bytes=frames.MAX_FRAME_BYTES, requests=MAX_REQUESTS
 )
 
 
-def welcome(
-    hello: frames.Hello,
-    identity: Identity,
-    listed: list[frames.ConversationState],
-    *,
-    epoch: str,
-    window: Window,
-) -> frames.Welcome:
-    """The answer to `hello`."""
-    return frames.Welcome(
+def opening(
+    hello: frames.Hello, identity: Identity, plan: Resumption, *, epoch: str, window: Window
+) -> Iterator[frames.ServerFrame]:
+    """The answer to `hello`: welcome, what is to be forgotten, and what did not fit into welcome."""
+    yield frames.Welcome(
         device=identity.device,
         user=identity.user,
         session=identity.session,
         epoch=epoch,
         window=frames.Window(messages=window.max_messages, bytes=window.max_bytes),
         limits=LIMITS,
-        conversations=listed,
+        conversations=plan.listed[:LISTED],
         ref=hello.ref,
     )
+    for conversation in plan.resets:
+        yield frames.Reset(conversation=conversation)
+    for state in plan.listed[LISTED:]:
+        yield announced(state)
 
 
 def stored(frame: Write, outcome: Stored) -> frames.Ok:
@@ -66,7 +69,7 @@ def refused(why: Refused, asked: frames.ClientFrame | FrameError) -> frames.Erro
         code=refusal.code,
         message=refusal.text(why.detail),
         definite=refusal.definite,
-        retry_after=refusal.retry_after,
+        retry_after=why.retry_after,
         ref=getattr(asked, "ref", None),
         client_id=getattr(asked, "client_id", None),
         current=why.current,

@@ -17,6 +17,7 @@ from messaging.protocol.server.admission import MAX_REQUESTS, Admission
 from messaging.protocol.server.feeds import Feed, Feeds
 from messaging.protocol.server.outgoing import Outgoing
 from messaging.protocol.server.resume import announced, listed, resume, start
+from messaging.protocol.server.share import Share
 from messaging.protocol.server.typing_limit import TypingLimit
 from messaging.protocol.server.window import Window
 from messaging.protocol.state import TRANSITIONS, IllegalFrame, State, advance
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from messaging.protocol.codec import Codec
     from messaging.protocol.server.batch import Batch
 
-LISTED = 200  # conversations in `welcome` itself; the rest follow as `conversation` frames
 SLOW_S = 60.0  # a session without credit for so long is told goodbye
 SLOW_RECONNECT_MS = 1_000
 OVERLOADED_RECONNECT_MS = 5_000
@@ -49,6 +49,7 @@ class Session:
         self.on_refused: Callable[[Refusal], None] = lambda _: None
         self._out = Outgoing(codec)
         self._admission = Admission()
+        self.share = Share()
         self._typing = TypingLimit()
         self._cursors: dict[str, int] = {}  # what the device has where it has no feed now
 
@@ -87,8 +88,11 @@ class Session:
     def _on_write(self, frame: Write, todo: list[actions.Action]) -> None:
         known = isinstance(frame, frames.Send) and frame.conversation in self.feeds
         refusal = self._admission.admit(frame, known=known)
-        if refusal is None:
-            todo.append(actions.Submit(frame))
+        if refusal is None:  # now, not when it is done: what stands behind it may have come with it
+            if (refused := self.share.allowance.write()) is None:
+                todo.append(actions.Submit(frame))
+            else:
+                self.settle(frame, refused)
             return
         self._refuse(refusal, frame)
         if refusal is Refusal.OVERLOADED:
@@ -99,6 +103,7 @@ class Session:
                 self.close(code, reconnect_after=OVERLOADED_RECONNECT_MS)
 
     def _on_receipt(self, frame: frames.Receipt, todo: list[actions.Action]) -> None:
+        self.share.hint()
         if frame.ref is not None and (refusal := self._admission.admit_bodiless()) is not None:
             self._refuse(refusal, frame)
             return
@@ -115,35 +120,35 @@ class Session:
         feed = self.feeds.get(frame.conversation)
         if feed is None:
             self._refuse(Refusal.NO_SUCH_CONVERSATION, frame)
-        elif self._admits(
-            frame
-        ):  # never from beyond the cursor: the end of the stay may lie between
+        elif self._admits(frame):
+            # Never from beyond the cursor: the end of the stay may lie between.
             todo.append(actions.Read(frame, min(frame.since, feed.cursor)))
 
-    def _on_presence_set(self, frame: frames.PresenceSet, todo: list[actions.Action]) -> None:
+    def _on_presence(self, frame: AboutPresence, todo: list[actions.Action]) -> None:
         if self._admits(frame):
-            todo.append(actions.SetPresence(frame))
-
-    def _on_presence_watch(self, frame: frames.PresenceWatch, todo: list[actions.Action]) -> None:
-        if self._admits(frame):
-            todo.append(actions.Watch(frame))
+            todo.append(actions.about(frame))
 
     def _on_typing(self, frame: frames.Typing, todo: list[actions.Action]) -> None:
         feed = self.feeds.get(frame.conversation)
         if feed is None or feed.leaves_at is not None:
             self._refuse(Refusal.NO_SUCH_CONVERSATION, frame)
-        elif self._typing.admits(frame):
+        elif self.share.hint() and self._typing.admits(frame):
             todo.append(actions.ShowTyping(frame))
 
     def _admits(self, frame: frames.Sync | AboutPresence) -> bool:
         """Count a request without a body, or refuse it."""
-        refusal = self._admission.admit_bodiless()
-        if refusal is not None:
+        if (refusal := self._admission.admit_bodiless()) is not None:
             self._refuse(refusal, frame)
             self._misbehaved(CloseCode.OVERLOADED)
-        return refusal is None
+        elif (refused := self.share.allowance.request()) is not None:
+            self._admission.answered()
+            self._refuse(refused, frame)
+        else:
+            return True
+        return False
 
     def _on_ping(self, frame: frames.Ping, _: list[actions.Action]) -> None:
+        self.share.hint()
         self._out.push(frames.Pong(ref=frame.ref), bare=True)
 
     _HANDLERS: ClassVar[dict[type[frames.Frame], Callable[..., None]]] = {
@@ -153,8 +158,8 @@ class Session:
         frames.Delete: _on_write,
         frames.Receipt: _on_receipt,
         frames.Sync: _on_sync,
-        frames.PresenceSet: _on_presence_set,
-        frames.PresenceWatch: _on_presence_watch,
+        frames.PresenceSet: _on_presence,
+        frames.PresenceWatch: _on_presence,
         frames.Typing: _on_typing,
         frames.Ping: _on_ping,
     }
@@ -171,16 +176,11 @@ class Session:
         for standing, since in plan.starts:
             self.feeds.start(standing, since=since)
         self.state = advance(self.state, "welcome", role="server")
-        first = plan.listed[:LISTED]
-        self._out.push(
-            answers.welcome(self._hello, identity, first, epoch=epoch, window=self.window)
-        )
+        opening = answers.opening(self._hello, identity, plan, epoch=epoch, window=self.window)
+        for frame in opening:
+            self._out.push(frame)
         # It may hold 25,000 cursors, for as long as the session lives; what is needed of them is in the plan.
         self._hello = frames.Hello(auto_ack=self._hello.auto_ack)
-        for conversation in plan.resets:
-            self._out.push(frames.Reset(conversation=conversation))
-        for state in plan.listed[LISTED:]:
-            self._out.push(announced(state))
 
     def join(self, standing: Standing) -> bool:
         """Take the user's newest stay, perhaps begun while this session was open. Returns whether a feed began."""
@@ -197,13 +197,13 @@ class Session:
 
     def settle(self, frame: Write, outcome: Stored | Refused) -> None:
         """Answer a write."""
-        self._admission.answered(frame)
         if isinstance(outcome, Refused):
-            if outcome.refusal.retry_after is not None:
+            if outcome.retry_after is not None:
                 self._admission.block(frame)
             self._refuse(outcome, frame)
         else:
             self._out.push(answers.stored(frame, outcome))
+        self._admission.answered(frame)
 
     def confirm(self, ref: str | int | None) -> None:
         """Answer a request that has nothing to tell but that it is done; silently if it has no ref."""
@@ -384,6 +384,8 @@ class Session:
         refused = why if isinstance(why, Refused) else Refused(why)
         self.on_refused(refused.refusal)
         self._out.push(answers.refused(refused, asked), bare=not refused.refusal.judged)
+        if refused.refusal is Refusal.RATE_LIMITED:
+            self._misbehaved(CloseCode.OVERLOADED)
 
     def _misbehaved(self, code: CloseCode) -> None:
         if self._admission.misbehaved(code) is not None:

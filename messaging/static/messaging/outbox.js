@@ -14,6 +14,7 @@ export class Outbox {
   restart() {
     for (const entry of this.entries) entry.sent = false;
     this.holds = new Map(); // conversation -> moment until which its lane waits
+    this.refusals = new Map(); // conversation -> how often in a row its lane was held
   }
 
   add(conversation, frame, asked) {
@@ -27,6 +28,7 @@ export class Outbox {
   }
 
   remove(entry) {
+    this.refusals.delete(entry.conversation);
     this.entries.splice(this.entries.indexOf(entry), 1);
   }
 
@@ -47,7 +49,9 @@ export class Outbox {
   /** The entry was refused for now: it and its successors wait until the moment. */
   hold(entry, until) {
     entry.sent = false;
-    if (!this.holds.has(entry.conversation)) this.holds.set(entry.conversation, until);
+    if (this.holds.has(entry.conversation)) return;
+    this.holds.set(entry.conversation, until);
+    this.refusals.set(entry.conversation, (this.refusals.get(entry.conversation) ?? 0) + 1);
   }
 
   /** Also while anything of the lane is under way: a later send could overtake a refused one. */

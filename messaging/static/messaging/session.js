@@ -9,7 +9,7 @@
 import { Feeds } from "./feeds.js";
 import { Outbox } from "./outbox.js";
 import { Others, Wishes } from "./presence.js";
-import { Backoff, mayReturn } from "./reconnect.js";
+import { Backoff, mayReturn, repeatMs } from "./reconnect.js";
 import { Typists } from "./typists.js";
 
 const SILENCE_MS = 20_000; // nothing heard for this long: ask with a ping
@@ -282,7 +282,7 @@ export class Session {
   }
 
   #wishRefused(ref, error, retryAfter, now) {
-    const until = now + (retryAfter ?? 0) * (1 + this.random() / 2);
+    const until = now + repeatMs(retryAfter ?? 0, 0, this.random);
     if (retryAfter == null && this.wishes.answered(ref)) this.problems.push(error);
     if (retryAfter != null && this.wishes.hold(ref, until)) this.timers.set(`wish ${ref}`, until);
   }
@@ -306,7 +306,7 @@ export class Session {
   }
 
   #hold(entry, retryAfter, now) {
-    const until = now + retryAfter * (1 + this.random() / 2);
+    const until = now + repeatMs(retryAfter, this.outbox.refusals.get(entry.conversation) ?? 0, this.random);
     this.outbox.hold(entry, until);
     this.timers.set(`lane ${entry.conversation}`, this.outbox.holds.get(entry.conversation));
   }

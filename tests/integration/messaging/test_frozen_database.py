@@ -15,9 +15,9 @@ from messaging.journal import receipts as marks
 from messaging.journal import writer
 from messaging.journal.journal import Journal
 from messaging.journal.receipts import Receipts
-from messaging.journal.settling import OUTAGE_S
 from messaging.protocol.frames import Mark, Send
 from presence import database
+from presence.breaker import PATIENCE_S
 from project import postgres, services
 from tests import scene
 from tests.frozen import backends, cluster, frozen
@@ -144,7 +144,7 @@ async def test_a_frozen_database_is_told_in_bounded_time_and_its_return_needs_no
             assert verdicts == ["database_unavailable"] * 2
             assert first < writer.STATEMENT_TIMEOUT_MS / 1000 + database.ANSWER_S + 2.0
             assert second < database.CONNECT_TIMEOUT_S + 2.0
-            async with asyncio.timeout(OUTAGE_S):
+            async with asyncio.timeout(PATIENCE_S):
                 for body in ("one", "two", "after"):
                     while (await peer.write(room.first.device, **said(body)))[0] != "ok":
                         pass

@@ -13,7 +13,6 @@ from django.db.models.signals import post_save
 from messaging import signals
 from messaging.engine import Engine
 from messaging.journal import journal as journals
-from messaging.journal import settling
 from messaging.journal.journal import Journal
 from messaging.models import Message
 from messaging.protocol.errors import Refusal, Refused
@@ -129,7 +128,7 @@ async def test_nothing_is_committed_past_a_refusal_that_may_be_repeated(
     journal: Journal, sql: Psql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A batch is taken apart to find its poison row, and the database goes away at any moment of it."""
-    monkeypatch.setattr(settling, "OUTAGE_S", 0.0)  # told at the first error
+    monkeypatch.setattr(journal.breaker, "patience_s", 0.0)  # told at the first error
     append, device = journal._writer.append, scene.new_seat(sql)
     told_in_the_middle = 0
     with refused_by_the_database(sql, "poison"):

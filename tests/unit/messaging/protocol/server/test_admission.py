@@ -57,6 +57,30 @@ def test_sends_behind_a_refused_one_wait_for_its_repeat() -> None:
     assert admission.admit(send("b"), known=True) is None
 
 
+def test_of_several_refused_sends_the_one_sent_first_must_come_first() -> None:
+    """A later one may be refused at once while the earlier is still under way, and is refused after it."""
+    admission = Admission()
+    for key in ("a", "b"):
+        assert admission.admit(send(key), known=True) is None
+    admission.block(send("c"))  # never taken
+    for key in ("a", "b"):
+        admission.block(send(key))
+        admission.answered(send(key))
+    assert admission.admit(send("c"), known=True) is Refusal.AFTER_REFUSED
+    assert admission.admit(send("b"), known=True) is Refusal.AFTER_REFUSED
+    assert [admission.admit(send(key), known=True) for key in "abc"] == [None] * 3
+
+
+def test_a_repeat_under_way_beside_the_first_does_not_make_it_the_later_one() -> None:
+    admission = Admission()
+    for key in ("a", "b", "a"):
+        assert admission.admit(send(key), known=True) is None
+    for key in ("b", "a"):
+        admission.block(send(key))
+    assert admission.admit(send("b"), known=True) is Refusal.AFTER_REFUSED
+    assert admission.admit(send("a"), known=True) is None
+
+
 def test_only_who_goes_on_and_on_without_the_refused_send_is_sent_away() -> None:
     admission = Admission()
     admission.block(send("a"))
