@@ -53,6 +53,12 @@ class Settings:
     file_hours: float = 24.0
     """Hours after which `clean_files` removes an upload that no message has taken."""
 
+    retention_days: float | None = None
+    """Days after which `retain` makes a tombstone of a message; None: it stays."""
+
+    purge_days: float | None = None
+    """Days after which `retain` removes a tombstone for real; devices that were away for longer start anew. None: it stays."""
+
     # Overload (docs/decisions/0012-overload.md). Each is of one server process; 0 bounds nothing.
 
     connections: int = 20_000

@@ -47,6 +47,11 @@ class Conversation(models.Model):
     )
     # Not indexed: every message moves it, and an index would forbid heap-only updates.
     last_seq = models.BigIntegerField(db_default=0, editable=False)
+    purged_seq = models.BigIntegerField(
+        db_default=0,
+        editable=False,
+        help_text="Changes up to here may be gone for real: a device that is not as far starts anew.",
+    )
     created = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:

@@ -41,8 +41,8 @@ def clean(*, older_than: timedelta) -> Cleaned:
         rows = cursor.rowcount
         cursor.execute(REMOVE_GONE)
         rows += cursor.rowcount
-    places, contents = _places(), 0
-    while some := list(islice(places, AT_ONCE)):
+    there, contents = places(), 0
+    while some := list(islice(there, AT_ONCE)):
         known = set(
             Attachment.objects.filter(sha256__in=map(_name, some)).values_list("file", flat=True)
         )
@@ -50,7 +50,7 @@ def clean(*, older_than: timedelta) -> Cleaned:
     return Cleaned(rows=rows, contents=contents)
 
 
-def _places() -> Iterator[str]:
+def places() -> Iterator[str]:
     """What the storage has under the names of contents; anything else in it is not ours."""
     try:
         folders, _ = storage().listdir("")

@@ -47,7 +47,7 @@ SELECT c.id::text, asked.since, c.last_seq, page.fetched, page.count, page.upto,
 STANDINGS = """
 SELECT DISTINCT ON (s.conversation_id)
        s.conversation_id::text, c.kind, c.title, c.last_seq, s.joined_seq, s.left_seq,
-       c.history = 'since_joined', r.delivered, coalesce(r.read, 0)
+       c.history = 'since_joined', r.delivered, coalesce(r.read, 0), c.purged_seq
   FROM messaging_membership s
   JOIN messaging_conversation c ON c.id = s.conversation_id
   LEFT JOIN messaging_receipt r ON r.conversation_id = s.conversation_id AND r.device_id = %s
@@ -84,6 +84,7 @@ SELECT c.id::text, c.last_seq, count(d.id), count(*) FILTER (WHERE r.delivered >
  WHERE c.id = ANY (%s::uuid[]) GROUP BY c.id
 """
 EPOCH = "SELECT value::text FROM messaging_epoch"
+BEGIN_EPOCH = "INSERT INTO messaging_epoch DEFAULT VALUES ON CONFLICT DO NOTHING RETURNING id"
 
 _decode_fences = msgspec.json.Decoder(list[Fence]).decode
 
@@ -143,6 +144,7 @@ class FeedReader:
                 since_joined=row[6],
                 delivered=row[7],
                 read=row[8],
+                purged=row[9],
             )
             for row in rows
         ]
@@ -195,8 +197,10 @@ class FeedReader:
         }
 
     async def epoch(self) -> str:
-        """The life of this database."""
-        return str((await self._fetch(EPOCH, ()))[0][0])
+        """The life of this database; one that was restored from a backup without an epoch begins a new one."""
+        while not (rows := await self._fetch(EPOCH, ())):
+            await self._fetch(BEGIN_EPOCH, ())
+        return str(rows[0][0])
 
     async def _fetch(self, statement: str, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
         async with self._lock:

@@ -33,7 +33,10 @@ class Identity:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Standing:
-    """A user's newest stay in a conversation. `delivered` and `read` are the device's stored marks, if any."""
+    """A user's newest stay in a conversation. `delivered` and `read` are the device's stored marks, if any.
+
+    Changes up to `purged` may be gone for real.
+    """
 
     conversation: str
     kind: str
@@ -44,6 +47,7 @@ class Standing:
     since_joined: bool = False
     delivered: int | None = None
     read: int = 0
+    purged: int = 0
 
     @property
     def first(self) -> int:

@@ -29,13 +29,16 @@ def resume(hello: Hello, standings: Iterable[Standing], *, epoch: str) -> Resump
 
     A stay that ended and is already known in full is left out. Listed is what the device lacks, and
     what it gave no cursor for: it can't know where its feed goes on. A cursor of another epoch, or beyond
-    the last change (a restored backup), starts from 0.
+    the last change (a restored backup), starts from 0; so does one that was away since before changes that
+    are gone for real, for nobody could tell the device what to drop.
     """
     stale = hello.epoch is not None and hello.epoch != epoch
     plan = Resumption()
     for standing in standings:
         cursor = hello.cursors.get(standing.conversation)
-        if cursor is not None and (stale or cursor > standing.last_seq):
+        if cursor is not None and (
+            stale or cursor > standing.last_seq or 0 < cursor < standing.purged
+        ):
             plan.resets.append(standing.conversation)
             cursor = 0
         since = start(standing, cursor)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from messaging.protocol.frames import Conversation, ConversationState, Hello
 from messaging.protocol.server.actions import Standing
 from messaging.protocol.server.resume import Resumption, announced, listed, resume, start
@@ -16,6 +18,7 @@ def standing(
     left: int | None = None,
     delivered: int | None = None,
     since_joined: bool = False,
+    purged: int = 0,
 ) -> Standing:
     return Standing(
         conversation=HERE,
@@ -26,6 +29,7 @@ def standing(
         left_seq=left,
         delivered=delivered,
         since_joined=since_joined,
+        purged=purged,
     )
 
 
@@ -95,6 +99,17 @@ def test_every_cursor_of_another_epoch_starts_from_0() -> None:
     found = plan(standing(since_joined=True), 3, epoch="older")
     assert found.resets == [HERE]
     assert starts(found) == [0]
+
+
+@pytest.mark.parametrize(("cursor", "anew"), [(0, False), (1, True), (7, True), (8, False)])
+def test_cursor_below_what_is_gone_for_real_starts_from_0(
+    cursor: int,
+    *,
+    anew: bool,
+) -> None:
+    found = plan(standing(purged=8), cursor)
+    assert found.resets == [HERE] * anew
+    assert starts(found) == [0 if anew else cursor]
 
 
 def test_cursor_without_an_epoch_is_believed() -> None:

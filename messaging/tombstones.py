@@ -1,0 +1,95 @@
+"""Turns messages into tombstones in small batches, beside everybody's writing.
+
+Laws: a batch locks its conversations before anything else and in the order of their ids, as the journal
+does, so that neither waits for the other in a circle; the triggers number and announce each tombstone, so
+every device is told; between two batches everybody else has the floor. A batch is done or it is not: whoever
+is interrupted starts again.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+from uuid import UUID
+
+from django.db import OperationalError, connection, transaction
+from psycopg.errors import DeadlockDetected, LockNotAvailable
+
+from messaging.files.contents import forget
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+BATCH = 50  # messages: their conversations are locked for about 5 ms
+REST = 3.0  # times as long as a batch took: maintenance has a quarter of one core at most
+LOCK_TIMEOUT_MS = 1_000
+ATTEMPTS = 10  # of a batch whose conversation is locked
+
+LOCK = """
+SELECT set_config('lock_timeout', %s, true), (SELECT count(*) FROM (
+    SELECT FROM messaging_conversation
+     WHERE id IN (SELECT conversation_id FROM messaging_message WHERE id = ANY (%s)) ORDER BY id FOR NO KEY UPDATE) locked)
+"""
+BURY = "UPDATE messaging_message SET deleted = now() WHERE id = ANY (%s) AND deleted IS NULL AND kind <> 'system'"
+FREE = "DELETE FROM messaging_attachment WHERE message_id = ANY (%s) RETURNING file, sha256"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Buried:
+    """How many messages became tombstones, and how many rows of files went with them."""
+
+    messages: int = 0
+    files: int = 0
+
+    def __add__(self, other: "Buried") -> "Buried":
+        return Buried(messages=self.messages + other.messages, files=self.files + other.files)
+
+
+def bury(batches: Iterable[Sequence[UUID]]) -> Buried:
+    """Make tombstones of these messages, a transaction a batch; what is one already stays as it is.
+
+    Their files go, and contents that no other row names. Raises OperationalError if a conversation stays
+    locked: what was done is done, and a repeat goes on from there.
+    """
+    total = Buried()
+    for ids in batches:
+        began = time.monotonic()
+        total += _bury(list(ids))
+        time.sleep((time.monotonic() - began) * REST)
+    return total
+
+
+def _bury(ids: list[UUID]) -> Buried:
+    messages, files = repeated(lambda: _bury_rows(ids))
+    for place, sha256 in filter(all, set(files)):
+        forget(place, sha256)
+    return Buried(messages=messages, files=len(files))
+
+
+def _bury_rows(ids: list[UUID]) -> tuple[int, list[tuple[str, str]]]:
+    with transaction.atomic(), connection.cursor() as cursor:
+        lock(ids)
+        cursor.execute(BURY, [ids])
+        messages = cursor.rowcount
+        cursor.execute(FREE, [ids])
+        return messages, cursor.fetchall()
+
+
+def repeated(transaction_of: Callable[[], T]) -> T:
+    """Do a transaction, again if somebody else's lock was in its way. Raises OperationalError in the end."""
+    for left in reversed(range(ATTEMPTS)):
+        try:
+            return transaction_of()
+        except OperationalError as error:
+            if not left or not isinstance(error.__cause__, (LockNotAvailable, DeadlockDetected)):
+                raise
+            logger.info("a conversation is locked; its batch is tried again")
+    raise AssertionError("unreachable")
+
+
+def lock(messages: list[UUID]) -> None:
+    """Lock the conversations of these messages until the transaction ends. Raises OperationalError."""
+    with connection.cursor() as cursor:
+        cursor.execute(LOCK, [str(LOCK_TIMEOUT_MS), messages])

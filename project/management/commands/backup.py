@@ -1,0 +1,64 @@
+"""Back up the database and the files of messages into a new directory, beside running servers too.
+
+Law: first the database, then the files. Contents never change and only `clean_files` removes one, so what is
+copied later has whatever the copied rows name; `clean_files` is not to run meanwhile.
+"""
+
+import shutil
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from messaging.files.cleaning import places
+from messaging.files.contents import storage
+from project import dumps
+
+DATABASE, FILES = "database.dump", "files"
+NO_EPOCH = "--exclude-table-data=messaging_epoch"  # whoever restores this lives another life
+UNFINISHED = ".unfinished"  # behind the name, until all is there
+
+
+class Command(BaseCommand):
+    """Write one backup; what was interrupted never has the name of one that is whole."""
+
+    help = "Backs up the database and the files of messages into a new directory."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Take the place."""
+        parser.add_argument("directory", type=Path, help="a new one, which this makes")
+        parser.add_argument("--dry-run", action="store_true", help="only say what would be copied")
+
+    def handle(self, *, directory: Path, **options: Any) -> None:
+        """Write it beside its place, then give it its name."""
+        if directory.exists():
+            raise CommandError(f"{directory} exists: name a new directory.")
+        if options["dry_run"]:
+            self.stdout.write(f"Would copy the database and {sum(1 for _ in places())} contents.")
+            return
+        draft = directory.with_name(directory.name + UNFINISHED)
+        shutil.rmtree(draft, ignore_errors=True)
+        try:
+            draft.mkdir(mode=0o700, parents=True)
+            archive = draft / DATABASE
+            dumps.run("pg_dump", "--format=custom", NO_EPOCH, "--file", str(archive))
+            copied = sum(copy(place, draft / FILES) for place in places())
+            draft.rename(directory)
+        except OSError as error:
+            raise CommandError(f"{draft} can't be written: {error.strerror or error}.") from error
+        size = (directory / DATABASE).stat().st_size
+        self.stdout.write(f"{directory}: a database of {size:,} bytes, {copied} contents.")
+
+
+def copy(place: str, folder: Path) -> int:
+    """Copy one content out of the storage; 0 if it is gone meanwhile. Raises OSError."""
+    target = folder / place
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with storage().open(place) as source, target.open("wb") as copied:
+            shutil.copyfileobj(source, copied)
+    except FileNotFoundError:
+        target.unlink(missing_ok=True)
+        return 0
+    return 1
