@@ -112,9 +112,9 @@ class Device:
         )
         return self._requests.begin(entry.request, sent.conversation, intended=intended, digest=0)
 
-    def read(self, conversation: str) -> None:
-        """Mark everything that has arrived as read; the mark leaves with the next `flush`."""
-        self.client.read(conversation)
+    def read(self, conversation: str, upto: int | None = None) -> None:
+        """Mark what has arrived as read, all of it or up to a change; the mark leaves with the next `flush`."""
+        self.client.read(conversation, upto)
 
     def be(
         self,

@@ -10,6 +10,7 @@ from perf.scenarios import (
     connections,
     database,
     database_flood,
+    delivery_confirmations,
     failure_recovery,
     memory_pressure,
     message_flood,
@@ -20,6 +21,7 @@ from perf.scenarios import (
     presence,
     production,
     queues,
+    real_time,
 )
 
 ALL: tuple[Scenario, ...] = (
@@ -31,7 +33,9 @@ ALL: tuple[Scenario, ...] = (
     messages.SCENARIO,
     mutants.SCENARIO,
     message_flow.SCENARIO,
+    delivery_confirmations.SCENARIO,
     concurrent_operations.SCENARIO,
+    real_time.SCENARIO,
     presence.SCENARIO,
     multi_device.SCENARIO,
     failure_recovery.SCENARIO,

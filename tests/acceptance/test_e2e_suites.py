@@ -52,7 +52,9 @@ def unmet(result: dict[str, Any]) -> set[str]:
     return {one["name"] for one in result["coverage"] if one["held"] < one["checked"]}
 
 
-@pytest.mark.parametrize("suite", ["message-flow", "concurrent-operations"])
+@pytest.mark.parametrize(
+    "suite", ["message-flow", "delivery-confirmations", "concurrent-operations", "real-time"]
+)
 def test_a_whole_server_keeps_every_promise_of_the_suite(suite: str, run: Any) -> None:
     result = run(suite)
     assert set(result["anomalies"].values()) == {0}, result["witnesses"]
@@ -73,7 +75,21 @@ def test_a_server_that_tells_before_it_has_stored_is_called_invalid(run: Any) ->
     }
 
 
+def test_a_server_that_takes_what_it_wrote_for_delivered_is_called_invalid(run: Any) -> None:
+    result = run("delivery-confirmations", "--sabotage", "eager")
+    assert result["verdict"] == "invalid"
+    assert result["anomalies"]["phantom receipt"] > 0
+    assert "ticks count who has the message, and nobody else" in unmet(result)
+
+
 def test_a_server_that_lets_two_changes_of_one_version_win_is_called_invalid(run: Any) -> None:
     result = run("concurrent-operations", "--sabotage", "overwrite")
     assert result["verdict"] == "invalid"
     assert "of all changes that are based on the same version exactly one is taken" in unmet(result)
+
+
+def test_a_server_that_stalls_now_and_then_is_seen_by_its_latency(run: Any) -> None:
+    result = run("real-time", "--sabotage", "late")
+    assert result["verdict"] != "valid"  # unknown if the generator was late itself
+    messages = next(one for one in result["steps"] if one["what"] == "messages")
+    assert messages["p99_ms"] > 100

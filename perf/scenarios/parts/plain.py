@@ -23,7 +23,7 @@ from perf.history.testimony import clock
 from perf.rig.accounts import Account
 
 ANSWER_S = 15.0  # patience with an answer
-Write: TypeAlias = frames.Send | frames.Edit | frames.Delete
+Request: TypeAlias = frames.Send | frames.Edit | frames.Delete | frames.Receipt
 Heard: TypeAlias = Callable[[Sequence[frames.Message], float], object]
 
 
@@ -36,7 +36,7 @@ class Plain:
         self._asked: dict[object, asyncio.Future[frames.Ok | frames.Error]] = {}
         self._welcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def ask(self, request: Write) -> frames.Ok | frames.Error:
+    async def ask(self, request: Request) -> frames.Ok | frames.Error:
         """Make a request and return its answer. Raises TimeoutError, ConnectionClosed."""
         ref = next(self._refs)
         answer: asyncio.Future[frames.Ok | frames.Error]
