@@ -16,6 +16,8 @@ from typing import Any
 
 import psycopg
 from channels.consumer import AsyncConsumer
+from django.conf import settings
+from django.http.request import split_domain_port, validate_host
 
 from messaging import conf, engine, metrics
 from messaging.overload.door import Full, door
@@ -379,9 +381,16 @@ def _header_token(scope: dict[str, Any]) -> str | None:
 
 
 def _origin_allowed(scope: dict[str, Any]) -> bool:
-    """Whether a page of this origin may open a socket. Clients that are no browsers send no origin."""
+    """Whether a page of this origin may open a socket. Clients that are no browsers send no origin.
+
+    A page is ours if it comes from the host that it asks, and that is one of our names: a foreign name
+    that leads here (DNS rebinding) is none.
+    """
     headers = dict(scope["headers"])
     origin = headers.get(b"origin", b"").decode("latin-1")
     if not origin or origin in conf.current().allowed_origins:
         return True
-    return bool(origin.partition("://")[2] == headers.get(b"host", b"").decode("latin-1"))
+    host = headers.get(b"host", b"").decode("latin-1").lower()
+    name, _ = split_domain_port(host)
+    ours = bool(name) and validate_host(name, settings.ALLOWED_HOSTS)
+    return ours and origin.partition("://")[2].lower() == host

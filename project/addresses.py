@@ -4,6 +4,7 @@ Forms: `postgres://user:password@host:port/name?option=value`, and for a Unix so
 `postgres://user@/name?host=/directory`. Every other query parameter goes to libpq as it is.
 """
 
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -47,3 +48,11 @@ def port_of(url: str) -> int | None:
         return urlsplit(url).port
     except ValueError:
         raise ServiceError("The port in DATABASE_URL is not a number from 0 to 65535.") from None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a server at `host`, a name or an address."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,4 +1,4 @@
-"""The project as an app, so that Django finds its commands."""
+"""The project as an app, so that Django finds its commands and checks."""
 
 from django.apps import AppConfig
 
@@ -7,3 +7,9 @@ class ProjectConfig(AppConfig):
     """The `serve` command and the demo users."""
 
     name = "project"
+
+    def ready(self) -> None:
+        """Register system checks."""
+        from project import checks  # noqa: PLC0415 - settings are loaded now
+
+        checks.register()

@@ -4,6 +4,7 @@ The consumer itself checks Origin and token, so there is no session middleware h
 """
 
 import os
+from typing import Any
 
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.core.asgi import get_asgi_application
@@ -13,7 +14,7 @@ http = get_asgi_application()  # loads the apps: what follows may import models
 
 from django.conf import settings
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
-from django.urls import path
+from django.urls import path, re_path
 
 from messaging import health
 from messaging.consumers import DeviceConsumer
@@ -22,11 +23,19 @@ from project.gate import Gate
 from project.probes import Probes
 from project.proxies import Proxies, networks
 
+
+async def nowhere(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Refuse a socket on another path; without a route it would be an error of ours, with a stack trace."""
+    await receive()
+    await send({"type": "websocket.close"})
+
+
+sockets: list[Any] = [path("ws/", DeviceConsumer.as_asgi()), re_path("", nowhere)]  # type: ignore[arg-type]
 router = ProtocolTypeRouter(
     {
         # With a proxy in front, that one may serve the files; without one the page works, too.
         "http": Probes(Gate(Bodies(ASGIStaticFilesHandler(http))), health.process),
-        "websocket": URLRouter([path("ws/", DeviceConsumer.as_asgi())]),
+        "websocket": URLRouter(sockets),
     }
 )
 application = Proxies(router, networks(settings.TRUSTED_PROXIES))

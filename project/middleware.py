@@ -19,6 +19,7 @@ from django.middleware.security import SecurityMiddleware
 from django.utils.deprecation import MiddlewareMixin
 
 API, DOCS = "/api/", "/api/docs"  # the page of the API is a page
+POLICY = "Content-Security-Policy"
 
 
 def of_api(request: HttpRequest) -> bool:
@@ -48,6 +49,25 @@ class PagesOnly(MiddlewareMixin):
         if of_api(request):
             return await self.get_response(request)  # type: ignore[misc]
         return await super().__acall__(request)
+
+
+# Of the admin and the API's page: own files only; Django and Swagger style elements inline.
+PAGES = (
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+ANSWERS = "default-src 'none'; frame-ancestors 'none'"  # no pages: nothing in them may load or run
+
+
+class Policy(InLoop):
+    """Gives each answer that has no Content-Security-Policy of its own the one of its kind."""
+
+    def process_response(
+        self, request: HttpRequest, response: HttpResponseBase
+    ) -> HttpResponseBase:
+        """Add the header."""
+        response.headers.setdefault(POLICY, ANSWERS if of_api(request) else PAGES)
+        return response
 
 
 class Security(InLoop, SecurityMiddleware):

@@ -2,8 +2,9 @@
 
 Everything that differs between machines comes from the environment: DATABASE_URL, REDIS_URL,
 SECRET_KEY, DEBUG, ALLOWED_HOSTS, CSRF_TRUSTED_ORIGINS, TRUSTED_PROXIES, METRICS_FROM, LOG_LEVEL,
-LOG_FORMAT, LOCKSTEP_DATA. Without the first two, `manage.py` has `project.services` start both
-servers and sets them, and DEBUG is on. Settings never start anything themselves.
+LOG_FORMAT, HTTPS, LOCKSTEP_DATA. Without the first two, `manage.py` has `project.services` start both
+servers and sets them, and DEBUG is on. Settings never start anything themselves. With DEBUG off they
+are those of production (docs/security.md), and `check --deploy` says what is missing.
 """
 
 import os
@@ -16,9 +17,15 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(os.environ.get("LOCKSTEP_DATA") or BASE_DIR / ".lockstep")
 
 DEBUG = os.environ.get("DEBUG", "").lower() in {"1", "true", "yes", "on"}
+SECRET_KEY_GIVEN = bool(os.environ.get("SECRET_KEY"))
 SECRET_KEY = os.environ.get("SECRET_KEY") or secret_key(DATA_DIR / "secret_key")
 ALLOWED_HOSTS = os.environ.get("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]").split(",")
 CSRF_TRUSTED_ORIGINS = [o for o in os.environ.get("CSRF_TRUSTED_ORIGINS", "").split(",") if o]
+
+# Browsers reach production by TLS, which a proxy ends: HTTPS=0 says that they don't.
+HTTPS = os.environ.get("HTTPS", "0" if DEBUG else "1").lower() in {"1", "true", "yes", "on"}
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0  # a year; told only to who came by TLS
 
 # Networks whose X-Forwarded-For and X-Forwarded-Proto are believed, and those that may read /metrics.
 TRUSTED_PROXIES = [n for n in os.environ.get("TRUSTED_PROXIES", "").split(",") if n]
@@ -40,6 +47,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [  # Django's own, without a thread for each
+    "project.middleware.Policy",
     "project.middleware.Security",
     "project.middleware.Sessions",
     "project.middleware.Common",
@@ -48,7 +56,8 @@ MIDDLEWARE = [  # Django's own, without a thread for each
     "project.middleware.Messages",
     "project.middleware.Framing",
 ]
-# `check --deploy` looks for Django's three by name; a test holds ours to be the same.
+# `check --deploy` looks for Django's three by name; a test holds ours to be the same. What it would
+# ask of them, it does not ask then: `project.checks` does.
 SILENCED_SYSTEM_CHECKS = ["security.W001", "security.W002", "security.W003"]
 
 TEMPLATES = [

@@ -24,14 +24,16 @@ from project.limits import (
 )
 from project.websocket import PlainFrames
 
+UNREAD_S = 60.0  # for a client to take 64 KiB of an answer: 1 KiB a second; a download goes on by its range
 PING_CUT_S = 1.0  # for the close frame to leave, after a ping without an answer
 END_CUT_S = 12.0  # uvicorn itself gives the closing handshake 10 s
 
 
 class HttpProtocol(H11Protocol):
-    """Closes a connection whose client has not sent the head of its request in time."""
+    """Closes a connection whose client has not sent the head of its request in time, or does not read the answer."""
 
     _head: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The first request is to come."""
@@ -49,7 +51,19 @@ class HttpProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing more will come."""
         self._forget_head()
+        self._forget_unread()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """More waits for the client than the transport holds gladly."""
+        super().pause_writing()
+        self._forget_unread()
+        self._unread = self.loop.call_later(UNREAD_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The client has read most of it."""
+        self._forget_unread()
+        super().resume_writing()
 
     def _expect_head(self) -> None:
         self._head = self.loop.call_later(HEAD_S, self.transport.close)
@@ -58,6 +72,11 @@ class HttpProtocol(H11Protocol):
         if self._head is not None:
             self._head.cancel()
             self._head = None
+
+    def _forget_unread(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
 
 class WebSocketProtocol(PlainFrames):

@@ -11,6 +11,8 @@ from django.core.management.base import BaseCommand
 from django.db import connections
 
 from project import demo, ports, services, supervisor
+from project.addresses import is_loopback
+from project.errors import ServiceError
 from project.worker import SERVERS
 
 
@@ -42,6 +44,11 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         """Reserve the port first: nobody should wait for migrations to hear that it is taken."""
+        if settings.DEBUG and not is_loopback(options["host"]):
+            raise ServiceError(
+                f"DEBUG is on, and others reach {options['host']}: they could log in with the demo's passwords. "
+                "Set DEBUG=0, or leave --host out."
+            )
         with ports.reserve(options["host"], options["port"]) as holder:
             port = holder.getsockname()[1]
             if not options["no_migrate"]:

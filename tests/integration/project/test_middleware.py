@@ -1,5 +1,6 @@
 """Requests of the API pass Django's middlewares in the loop; pages keep session, form check and user."""
 
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,6 +10,7 @@ from django.db import connections
 from django.test import AsyncClient
 
 from presence.models import User
+from project.middleware import ANSWERS, PAGES
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -57,6 +59,40 @@ async def test_whatever_is_asked_the_answer_has_the_headers_of_a_careful_site(pa
     answer = await AsyncClient().get(path)
     assert HEADERS.items() <= dict(answer.items()).items()
     assert not answer.cookies or path == "/"
+
+
+@pytest.mark.parametrize(
+    ("path", "policy"),
+    [
+        ("/api/conversations", ANSWERS),
+        ("/api/nowhere", ANSWERS),
+        ("/api/docs", PAGES),
+        ("/admin/login/", PAGES),
+        ("/nowhere", PAGES),
+    ],
+)
+async def test_every_answer_says_what_it_may_load(path: str, policy: str) -> None:
+    answer = await AsyncClient().get(path)
+    assert answer["Content-Security-Policy"] == policy
+    assert (
+        "script-src" not in policy
+        or "unsafe" not in policy.partition("script-src")[2].split(";")[0]
+    )
+
+
+async def test_what_has_a_policy_of_its_own_keeps_it() -> None:
+    assert (
+        "default-src 'none'; script-src 'self'"
+        in (await AsyncClient().get("/"))["Content-Security-Policy"]
+    )
+
+
+@pytest.mark.parametrize("path", ["/admin/login/", "/api/docs"])
+async def test_pages_have_no_script_of_their_own_that_the_policy_would_stop(path: str) -> None:
+    html = (await AsyncClient().get(path)).content.decode()
+    scripts = re.findall(r"<script([^>]*)>", html)
+    assert all("src=" in one or "application/json" in one for one in scripts)
+    assert not re.search(r"\son\w+=", html)
 
 
 async def test_a_page_keeps_its_session_its_user_and_its_check_of_forms() -> None:

@@ -108,10 +108,10 @@ async def answer(
 
 
 @contextlib.asynccontextmanager
-async def answering() -> AsyncIterator[tuple[str, int]]:
-    """Our server with an application that says OK; its address."""
+async def answering(application: Any = answer) -> AsyncIterator[tuple[str, int]]:
+    """Our server with an application that says OK, or another one; its address."""
     config = uvicorn.Config(
-        answer,
+        application,
         http=uvicorn_server.HttpProtocol,
         timeout_keep_alive=PATIENCE_S,
         lifespan="off",
@@ -261,3 +261,38 @@ def everything(client: socket.socket) -> int:
         while data := client.recv(2**20):
             count += len(data)
     return count
+
+
+class Endless:
+    """An ASGI application whose answer has no end; it notes when its client is gone."""
+
+    def __init__(self) -> None:
+        self.gone = asyncio.Event()
+
+    async def __call__(
+        self,
+        scope: Message,
+        receive: Callable[[], Awaitable[Message]],
+        send: Callable[[Message], Awaitable[None]],
+    ) -> None:
+        writing = asyncio.create_task(self._write(send))
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.gone.set()
+        writing.cancel()
+
+    async def _write(self, send: Callable[[Message], Awaitable[None]]) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while True:
+            await send({"type": "http.response.body", "body": bytes(2**16), "more_body": True})
+
+
+async def test_a_client_that_does_not_read_its_answer_is_not_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(uvicorn_server, "UNREAD_S", 0.2)
+    application = Endless()
+    async with answering(application) as address:
+        with socket.create_connection(address) as client:
+            client.sendall(REQUEST)
+            await asyncio.wait_for(application.gone.wait(), PATIENCE_S)
