@@ -31,7 +31,7 @@ class Server:
         self.process = subprocess.Popen(
             [sys.executable, "manage.py", *command, "--port", str(self.port)],
             cwd=ROOT,
-            env=os.environ | environment | {"DEBUG": "0"},
+            env=os.environ | environment | {"DEBUG": "0", "HTTPS": "0"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
