@@ -16,12 +16,14 @@ from messaging.client.client import Client
 from messaging.client.handle import ClosedError, Handle, Pending, RequestRefused
 from messaging.client.rest import ApiError, Rest
 from messaging.client.store import Store, StoreError
+from messaging.protocol.client.patience import Patience
 
 __all__ = [
     "ApiError",
     "Client",
     "ClosedError",
     "Handle",
+    "Patience",
     "Pending",
     "RequestRefused",
     "Rest",

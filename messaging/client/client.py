@@ -34,6 +34,7 @@ from messaging.protocol.client.happenings import (
     Restarted,
 )
 from messaging.protocol.client.outbox import Entry
+from messaging.protocol.client.patience import Patience
 from messaging.protocol.frames import Attachment, Frame, Here, Message, UserPresence
 
 logger = logging.getLogger(__name__)
@@ -56,12 +57,16 @@ class Client:
         token: str,
         outbox: str | Path | Store | None = None,
         codec: Codec = MSGPACK,
+        patience: Patience | None = None,
     ) -> None:
-        """Make a client of the server at `url`. `outbox` is a file, or None to keep everything in memory."""
+        """Make a client of the server at `url`. `outbox` is a file, or None to keep everything in memory.
+
+        `patience` says how soon a connection that died without a word is given up.
+        """
         self.url, self.token, self.codec = url, token, codec
         self.store = outbox if isinstance(outbox, Store) else Store(outbox)
         self.rest = Rest.of_device(url, token)
-        self.core = Core(saved=self.store.load())
+        self.core = Core(saved=self.store.load(), patience=patience)
         self._ledger = Ledger(self.core)
         self._handles: dict[str, Handle] = {}
         self._calls: dict[int, Pending[None]] = {}  # of presence

@@ -28,12 +28,11 @@ from messaging.protocol.client.happenings import (
 )
 from messaging.protocol.client.holes import AGAIN_MS, Holes
 from messaging.protocol.client.outbox import Outbox
+from messaging.protocol.client.patience import Patience, Silence
 from messaging.protocol.client.presence import Presence
 from messaging.protocol.client.reconnect import LOST, Backoff, may_return, repeat_ms
 from messaging.protocol.client.saved import Saved
 
-SILENCE_MS = 20_000.0  # nothing heard for so long: ask with a ping
-PONG_MS = 10_000.0  # and so long after the ping: the connection is dead
 WELCOME_MS = 10_000.0  # a connection that has not said welcome by then is dead
 
 
@@ -57,6 +56,7 @@ class Client:
         token: str | None = None,
         saved: Saved | None = None,
         random: Callable[[], float] = _random.random,
+        patience: Patience | None = None,
     ) -> None:
         saved = saved or Saved()
         self.token, self._random = token, random
@@ -73,7 +73,7 @@ class Client:
         self.presence = Presence()
         self.set_presence, self.watch = self.presence.wishes.set, self.presence.wishes.watch
         self.typing = self.presence.typists.say
-        self._backoff = Backoff(random)
+        self._backoff, self._patience = Backoff(random), patience or Patience()
         self._happened: list[AnyHappening] = []
         self._begin()
 
@@ -83,8 +83,8 @@ class Client:
         self._frames: list[frames.Frame] = []
         self._farewell: frames.Goodbye | None = None
         self._holes = Holes()
-        self._heard = 0.0
-        self._give_up: float | None = None  # ms at which the connection counts as dead
+        self._silence = Silence(self._patience)
+        self._give_up: float | None = None  # ms at which a connection without welcome is given up
         self._come_back: float | None = None  # ms of the next connect
         self._happened += self.presence.lose()
 
@@ -115,7 +115,8 @@ class Client:
         """The socket is open: say hello, unless it is not wanted any more."""
         if self.phase is not Phase.CONNECTING:
             return
-        self.phase, self._heard = Phase.GREETING, now
+        self.phase = Phase.GREETING
+        self._silence.broken(now)
         self._frames.append(
             frames.Hello(token=self.token, cursors=dict(self.cursors), epoch=self.epoch)
         )
@@ -142,15 +143,15 @@ class Client:
         """The moment (ms) at which `due` is to be called next, or None."""
         if self.phase is not Phase.OPEN:
             return self._come_back if self.phase is Phase.WAITING else self._give_up
-        moments = [self._heard + SILENCE_MS if self._give_up is None else self._give_up]
         others = (
+            self._silence.ping,
+            self._silence.end,
             self._acks.deadline,
             self.outbox.deadline,
             self._holes.deadline,
             self.presence.deadline,
         )
-        moments.extend(moment for moment in others if moment is not None)
-        return min(moments)
+        return min(moment for moment in others if moment is not None)
 
     def due(self, now: float) -> list[frames.Frame]:
         """The frames to send at this moment. The phase may change: a dead connection, the end of a wait."""
@@ -158,7 +159,8 @@ class Client:
             self._due_open(now)
         elif self._come_back is not None and now >= self._come_back:
             self.connect(now)
-        if self._give_up is not None and now >= self._give_up:
+        end = self._silence.end if self.phase is Phase.OPEN else self._give_up
+        if end is not None and now >= end:
             self._farewell = None
             self._happened = self.closed(LOST, now)
         going, self._frames = self._frames, []
@@ -172,10 +174,12 @@ class Client:
                 frames.Receipt(marks=[self._mark(conversation) for conversation in owed])
             )
         requests = self.outbox.ready(now) if self.outbox else []
+        if requests:
+            self._silence.asked(now)
         self._frames += [*requests, *self.presence.due(now, requests)]
         self._happened += self.presence.typists.over(now)
-        if self._give_up is None and now >= self._heard + SILENCE_MS:
-            self._give_up = now + PONG_MS
+        if (ping := self._silence.ping) is not None and now >= ping:
+            self._silence.pinged(now)
             self._frames.append(frames.Ping())
 
     # What the server says
@@ -186,9 +190,7 @@ class Client:
         """Take the frames of one WebSocket message of `size` bytes."""
         if self.phase not in (Phase.OPEN, Phase.GREETING):
             return []
-        self._heard = now
-        if self.phase is Phase.OPEN:
-            self._give_up = None
+        self._silence.broken(now)
         self._acks.bytes += size
         for frame in message:
             self._TAKE[type(frame)](self, frame)
@@ -325,7 +327,7 @@ class Client:
             self._on_other_error(frame)
         elif frame.retry_after is not None:
             wait = self._jittered(frame.retry_after, self.outbox.refusals(entry.conversation))
-            self.outbox.hold(entry.client_id, until=self._heard + wait)
+            self.outbox.hold(entry.client_id, until=self._silence.heard + wait)
         else:
             self.outbox.settle(entry.client_id)
             self._happened.append(entry.declined(frame))
@@ -333,7 +335,7 @@ class Client:
     def _on_other_error(self, frame: frames.Error) -> None:
         again = None
         if frame.retry_after is not None:
-            again = self._heard + self._jittered(max(frame.retry_after, AGAIN_MS))
+            again = self._silence.heard + self._jittered(max(frame.retry_after, AGAIN_MS))
         if self.presence.wishes.has(frame.ref):
             self._happened += self.presence.wishes.refused(frame, again=again)
         elif not self._holes.refused(frame.ref, again=again) or again is None:
@@ -343,7 +345,7 @@ class Client:
         return repeat_ms(retry_after, refusals, self._random)
 
     def _on_presence(self, frame: frames.Presence | frames.Typed) -> None:
-        self._happened += self.presence.heard(frame, self._heard)
+        self._happened += self.presence.heard(frame, self._silence.heard)
 
     def _on_pong(self, _: frames.Pong) -> None:
         """That anything was heard is all it says."""

@@ -57,13 +57,13 @@ export class Client extends EventTarget {
   #socket = null;
   #timer = null;
 
-  constructor({ token, url = "/ws/", store = new MemoryStore() }) {
+  constructor({ token, url = "/ws/", store = new MemoryStore(), patience = {} }) {
     super();
     this.url = new URL(url, globalThis.location?.href);
     this.url.protocol = this.url.protocol.replace("http", "ws");
     this.token = token;
     this.store = store;
-    this.session = new Session({ token, saved: store.load() ?? {} });
+    this.session = new Session({ token, saved: store.load() ?? {}, patience });
     globalThis.addEventListener?.("online", this.#hurry);
   }
 

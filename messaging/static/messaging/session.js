@@ -12,8 +12,12 @@ import { Others, Wishes } from "./presence.js";
 import { Backoff, mayReturn, repeatMs } from "./reconnect.js";
 import { Typists } from "./typists.js";
 
-const SILENCE_MS = 20_000; // nothing heard for this long: ask with a ping
-const PONG_MS = 10_000; // and this long after the ping: the connection is dead
+/** How long (ms) to wait for a word of the server before a ping asks for one, and for the answer to that. */
+const PATIENCE = {
+  silence: 20_000, // nothing heard at all
+  answer: 2_000, // nothing heard since a request went out
+  pong: 8_000, // nothing heard since the ping: the connection is dead
+};
 const KEY = /^[^\0\p{Surrogate}]{1,64}$/u; // what the server takes as a client_id: it can't name another in its refusal
 const WELCOME_MS = 10_000; // a connection that has not said welcome by then is given up
 
@@ -27,8 +31,8 @@ export function newId() {
  * All moments are milliseconds of one monotonic clock.
  */
 export class Session {
-  constructor({ token = null, saved = {}, random = Math.random, makeId = newId } = {}) {
-    Object.assign(this, { token, random, makeId });
+  constructor({ token = null, saved = {}, random = Math.random, makeId = newId, patience = {} } = {}) {
+    Object.assign(this, { token, random, makeId, patience: { ...PATIENCE, ...patience } });
     this.phase = "closed"; // closed | connecting | greeting | open | waiting | stopped
     this.reason = ""; // why it is waiting or stopped, for people
     this.device = saved.device ?? null;
@@ -136,7 +140,7 @@ export class Session {
   /** One WebSocket message came: a frame, or an array of frames; `bytes` is its length on the wire. */
   received(message, now, bytes = 0) {
     if (this.phase !== "open" && this.phase !== "greeting") return; // still on its way when the app hung up
-    if (this.phase === "open") this.timers.set("ping", now + SILENCE_MS);
+    if (this.phase === "open") this.timers.set("ping", now + this.patience.silence);
     this.timers.delete("pong");
     this.feeds.acks.count({ bytes });
     for (const frame of Array.isArray(message) ? message : [message]) {
@@ -221,7 +225,7 @@ export class Session {
     this.backoff.attempts = 0;
     this.saves.session = true;
     this.timers.delete("welcome");
-    this.timers.set("ping", now + SILENCE_MS);
+    this.timers.set("ping", now + this.patience.silence);
     this.feeds.start(frame.window, frame.conversations ?? []);
     this.presence.restart();
     this.wishes.restart();
@@ -301,6 +305,7 @@ export class Session {
     for (const frame of this.outbox.due(now, this.limits?.requests || Infinity)) {
       if (frame.type === "send") this.typists.sent(frame.conversation);
       this.#frame(frame);
+      this.#await(now);
     }
     for (const frame of this.wishes.due(now)) this.#frame(frame);
   }
@@ -328,9 +333,15 @@ export class Session {
     this.outbox.restart();
   }
 
+  /** A request went out; while a ping is unanswered there is no timer for the next. */
+  #await(now) {
+    const ping = this.timers.get("ping");
+    if (ping !== undefined) this.timers.set("ping", Math.min(ping, now + this.patience.answer));
+  }
+
   #ping(now) {
     this.#frame({ type: "ping" });
-    this.timers.set("pong", now + PONG_MS);
+    this.timers.set("pong", now + this.patience.pong);
   }
 
   #lost(now) {

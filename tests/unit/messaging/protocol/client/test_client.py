@@ -3,8 +3,9 @@
 import pytest
 
 from messaging.protocol import LOST, Client, Phase, Refused, Saved
-from messaging.protocol.client.client import PONG_MS, SILENCE_MS, WELCOME_MS
+from messaging.protocol.client.client import WELCOME_MS
 from messaging.protocol.client.happenings import Confirmed, Connected, Disconnected, Joined, Problem
+from messaging.protocol.client.patience import Patience
 from messaging.protocol.frames import (
     ConversationState,
     Error,
@@ -13,12 +14,14 @@ from messaging.protocol.frames import (
     Goodbye,
     Limits,
     Ok,
+    Ping,
     Pong,
     Send,
     Welcome,
     Window,
 )
 
+PATIENCE = Patience()
 WELCOME = Welcome(
     device="d1",
     user="u1",
@@ -76,12 +79,24 @@ def test_frames_that_come_after_the_end_are_ignored() -> None:
 def test_a_dead_connection_is_told_by_happened() -> None:
     """`due` returns frames; what it noticed is asked for."""
     client = opened()
-    client.due(SILENCE_MS)
-    client.due(SILENCE_MS + PONG_MS)
+    client.due(PATIENCE.silence_ms)
+    client.due(PATIENCE.silence_ms + PATIENCE.pong_ms)
     (ended,) = client.happened()
     assert isinstance(ended, Disconnected)
     assert (ended.code, ended.retry_in) == (LOST, 50)
     assert client.happened() == []
+
+
+def test_an_application_may_be_less_patient() -> None:
+    """A dashboard on a cable knows sooner than a phone in a tunnel."""
+    client = opened(Client(patience=Patience(silence_ms=500, answer_ms=100, pong_ms=200)))
+    client.send("c1", "hi")
+    client.due(0)
+    assert client.deadline == 100
+    assert client.due(100) == [Ping()]
+    assert client.deadline == 300
+    client.due(300)
+    assert client.phase is Phase.WAITING
 
 
 def test_the_reason_of_a_goodbye_is_told() -> None:
@@ -110,7 +125,7 @@ def test_the_deadline_is_the_next_thing_to_do() -> None:
     client.due(60)
     deadlines.append(client.deadline)
     # The first ack is due at once, the second 50 ms later.
-    assert deadlines == [None, WELCOME_MS, SILENCE_MS, 0, 60, 20 + SILENCE_MS]
+    assert deadlines == [None, WELCOME_MS, PATIENCE.silence_ms, 0, 60, 20 + PATIENCE.silence_ms]
 
 
 def test_bodies_in_flight_are_bounded_in_bytes() -> None:

@@ -1,7 +1,6 @@
 """Presence and typing inside the whole core."""
 
 from messaging.protocol import LOST, Client
-from messaging.protocol.client.client import SILENCE_MS
 from messaging.protocol.client.happenings import (
     Applied,
     Disconnected,
@@ -10,6 +9,7 @@ from messaging.protocol.client.happenings import (
     TypingChanged,
 )
 from messaging.protocol.client.holes import AGAIN_MS
+from messaging.protocol.client.patience import Patience
 from messaging.protocol.client.typists import BELIEVE_MS
 from messaging.protocol.frames import (
     Error,
@@ -77,10 +77,10 @@ def test_the_end_of_the_typing_is_a_deadline() -> None:
     """A shell that sleeps until then tells it in time."""
     client = opened()
     client.received([TYPED], 5)
-    assert client.deadline == 5 + BELIEVE_MS < SILENCE_MS
+    assert client.deadline == 5 + BELIEVE_MS < Patience().silence_ms
     assert client.due(5 + BELIEVE_MS) == []
     assert client.happened() == [TYPES_NO_MORE]
-    assert client.deadline == 5 + SILENCE_MS
+    assert client.deadline == 5 + Patience().silence_ms
 
 
 def test_a_message_ends_the_typing_before_anything_else_can() -> None:
