@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from messaging.protocol.client.client import PONG_MS
+from messaging.protocol.client.patience import Patience
 from perf.coverage import Covered
 from perf.history.testimony import clock
 from perf.load.alongside import alongside
@@ -49,6 +49,7 @@ CALM_S, QUICK_CALM_S = 5.0, 1.0
 WARM_UP_S, QUICK_WARM_UP_S = 1.0, 0.5  # before the calm phase, not looked at
 LIMIT_S = TABLE["T18"].limit
 LOOK_S = 0.1
+PONG_S = Patience().pong_ms / 1000  # then a client gives its connection up
 SETTLE_S = 60.0  # of what the flooding devices still have to send
 
 Storm = Callable[[], Awaitable[None]]
@@ -227,7 +228,7 @@ class Flood:
         return [
             outcome_of(self.generator, "T18", self.recovered_s, source=source),
             outcome("T7", there, source=f"of {len(honest)} honest devices have a session after the recovery, their own further attempts included"),
-            outcome_of(self.generator, "T9", self.pulse.uptime_percent, source=f"{self.pulse.asked} pings of calm devices answered within {PONG_MS / 1000:.0f} s, after which a client gives up"),
+            outcome_of(self.generator, "T9", self.pulse.uptime_percent, source=f"{self.pulse.asked} pings of calm devices answered within {PONG_S:.0f} s, after which a client gives up"),
             outcome("T15", usage_of(self.resources, "server", "rss_mb"), source="resident memory of the server's processes, at its most"),
         ]  # fmt: skip
 
@@ -285,7 +286,7 @@ async def flooded(stage: Stage) -> AsyncIterator[Flood]:
             calm=calm,
             generator=Generator(stage.series),
             resources=Resources(groups),
-            pulse=Pulse(fleet.devices, late_s=PONG_MS / 1000),
+            pulse=Pulse(fleet.devices, late_s=PONG_S),
         )
 
 
