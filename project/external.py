@@ -1,6 +1,11 @@
-"""Servers that the user has brought: are they there, and do they let us in?"""
+"""Servers that the user has brought: are they there, and do they let us in?
+
+Without the database nothing works. Redis is only a hint (G6): while it is away a process starts, says so, and
+hears of the others by the database; only an address or a password that is wrong for good is an error.
+"""
 
 import re
+import sys
 from collections.abc import Callable
 
 import psycopg
@@ -11,11 +16,15 @@ from project.addresses import database_from_url
 from project.errors import ServiceError
 
 PATIENCE_S = 10  # a server that is just starting refuses at first
-FINAL = ("password", "authentication", "does not exist", "no pg_hba.conf entry", "translate host")
+UNKNOWN_HOST = ("not known", "No address associated")  # as getaddrinfo(3) says it
+FINAL = (
+    *("password", "authentication", "does not exist", "no pg_hba.conf entry", "translate host"),
+    *("Authentication", "schemes", *UNKNOWN_HOST),
+)
 
 
 def check(*, database_url: str, redis_url: str) -> None:
-    """Raise ServiceError unless every given server answers; an empty address is skipped."""
+    """Raise ServiceError unless every given server answers, or is a Redis that is away; an empty address is skipped."""
     database_from_url(database_url)
     for name, url, attempt in (
         ("DATABASE_URL", database_url, _connect_database),
@@ -44,9 +53,18 @@ def _connect_database(url: str) -> str:
 
 def _connect_redis(url: str) -> str:
     try:
-        with redis.Redis.from_url(url, socket_timeout=5) as client:
+        with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
             client.ping()
             return ""
+    except (redis.AuthenticationError, redis.exceptions.AuthorizationError) as error:
+        return _sentence(str(error))
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        if any(word in str(error) for word in UNKNOWN_HOST):
+            return _sentence(str(error))
+        print(
+            f"warning: Redis is away, it goes on without: {_sentence(str(error))}", file=sys.stderr
+        )
+        return ""
     except (redis.RedisError, ValueError) as error:
         return _sentence(str(error))
 

@@ -2,6 +2,8 @@
 
 import pytest
 
+from project import external
+from project.errors import ServiceError
 from project.services import needs_services
 
 
@@ -13,3 +15,14 @@ def test_a_command_that_talks_to_the_database_has_servers(line: str) -> None:
 @pytest.mark.parametrize("line", ["", "help", "--help", "serve --help", "check", "makemigrations"])
 def test_a_command_that_needs_no_database_starts_nothing(line: str) -> None:
     assert not needs_services(line.split())
+
+
+def test_a_redis_that_is_away_keeps_no_process_from_starting(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It is only a hint: a rolling restart while it is away must not end in an outage."""
+    external.check(database_url="", redis_url="redis://127.0.0.1:1/0")
+    assert "Redis is away" in capsys.readouterr().err
+    with pytest.raises(ServiceError, match=r"REDIS_URL does not work.*schemes"):
+        external.check(database_url="", redis_url="bogus")
+    assert capsys.readouterr().err == ""
