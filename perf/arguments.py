@@ -50,6 +50,9 @@ def declare(parser: ArgumentParser) -> None:
         help="break the private server in this way: the verdict has to be invalid then",
     )
     _add_flags(e2e)
+    soak = _verb(verbs, "soak", "the same day again and again: leaks, drift, uptime")
+    soak.add_argument("--hours", type=_positive, metavar="H", help="how long (48)")
+    _add_flags(soak)
 
 
 def seeded(chosen: dict[str, Any], arguments: list[str]) -> list[str]:
@@ -65,10 +68,11 @@ def seeded(chosen: dict[str, Any], arguments: list[str]) -> list[str]:
 
 def options(chosen: dict[str, Any]) -> Options:
     """What a scenario needs to know of what was chosen."""
+    hours = chosen.get("hours")
     return Options(
         seed=chosen["seed"],
         quick=chosen["quick"],
-        duration_s=chosen["duration"],
+        duration_s=chosen["duration"] if hours is None else 3600 * hours,
         devices=chosen["devices"],
         rate=chosen["rate"],
         outstanding=chosen["outstanding"],

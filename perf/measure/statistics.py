@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Literal, TypeAlias
 
 Kind: TypeAlias = Literal["blocks", "objects", "in_use", "memory"]
@@ -25,6 +26,7 @@ CYCLES = 20  # fewer say nothing
 SETTLING = 3  # cycles that are left out: pools and caches are filled in them
 CONFIDENCE = 0.95
 RESAMPLES = 400
+POINTS = 100  # that are compared with each other: 5,000 pairs
 FLATTENING = 0.5  # a second half that grows less than so much of the first is a plateau
 # Floors: what may remain of one connection and of one message, each cycle. Real leaks keep an
 # object of them at least; what is below is noise of allocators and counters.
@@ -115,9 +117,30 @@ def judge(signals: Sequence[Signal], work: Work) -> Finding:
             verdict="too-short",
             reason=f"{max(cycles, 0)} cycles after the first {SETTLING}; it takes {CYCLES}",
         )
+    signals, work = thinned(signals, work)
     slopes = [slope_of(signal, work) for signal in signals]
     verdict, reason = _verdict(slopes)
     return Finding(verdict=verdict, reason=reason, slopes=slopes)
+
+
+def thinned(signals: Sequence[Signal], work: Work) -> tuple[Sequence[Signal], Work]:
+    """At most POINTS of each: medians of so many cycles in a row, and the work of these together.
+
+    Slopes are of all pairs of points, and drawn hundreds of times: thousands of cycles would not end.
+    """
+    each = -(-min(len(signal.values) for signal in signals) // POINTS)
+    return [
+        Signal(name=signal.name, kind=signal.kind, values=medians(signal.values))
+        for signal in signals
+    ], Work(connections=work.connections * each, messages=work.messages * each)
+
+
+def medians(values: Sequence[float]) -> Sequence[float]:
+    """At most POINTS: the values themselves, or medians of as many in a row as it takes; what is over is left out first."""
+    each = -(-len(values) // POINTS)
+    if each <= 1:
+        return values
+    return [median(values[at : at + each]) for at in range(len(values) % each, len(values), each)]
 
 
 def _verdict(slopes: Sequence[Slope]) -> tuple[Verdict, str]:

@@ -22,6 +22,7 @@ from perf.scenarios import (
     production,
     queues,
     real_time,
+    soak,
 )
 
 ALL: tuple[Scenario, ...] = (
@@ -45,6 +46,7 @@ ALL: tuple[Scenario, ...] = (
     message_flood.SCENARIO,
     database_flood.SCENARIO,
     memory_pressure.SCENARIO,
+    soak.SCENARIO,
 )
 
 
