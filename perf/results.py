@@ -116,7 +116,7 @@ def merged(
         seed=results[0].seed,
         started=results[0].started,
         duration_s=round(sum(one.duration_s for one in results), 1),
-        environment=results[0].environment,
+        environment=next((one.environment for one in results if one.environment), {}),
         verdict=verdict,
         passed=verdict == "valid",
         targets=[

@@ -78,14 +78,14 @@ def run(
 def run_or_explain(
     scenario: Scenario, options: Options, *, progress: Progress, arguments: Sequence[str]
 ) -> Result:
-    """Run a scenario among others; one that could not run is unknown, with the reason."""
+    """Run a scenario among others, which one that fails must not stop: it is unknown, with the reason."""
     started = datetime.now(UTC).isoformat(timespec="seconds")
     try:
         return run(scenario, options, progress=progress, arguments=arguments)
-    except RigError as error:
+    except EXPECTED as error:
         return concluded(
             scenario.name,
-            Findings(outcomes=[], unknown=[f"it could not run: {error}"]),
+            Findings(outcomes=[], unknown=[f"it could not run: {_first_line(error)}"]),
             seed=options.seed,
             started=started,
             duration_s=0.0,
@@ -143,23 +143,24 @@ async def measure(
                 progress.say("reading what is stored")
                 await evidence.read_finally(place, directory, starts=starts)
         threading.Thread(target=_load_plotting, daemon=True).start()
-    if scenario.judged:
-        progress.say("judging the history")
-        evidence.conclude(findings, directory, goals=scenario.goals)
-    observed.conclude(findings, directory, place.facts)
-    if options.sabotage is not None:
-        findings.figures["sabotage"] = BY_NAME[options.sabotage].what
-    result = concluded(
-        scenario.name,
-        findings,
-        seed=options.seed,
-        started=started.isoformat(timespec="seconds"),
-        duration_s=round(perf_counter() - begun, 1),
-        environment=dict(place.facts),
-        command=command,
-        directory=directory,
-    )
-    report.write(result, directory)
+    with explained(directory):
+        if scenario.judged:
+            progress.say("judging the history")
+            evidence.conclude(findings, directory, goals=scenario.goals)
+        observed.conclude(findings, directory, place.facts)
+        if options.sabotage is not None:
+            findings.figures["sabotage"] = BY_NAME[options.sabotage].what
+        result = concluded(
+            scenario.name,
+            findings,
+            seed=options.seed,
+            started=started.isoformat(timespec="seconds"),
+            duration_s=round(perf_counter() - begun, 1),
+            environment=dict(place.facts),
+            command=command,
+            directory=directory,
+        )
+        report.write(result, directory)
     return result
 
 
@@ -247,10 +248,13 @@ def explained(directory: RunDirectory) -> Iterator[None]:
 def _line(error: Exception, log: Path) -> str:
     while isinstance(error, ExceptionGroup):  # of tasks that went on side by side
         error = error.exceptions[0]
-    said = str(error).partition("\n")[0]
     if isinstance(error, EXPECTED):
-        return said or type(error).__name__
-    return f"a fault of perf itself, {type(error).__name__}: {said}; see {log}"
+        return _first_line(error)
+    return f"a fault of perf itself, {type(error).__name__}: {_first_line(error)}; see {log}"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
 
 
 @asynccontextmanager

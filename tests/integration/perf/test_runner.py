@@ -12,10 +12,12 @@ import pytest
 import pytest_asyncio
 
 from perf import runner
+from perf.history.rundir import RunDirectory
 from perf.progress import Progress
 from perf.rig.children import RigError
 from perf.rig.environment import Crowd
 from perf.scenario import Findings, Options, Result, Scenario, Stage
+from perf.targets import outcome
 
 NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
@@ -49,15 +51,19 @@ async def options(tmp_path: Path) -> AsyncIterator[Options]:
     await asyncio.gather(*answering, return_exceptions=True)
 
 
-async def measure(options: Options, run: Run) -> Result:
-    scenario = Scenario(
-        name="test",
+def named(name: str, run: Run) -> Scenario:
+    return Scenario(
+        name=name,
         group="stress",
         title="a test",
         crowd=lambda options: Crowd(conversations=1, members=1),
         run=run,
         judged=False,
     )
+
+
+async def measure(options: Options, run: Run) -> Result:
+    scenario = named("test", run)
     return await runner.measure(scenario, options, progress=Progress(quiet=True), command="")
 
 
@@ -91,6 +97,45 @@ async def test_a_fault_of_the_rig_itself_is_called_so_and_keeps_its_stack_trace(
     ):
         await measure(options, run)
     assert "in run" in rig_log(options)
+
+
+async def test_one_of_several_that_falls_over_does_not_stop_the_others_and_is_unknown(
+    options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def well(stage: Stage) -> Findings:
+        return Findings(outcomes=[outcome("T7", 100.0, source="one session")])
+
+    async def broken(stage: Stage) -> Findings:
+        raise KeyError("nobody")
+
+    def found() -> list[Result]:
+        interval = sys.getswitchinterval()
+        try:
+            return [
+                runner.run_or_explain(
+                    named(name, run), options, progress=Progress(quiet=True), arguments=[name]
+                )
+                for name, run in (("first", broken), ("second", well), ("third", well))
+            ]
+        finally:
+            sys.setswitchinterval(interval)
+
+    write = runner.report.write
+
+    def fails_once(result: Result, directory: RunDirectory) -> None:
+        if result.scenario == "second":
+            raise ValueError("no picture")
+        write(result, directory)
+
+    monkeypatch.setattr(runner.report, "write", fails_once)
+    runs = await asyncio.to_thread(found)
+    together = runner.merge("e2e", runs, options, arguments=["e2e", "all"])
+    assert [one.verdict for one in runs] == ["unknown", "unknown", "valid"]
+    assert (together.verdict, together.exit_code) == ("unknown", 2)
+    assert [one.scenario for one in together.runs] == ["first", "second", "third"]
+    assert "KeyError" in together.problems[0]
+    assert "no picture" in together.problems[1]
+    assert together.environment["environment"] == options.url
 
 
 async def test_a_scenario_that_hangs_is_ended(
