@@ -19,7 +19,7 @@ from functools import partial
 
 import psycopg
 
-from project import ports
+from project import memory, ports
 from project.limits import BACKLOG, DRAIN_S, WARM_UP_S
 
 logger = logging.getLogger(__name__)
@@ -46,6 +46,7 @@ def main() -> None:
         # messages wait for 30 ms meanwhile.
         gc.collect()
         gc.freeze()
+        memory.begin()
         os.write(options.ready_fd, b"1")
         os.close(options.ready_fd)
 
