@@ -43,7 +43,7 @@ from perf.scenarios.parts.transactions import Transactions
 from perf.targets import outcome
 
 CONVERSATIONS, MEMBERS, DEVICES_EACH = 6, 3, 4
-MESSAGES, QUICK_MESSAGES = 20, 5  # that are fought over
+MESSAGES, QUICK_MESSAGES = 10, 5  # that are fought over
 SECONDS, QUICK_SECONDS = 60.0, 4.0
 HELD_S, QUICK_HELD_S = 8.0, 1.5  # so long the foreign transaction holds its conversation
 RATE, QUICK_RATE = 60.0, 30.0  # messages a second in the conversations where people only talk

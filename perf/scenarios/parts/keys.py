@@ -19,6 +19,7 @@ from perf.rig.database import Connection
 from perf.scenarios.parts.checks import Checks
 from perf.scenarios.parts.plain import Plain, plain
 
+PAUSE_S = 0.1  # between two keys, of which each takes two requests over REST
 REUSED = "client_id_reused"
 ONE_RESULT = "parallel requests under one key get one and the same result"
 OTHERS_REFUSED = "other content under a used key is refused as `client_id_reused`"
@@ -53,6 +54,7 @@ class Keys:
             if clock() >= until_s:
                 return
             await self._use(secrets.token_hex(8), differs=differs)
+            await asyncio.sleep(PAUSE_S)
 
     async def _use(self, key: str, *, differs: bool) -> None:
         bodies = [f"key {key}"] * 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from perf.load.observer import Sent, Troubles
 from perf.measure.latency import Latency
 from perf.scenarios.parts.checks import Checks
 
+PAUSE_S = 0.4  # between rounds: a dispute, no flood
 ANSWERED_S = 15.0  # patience with answers that take milliseconds
 ONE_WINS = "of all changes that are based on the same version exactly one is taken"
 TOLD = "who loses is told `conflict` with the message as the winner left it"
@@ -90,6 +92,7 @@ class Rivals:
         contested = [one for one in sends if one.message is not None]
         while clock() < until_s:
             await self._round(contested, delete=False)
+            await asyncio.sleep(PAUSE_S)
         await self._round(contested[::2], delete=True)
         return contested
 
