@@ -179,6 +179,7 @@ def _env(directory: Path, addresses: Mapping[str, str]) -> dict[str, str]:
         "LOCKSTEP_DATA": str(directory),
         "TMPDIR": str(directory),  # so that nothing is left elsewhere
         "DEBUG": "0",
+        "HTTPS": "0",  # its servers are reached without TLS, by browsers at the admin too
         "HTTPS": "0",  # its clients come without TLS, the admin's, too
         "LOG_LEVEL": "WARNING",
     }
