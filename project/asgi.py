@@ -13,7 +13,6 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 http = get_asgi_application()  # loads the apps: what follows may import models
 
 from django.conf import settings
-from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.urls import path, re_path
 
 from messaging import health
@@ -22,6 +21,7 @@ from project.bodies import Bodies
 from project.gate import Gate
 from project.probes import Probes
 from project.proxies import Proxies, networks
+from project.static import StaticFiles
 
 
 async def nowhere(scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -34,7 +34,7 @@ sockets: list[Any] = [path("ws/", DeviceConsumer.as_asgi()), re_path("", nowhere
 router = ProtocolTypeRouter(
     {
         # With a proxy in front, that one may serve the files; without one the page works, too.
-        "http": Probes(Gate(Bodies(ASGIStaticFilesHandler(http))), health.process),
+        "http": Probes(Gate(Bodies(StaticFiles(http))), health.process),
         "websocket": URLRouter(sockets),
     }
 )

@@ -17,6 +17,7 @@ from messaging.api.messages import message_for
 from messaging.api.refusals import REFUSED, RefusalOut
 from messaging.api.values import Shown, known_milliseconds
 from messaging.models import Message
+from messaging.protocol.errors import Refusal, Refused
 from presence.models import Device
 
 router = Router(tags=["messages"])
@@ -47,7 +48,10 @@ class ReceiptsOut(Shown):
 def show_receipts(request: DeviceRequest, message: UUID) -> ReceiptsOut:
     """How many devices have the message's newest state, and how many have read it."""
     found = message_for(request, message)
-    present_in(found.conversation_id, request)
+    try:
+        present_in(found.conversation_id, request)
+    except Refused:
+        raise Refused(Refusal.NO_SUCH_MESSAGE) from None
     audience = _audience(found)
     counts = audience.aggregate(
         devices=Count("pk"),

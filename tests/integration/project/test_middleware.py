@@ -1,16 +1,20 @@
 """Requests of the API pass Django's middlewares in the loop; pages keep session, form check and user."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from asgiref.sync import SyncToAsync, sync_to_async
+from django.core.asgi import get_asgi_application
 from django.db import connections
 from django.test import AsyncClient
 
 from presence.models import User
 from project.middleware import ANSWERS, PAGES
+from project.static import StaticFiles
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -106,3 +110,25 @@ async def test_a_page_keeps_its_session_its_user_and_its_check_of_forms() -> Non
     page = await client.get("/admin/")
     assert page.status_code == 200
     assert b"Log out" in page.content
+
+
+@pytest.mark.parametrize(
+    "name", ["../manage.py", "%2e%2e/manage.py", "/etc/passwd", "a%00b", "x" * 5_000, "%ff"]
+)
+async def test_a_name_that_no_file_can_have_is_not_found(name: str) -> None:
+    """Each was an error of the server, with a stack trace for a line of a stranger."""
+    sent: list[dict[str, Any]] = []
+    events = [{"type": "http.request", "body": b"", "more_body": False}]
+    path = f"/static/{unquote(name)}"
+    scope = {"type": "http", "method": "GET", "path": path, "headers": [], "query_string": b""}
+
+    async def receive() -> dict[str, Any]:
+        if events:
+            return events.pop()
+        return await asyncio.Future()  # the client stays
+
+    async def send(event: dict[str, Any]) -> None:
+        sent.append(event)
+
+    await StaticFiles(get_asgi_application())(scope, receive, send)
+    assert sent[0]["status"] == 404

@@ -121,4 +121,4 @@ def test_strangers_and_former_members_see_no_receipts(
     path = f"/messages/{message.pk}/receipts"
     assert cid.call("GET", path).code == "no_such_message"
     bob.call("DELETE", f"/conversations/{group}/members/{bob.id}")
-    assert bob.call("GET", path).code == "no_such_conversation"
+    assert bob.call("GET", path).code == "no_such_message"
