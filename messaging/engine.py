@@ -51,7 +51,7 @@ class Engine:
     def allowance(self, device: str, user: str) -> Allowance:
         """What a device may ask for."""
         breakers = (database.breaker, self.journal.breaker)
-        return Allowance(limits=limits(), breakers=breakers, device=device, user=user)
+        return Allowance(limits(), device=device, user=user, breakers=breakers)
 
     async def close(self) -> None:
         """Stop everything at once; sessions are not told. Never raises: what fails is logged, the rest stops."""

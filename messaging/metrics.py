@@ -148,7 +148,7 @@ pool_waiting = Gauge(
 )
 shedding = Gauge(
     "lockstep_shedding",
-    "What is refused because the process is too busy: 1 new connections, 2 history over REST, too, 3 presence, too.",
+    "What is refused because the process is too busy: 1 most new connections, 2 history over REST, too, 3 presence, too.",
     multiprocess_mode="livemax",
 )
 breaker_open = Gauge(

@@ -28,14 +28,15 @@ class Breaker:
     ) -> None:
         self.patience_s, self._clock = patience_s, clock
         self._failing_since: float | None = None
-        self._next_probe: float | None = None  # None while closed
+        self._next_probe = 0.0
         self._probing = False
+        self.is_open = False  # half-open, too
         self.on_change: Callable[[State], None] = lambda _: None
 
     @property
     def state(self) -> State:
         """Where it stands; `half-open` while one of those that were refused tries."""
-        if self._next_probe is None:
+        if not self.is_open:
             return "closed"
         return "half-open" if self._probing else "open"
 
@@ -53,24 +54,23 @@ class Breaker:
         if self._failing_since is None:
             self._failing_since = since
         if now - self._failing_since >= self.patience_s:
-            opens = self._next_probe is None
             self._probing = False
-            self._next_probe = max(self._next_probe or 0.0, now + PROBE_S)
-            if opens:
+            self._next_probe = now + PROBE_S
+            if not self.is_open:
+                self.is_open = True
                 self.on_change("open")
-        return self._next_probe is not None
+        return self.is_open
 
     def succeeded(self) -> None:
         """Something was answered, be it with a refusal."""
-        was_open = self._next_probe is not None
-        self._failing_since = self._next_probe = None
-        self._probing = False
-        if was_open:
+        self._failing_since = None
+        if self.is_open:
+            self.is_open = self._probing = False
             self.on_change("closed")
 
     def refuses(self) -> bool:
         """Whether not to ask. Who hears no is to ask, and to say how it went; if that is never said, another may."""
-        if self._next_probe is None:
+        if not self.is_open:
             return False
         now = self._clock()
         if now < self._next_probe:

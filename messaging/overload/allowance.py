@@ -6,7 +6,7 @@ their own; what they write is counted by those of the socket, too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from time import monotonic
 
 from messaging import conf
 from messaging.overload.buckets import Buckets
@@ -32,38 +32,42 @@ class Limits:
 
     def call(self, *, device: str, user: str) -> Refused | None:
         """Count a REST call, or say why not."""
-        wait = self.device_calls.take(device) or self.user_calls.take(user)
+        now = monotonic()
+        wait = self.device_calls.take(device, now) or self.user_calls.take(user, now)
         return None if wait is None else _too_much(wait)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Allowance:
     """Of one device. The `breakers` are asked last: whoever they let through tries for all others."""
 
-    limits: Limits
-    breakers: tuple[Breaker, ...] = ()
-    device: str
-    user: str
+    __slots__ = ("_breakers", "_device", "_hints", "_requests", "_user", "_users_writes", "_writes")
+
+    def __init__(
+        self, limits: Limits, *, device: str, user: str, breakers: tuple[Breaker, Breaker]
+    ) -> None:
+        self._writes, self._users_writes = limits.device_writes, limits.user_writes
+        self._requests, self._hints = limits.device_requests, limits.device_hints
+        self._device, self._user, self._breakers = device, user, breakers
 
     def write(self) -> Refused | None:
         """Count a send, an edit or a deletion, or say why not."""
-        limits = self.limits
-        wait = limits.device_writes.take(self.device) or limits.user_writes.take(self.user)
+        now = monotonic()
+        wait = self._writes.take(self._device, now) or self._users_writes.take(self._user, now)
         return self._broken() if wait is None else _too_much(wait)
 
     def request(self) -> Refused | None:
         """Count a request that reads, or that tells of presence, or say why not."""
-        wait = self.limits.device_requests.take(self.device)
+        wait = self._requests.take(self._device, monotonic())
         return self._broken() if wait is None else _too_much(wait)
 
     def hint(self) -> int | None:
         """Count a receipt, a typing or a ping. Returns the ms for which no more is to be read, if it was too much."""
-        return self.limits.device_hints.take(self.device)
+        return self._hints.take(self._device, monotonic())
 
     def _broken(self) -> Refused | None:
-        for breaker in self.breakers:
-            if breaker.refuses():
-                return Refused(Refusal.UNAVAILABLE)
+        database, writes = self._breakers
+        if (database.is_open and database.refuses()) or (writes.is_open and writes.refuses()):
+            return Refused(Refusal.UNAVAILABLE)
         return None
 
 

@@ -6,48 +6,46 @@ bounded by who asked for something within the last `burst_s`, and nobody gets a 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from time import monotonic
-
 FEW = 1_024  # buckets that are not worth a look whether they are full
+ROUNDING = 1e-9  # s: no token
 
 
 class Buckets:
     """Each key may take `rate` tokens a second, and `burst_s` seconds' worth at once; a rate of 0 bounds nothing.
 
-    For one event loop, or for threads that don't mind a token too many.
+    For one event loop, or for threads that don't mind a token too many. Every frame passes here, hence the form.
     """
 
-    def __init__(
-        self, *, rate: float, burst_s: float, clock: Callable[[], float] = monotonic
-    ) -> None:
+    __slots__ = ("_full", "_most", "_period", "_sweep_at")
+
+    def __init__(self, *, rate: float, burst_s: float) -> None:
         self._period = 1 / rate if rate > 0 else 0.0
-        self._most = max(burst_s, self._period)
-        self._clock = clock
+        self._most = max(burst_s, self._period) + ROUNDING
         self._full: dict[str, float] = {}  # key -> s of the clock
         self._sweep_at = FEW
 
     def __len__(self) -> int:
         return len(self._full)
 
-    def take(self, key: str) -> int | None:
-        """Take a token. None if there was one, else the ms until a quarter of the bucket is there.
+    def take(self, key: str, now: float) -> int | None:
+        """Take a token at this moment (s of one clock). None if there was one, else the ms until a quarter of the bucket is there.
 
         Until one token is there would be too soon: whoever has many to take would ask in vain for most.
         """
-        now = self._clock()
-        full = max(self._full.get(key, now), now) + self._period
-        missing = full - now - self._most
-        if missing > 1e-9:  # rounding is no token
-            return 1 + int((missing + self._most / 4) * 1000)
-        if self._period:
-            self._full[key] = full
-            if len(self._full) > self._sweep_at:
-                self._sweep(now)
+        period = self._period
+        if not period:
+            return None
+        known = self._full.get(key)
+        full = (now if known is None or known < now else known) + period
+        if full - now > self._most:
+            return 1 + int((full - now - self._most + self._most / 4) * 1000)
+        self._full[key] = full
+        if known is None and len(self._full) > self._sweep_at:
+            self._sweep(now)
         return None
 
     def _sweep(self, now: float) -> None:
         """Forget the full ones; then only when there are twice as many, so that a token costs the same at any size."""
-        kept = {key: full for key, full in list(self._full.items()) if full > now}
-        self._full = kept
-        self._sweep_at = max(FEW, 2 * len(kept))
+        for key in [key for key, full in list(self._full.items()) if full <= now]:
+            self._full.pop(key, None)
+        self._sweep_at = max(FEW, 2 * len(self._full))

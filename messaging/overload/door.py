@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 
 from messaging import conf
 from messaging.overload.buckets import Buckets
-from messaging.overload.pressure import NOBODY_ELSE, Pressure
+from messaging.overload.pressure import ONE_BY_ONE, Pressure
 
 AT_ONCE = 16  # hellos that the database works on
 EACH_S = 0.01  # that one hello takes, until it is known better
@@ -47,17 +47,17 @@ class Door:
         self.pressure = Pressure(shed_lag_s=given.shed_lag_s, clock=clock)
         self.inside = 0
         self._most, self._wait_s = given.connections, given.hello_wait_s
-        self._handshakes = Buckets(rate=given.handshakes_per_s, burst_s=given.burst_s, clock=clock)
+        self._handshakes = Buckets(rate=given.handshakes_per_s, burst_s=given.burst_s)
         self._clock, self._jitter = clock, jitter
         self._turns = asyncio.Semaphore(AT_ONCE)
-        self._waiting = 0
+        self._waiting = self._under_way = 0
         self._each_s, self._answered = EACH_S, 0.0
         self._next_place = 0.0  # s of the clock: when the next one that is refused may come back
 
     def enter(self) -> None:
         """Count a new WebSocket, to be followed by `leave`. Raises Full; then it is not counted."""
         full = 0 < self._most <= self.inside
-        if full or self._is_slow or self._handshakes.take("") is not None:
+        if full or self._is_slow or self._handshakes.take("", self._clock()) is not None:
             raise Full(self._place())
         self.inside += 1
 
@@ -75,16 +75,22 @@ class Door:
             await self._turns.acquire()
         finally:
             self._waiting -= 1
+        self._under_way += 1
         try:
             yield
         finally:
+            self._under_way -= 1
             self._turns.release()
             self._learn()
 
     @property
     def _is_slow(self) -> bool:
-        wait_s = self._waiting * self._each_s
-        return self.pressure.level >= NOBODY_ELSE or wait_s > self._wait_s
+        """Whether one more would wait too long. Under pressure they come one at a time: with none at all, nobody
+        would ever come back to a process that is busy for a reason of its own.
+        """
+        if self.pressure.level >= ONE_BY_ONE:
+            return self._under_way > 0
+        return self._waiting * self._each_s > self._wait_s
 
     def _learn(self) -> None:
         """One more hello was answered: while others wait, the time between two is what one takes."""

@@ -22,6 +22,7 @@ from perf.scenarios import (
     production,
     queues,
     real_time,
+    reconnect_storm,
     soak,
 )
 
@@ -43,6 +44,7 @@ ALL: tuple[Scenario, ...] = (
     production.SCENARIO,
     batching.SCENARIO,
     connection_flood.SCENARIO,
+    reconnect_storm.SCENARIO,
     message_flood.SCENARIO,
     database_flood.SCENARIO,
     memory_pressure.SCENARIO,

@@ -79,17 +79,18 @@ class Visits:
     greeted: int = 0
 
     def covered(self) -> list[Covered]:
-        """Each kind that becomes a WebSocket is closed with its own code, after its goodbye."""
+        """Each kind that becomes a WebSocket is closed with its own code after its goodbye, or turned away as `full`."""
         return [self._of(kind, code) for kind, code in DUE.items()]
 
     def _of(self, kind: Kind, code: CloseCode) -> Covered:
         ends = self.ends[kind]
-        right = ends[f"{int(code)} {code.reason}"]
+        due = {f"{int(one)} {one.reason}" for one in (code, CloseCode.FULL)}
+        right = sum(ends[end] for end in due)
         # One whose handshake was never answered is no WebSocket that was closed.
         known = sum(count for end, count in ends.items() if not end.startswith("no handshake"))
-        others = {end: count for end, count in ends.items() if end != f"{int(code)} {code.reason}"}
+        others = {end: count for end, count in ends.items() if end not in due}
         return Covered(
-            name=f"a {kind} stranger is closed with {int(code)} after a goodbye",
+            name=f"a {kind} stranger is closed with {int(code)} after a goodbye, or turned away",
             kind="always",
             checked=known,
             held=right,

@@ -8,7 +8,8 @@ import pytest
 from tests.acceptance.test_perf import perf, perf_here
 
 FLOODS = {
-    "connection-flood": "a mute stranger is closed with 4000 after a goodbye",
+    "connection-flood": "a mute stranger is closed with 4000 after a goodbye, or turned away",
+    "reconnect-storm": "who was cut off came back",
     "message-flood": "a body beyond it was refused as too_large, and the session went on",
     "database-flood": "all connections of the database were taken by others",
     "memory-pressure": "after a cycle no socket, descriptor, thread, task, group, row or backend was left",

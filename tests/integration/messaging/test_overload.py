@@ -63,7 +63,8 @@ async def test_while_the_process_is_too_busy_only_those_inside_are_served(
     ann, bob = await attach(room.first), await attach(room.second)
     monkeypatch.setattr(door().pressure, "note", lambda **_: None)
     door().pressure.level = NO_HINTS
-    await turned_away(scene.Seat(device="", user="", token="x"))
+    async with door().turn():  # somebody else's
+        await turned_away(scene.Seat(device="", user="", token="x"))
     assert (await ann.ask(type="presence.set", text="busy"))["code"] == "overloaded"
     await ann.say({"type": "typing", "conversation": room.id})
     assert (await ann.write(room.id, "served"))["type"] == "ok"
@@ -131,6 +132,8 @@ async def test_while_the_breaker_is_open_requests_and_hellos_are_refused_at_once
 ) -> None:
     device = await attach(room.first)
     with monkeypatch.context() as patch:
+        patch.setattr(database.breaker, "succeeded", lambda: None)  # of what runs by itself
+        patch.setattr(database.breaker, "is_open", True)
         patch.setattr(database.breaker, "refuses", lambda: True)
         refused = await device.write(room.id, "one")
         assert (refused["code"], refused.get("definite", True)) == (Refusal.UNAVAILABLE.code, True)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from messaging.overload.door import door
-from messaging.overload.pressure import NO_HISTORY, NOBODY_ELSE
+from messaging.overload.pressure import NO_HISTORY, ONE_BY_ONE
 from presence import database
 from project.gate import Gate
 
@@ -72,5 +72,5 @@ async def test_all_else_does_not(method: str, path: str) -> None:
 
 
 async def test_history_passes_while_only_new_connections_are_refused() -> None:
-    door().pressure.level = NOBODY_ELSE
+    door().pressure.level = ONE_BY_ONE
     assert (await call("GET", "/api/conversations/1/messages"))[0] == 0

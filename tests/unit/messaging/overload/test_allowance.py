@@ -17,8 +17,11 @@ def granted(*allowances: Allowance) -> list[int]:
     return [sum(one.write() is None for _ in range(10)) for one in allowances]
 
 
-def of(limits: Limits, device: str, user: str = "ann", **more: Any) -> Allowance:
-    return Allowance(limits=limits, device=device, user=user, **more)
+def of(
+    limits: Limits, device: str, user: str = "ann", *, writes: Breaker | None = None
+) -> Allowance:
+    breakers = (Breaker(), writes or Breaker())
+    return Allowance(limits, device=device, user=user, breakers=breakers)
 
 
 def test_sessions_of_a_device_share_its_writes_and_devices_of_a_user_theirs() -> None:
@@ -61,7 +64,7 @@ def test_while_a_breaker_is_open_writes_and_reads_are_refused_but_not_hints() ->
     """Marks are state: they wait, and are stored when the database is back."""
     breaker = Breaker(patience_s=0.0)
     breaker.failed(since=0.0)
-    it = of(Limits(conf.Settings()), "phone", breakers=(Breaker(), breaker))
+    it = of(Limits(conf.Settings()), "phone", writes=breaker)
     for refused in (it.write(), it.request()):
         assert refused is not None
         assert refused.refusal is Refusal.UNAVAILABLE

@@ -9,7 +9,7 @@ import pytest
 
 from messaging import conf
 from messaging.overload.door import AT_ONCE, LONGEST_S, Door, Full
-from messaging.overload.pressure import NOBODY_ELSE
+from messaging.overload.pressure import ONE_BY_ONE
 from tests.unit.messaging.overload.clock import Clock
 
 
@@ -49,10 +49,17 @@ def test_nothing_is_bounded_by_nothing() -> None:
     assert turned_away(it, 30_000) == []
 
 
-def test_nobody_comes_in_while_the_process_is_too_busy() -> None:
+async def test_while_the_process_is_too_busy_they_come_in_one_by_one() -> None:
+    """Not one at all would mean never again, if it is busy for a reason of its own."""
     it = door()
-    it.pressure.level = NOBODY_ELSE
-    assert len(turned_away(it, 5)) == 5
+    it.pressure.level = ONE_BY_ONE
+    for _ in range(3):
+        assert turned_away(it, 1) == []
+        async with it.turn():
+            assert len(turned_away(it, 5)) == 5
+            with pytest.raises(Full):
+                async with it.turn():
+                    pass
 
 
 def test_those_who_are_refused_come_back_one_after_the_other() -> None:
