@@ -3,6 +3,8 @@
 After a retryable refusal of a send the later ones to that conversation are refused alike, until the
 refused `client_id` is sent again: otherwise a retry would overtake nothing, but be overtaken. Of several
 refused it is the one sent first, whichever was refused first. Who goes on and on without it is sent away.
+One that is stored all the same (its COMMIT was lost on the way) the client learns of from the feed, and
+never sends again: nothing waits for it.
 """
 
 from __future__ import annotations
@@ -10,7 +12,8 @@ from __future__ import annotations
 from messaging.protocol.content import is_id
 from messaging.protocol.errors import CloseCode, Refusal
 from messaging.protocol.frames import Send
-from messaging.protocol.server.actions import Write
+from messaging.protocol.server.actions import Identity, Write
+from messaging.protocol.server.batch import Batch
 
 MAX_REQUESTS = 256  # unanswered requests of one session
 MAX_REQUEST_BYTES = 1_048_576  # of their bodies
@@ -30,6 +33,7 @@ class Admission:
         "_count",
         "_numbers",
         "_requests",
+        "_shown",
         "_unheeded",
     )
 
@@ -37,8 +41,9 @@ class Admission:
         self._requests = self._bytes = self._abuse = 0
         self._count = 0  # of sends
         self._numbers: dict[str, int] = {}  # client_id -> number, of those that are not answered
-        # conversation -> the refused send that must come first
-        self._blocked: dict[str, tuple[int, str]] = {}
+        # conversation -> number and client_id of the refused sends, of which the least must come first
+        self._blocked: dict[str, set[tuple[int, str]]] = {}
+        self._shown: set[str] = set()  # of those in `_numbers`: the feed has told the client
         self._unheeded: dict[str, int] = {}  # how many came to these conversations instead
 
     def admit(self, frame: Write, *, known: bool) -> Refusal | None:
@@ -60,7 +65,7 @@ class Admission:
             if not known and not is_id(frame.conversation):
                 return Refusal.NO_SUCH_CONVERSATION
             blocked = self._blocked.get(frame.conversation)
-            if blocked is not None and blocked[1] != frame.client_id:
+            if blocked and min(blocked)[1] != frame.client_id:
                 return Refusal.AFTER_REFUSED
         about = frame.reply_to if isinstance(frame, Send) else frame.message
         if about is not None and not is_id(about):
@@ -82,6 +87,7 @@ class Admission:
         if frame is not None:
             self._bytes -= _size(frame)
             self._numbers.pop(frame.client_id, None)
+            self._shown.discard(frame.client_id)
 
     def block(self, frame: Write) -> None:
         """This write was refused and may be repeated: nothing to its conversation may overtake it.
@@ -89,12 +95,23 @@ class Admission:
         One that was not taken at all may be refused before an earlier one that is still under way. To be
         called before `answered`.
         """
-        if isinstance(frame, Send):
+        if isinstance(frame, Send) and frame.client_id not in self._shown:
             number = self._numbers.get(frame.client_id, self._count + 1)
-            blocked = (number, frame.client_id)
-            self._blocked[frame.conversation] = min(
-                blocked, self._blocked.get(frame.conversation, blocked)
-            )
+            self._blocked.setdefault(frame.conversation, set()).add((number, frame.client_id))
+
+    def show(self, batch: Batch, identity: Identity | None) -> None:
+        """The client, who is this, is told of these changes: it repeats nothing of its own among them."""
+        if identity is None or not (self._numbers or self._blocked):
+            return
+        device = identity.device
+        if device.encode() not in batch.json:
+            return
+        own = {one.client_id for one in batch.messages if one.device == device and one.client_id}
+        self._shown |= own & self._numbers.keys()
+        blocked = self._blocked.get(batch.conversation, set())
+        blocked -= {one for one in blocked if one[1] in own}
+        if not blocked:
+            self.forget(batch.conversation)
 
     def forget(self, conversation: str) -> None:
         """The refused send came, or the session left the conversation: nothing waits for anything there."""

@@ -316,6 +316,7 @@ class Session:
             self._out.push(frames.Left(conversation=batch.conversation, upto=batch.upto))
 
     def _send_events(self, batch: Batch, encoded: bytes) -> None:
+        self._admission.show(batch, self.identity)
         self._out.push_events(encoded)
         self.window.sent(
             batch.conversation, upto=batch.upto, messages=batch.count, size=len(encoded)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from messaging.protocol.errors import CloseCode, Refusal
-from messaging.protocol.frames import Delete, Edit, Send
+from messaging.protocol.frames import Delete, Edit, Message, Send
+from messaging.protocol.server.actions import Identity
 from messaging.protocol.server.admission import (
     ABUSE,
     MAX_REQUEST_BYTES,
@@ -11,12 +12,22 @@ from messaging.protocol.server.admission import (
     UNHEEDED,
     Admission,
 )
+from messaging.protocol.server.batch import Batch
 
 HERE, THERE = (f"{n}0000000-0000-4000-8000-000000000000" for n in "12")
 
 
 def send(client_id: str, conversation: str = HERE, *, body: str = "hi") -> Send:
     return Send(conversation=conversation, client_id=client_id, body=body)
+
+
+ME = Identity(device="mine", user="u", session="s")
+
+
+def shown(client_id: str, *, device: str = "mine") -> Batch:
+    """A change that the feed shows."""
+    message = Message(id="m", seq=2, position=2, device=device, client_id=client_id)
+    return Batch(conversation=HERE, since=1, upto=2, messages=[message])
 
 
 def full() -> Admission:
@@ -105,6 +116,33 @@ def test_first_refused_send_is_the_one_to_repeat() -> None:
     admission.block(send("b"))
     assert admission.admit(send("b"), known=True) is Refusal.AFTER_REFUSED
     assert admission.admit(send("a"), known=True) is None
+
+
+def test_nothing_waits_for_a_refused_send_that_the_feed_shows() -> None:
+    """Its COMMIT was lost on the way, the client takes it for confirmed: it would wait for ever."""
+    admission = Admission()
+    for key in ("a", "b"):
+        assert admission.admit(send(key), known=True) is None
+    for key in ("a", "b"):
+        admission.block(send(key))
+        admission.answered(send(key))
+    admission.show(shown("x", device="another's"), ME)
+    admission.show(shown("a", device="another's"), ME)
+    assert admission.admit(send("c"), known=True) is Refusal.AFTER_REFUSED
+    admission.show(shown("a"), ME)
+    assert admission.admit(send("c"), known=True) is Refusal.AFTER_REFUSED, "b must come first now"
+    admission.show(shown("b"), ME)
+    assert admission.admit(send("c"), known=True) is None
+
+
+def test_a_send_that_the_feed_showed_before_it_was_refused_holds_up_nothing() -> None:
+    """The database's answer may be late by as much as a time-out."""
+    admission = Admission()
+    assert admission.admit(send("a"), known=True) is None
+    admission.show(shown("a"), ME)
+    admission.block(send("a"))
+    admission.answered(send("a"))
+    assert admission.admit(send("b"), known=True) is None
 
 
 def test_send_refused_as_too_much_stops_the_later_ones() -> None:

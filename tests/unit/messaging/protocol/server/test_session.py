@@ -267,6 +267,26 @@ def test_device_that_never_repeats_the_refused_send_is_sent_away() -> None:
     assert (session.closing, goodbye.reconnect_after) == (CloseCode.OVERLOADED, 5_000)
 
 
+def test_who_was_shown_what_was_refused_goes_on_with_the_next() -> None:
+    """The answer to its COMMIT was lost: the client has it from the feed, and never repeats it."""
+    for shown_first in (True, False):
+        session, first = opened(), Send(conversation=HERE, client_id="k0", body="0")
+        bring_up(session)
+        say(session, first)
+        own = Message(id="m11", seq=11, position=11, device="d", client_id="k0")
+        batch = Batch(conversation=HERE, since=10, upto=11, messages=[own])
+        refused = Refused(Refusal.DATABASE_UNAVAILABLE)
+        if shown_first:
+            session.offer(batch)
+            session.settle(first, refused)
+        else:
+            session.settle(first, refused)
+            session.offer(batch)
+        heard(session)
+        assert say(session, Send(conversation=HERE, client_id="k1", body="1"))
+        assert heard(session) == []
+
+
 def test_our_client_with_thousands_waiting_is_never_told_twice_that_it_went_on() -> None:
     """All that was on its way when the refusal came is told so, and that is a quarter of what is borne."""
     session, outbox = opened(cursor=10), Outbox()
