@@ -55,7 +55,7 @@ def plan(options: Options) -> dict[str, Any]:
         "large_conversation": f"{MEMBERS * DEVICES_EACH} devices",
         "rounds": rounds,
         "missed": unread.missed(options),
-        "seconds": 10 + 4 * rounds,
+        "seconds": 6 + 4 * rounds,
     }
 
 

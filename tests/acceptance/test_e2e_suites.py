@@ -83,13 +83,13 @@ def test_a_server_that_takes_what_it_wrote_for_delivered_is_called_invalid(run: 
 
 
 def test_a_server_that_lets_two_changes_of_one_version_win_is_called_invalid(run: Any) -> None:
-    result = run("concurrent-operations", "--sabotage", "overwrite")
+    result = run("concurrent-operations", "--sabotage", "overwrite", "--duration", "2")
     assert result["verdict"] == "invalid"
     assert "of all changes that are based on the same version exactly one is taken" in unmet(result)
 
 
 def test_a_server_that_stalls_now_and_then_is_seen_by_its_latency(run: Any) -> None:
-    result = run("real-time", "--sabotage", "late")
+    result = run("real-time", "--sabotage", "late", "--duration", "2")
     assert result["verdict"] != "valid"  # unknown if the generator was late itself
     messages = next(one for one in result["steps"] if one["what"] == "messages")
     assert messages["p99_ms"] > 100

@@ -18,7 +18,7 @@ from perf.scenarios.parts.plain import Plain
 from perf.scenarios.parts.ticks import SEEN_S, Desk, Marks
 
 FEW, DEVICES_EACH = 3, 4  # users of the small conversation, and everyone's devices
-ROUNDS, QUICK_ROUNDS = 20, 3
+ROUNDS, QUICK_ROUNDS = 20, 2
 
 
 @dataclass(kw_only=True)
