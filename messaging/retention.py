@@ -6,7 +6,6 @@ is gone starts the conversation anew (`Conversation.purged_seq`). A message whos
 heard of its tombstone stays, since that device may send it once more, and it must not be stored twice.
 """
 
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
@@ -16,7 +15,7 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from messaging import tombstones
-from messaging.tombstones import BATCH, REST, Buried
+from messaging.tombstones import BATCH, Buried
 
 ROOMS_AT_ONCE = 1_000  # ids of conversations fetched in one statement
 PAGE_ROWS = 500  # messages looked at in one statement
@@ -64,19 +63,14 @@ def let_go(*, age: timedelta) -> Buried:
 
 def purge(*, age: timedelta) -> int:
     """Remove tombstones older than this for real; returns how many. Raises OperationalError, as `let_go`."""
-    total = 0
-    for batch in gone(age=age):
-        began = time.monotonic()
-        total += tombstones.repeated(partial(_purge, batch))
-        time.sleep((time.monotonic() - began) * REST)
-    return total
+    return sum(tombstones.in_turns(partial(_purge, batch) for batch in gone(age=age)))
 
 
 def _purge(batch: Batch) -> int:
     """Numbers that devices have not passed yet go with the rows: the conversation remembers up to where."""
     with transaction.atomic(), connection.cursor() as cursor:
         tombstones.lock(batch.ids)
-        cursor.execute("SET LOCAL lockstep.purge = on")
+        cursor.execute(tombstones.PURGING)
         cursor.execute(RAISE, [batch.top, batch.room])
         cursor.execute(PURGE, [batch.ids])
         return int(cursor.rowcount)

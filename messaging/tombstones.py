@@ -8,8 +8,9 @@ is interrupted starts again.
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
@@ -35,6 +36,10 @@ SELECT set_config('lock_timeout', %s, true), (SELECT count(*) FROM (
 BURY = "UPDATE messaging_message SET deleted = now() WHERE id = ANY (%s) AND deleted IS NULL AND kind <> 'system'"
 FREE = "DELETE FROM messaging_attachment WHERE message_id = ANY (%s) RETURNING file, sha256"
 
+AS_JOURNAL = "SET LOCAL lockstep.writer = 'journal'"
+PURGING = "SET LOCAL lockstep.purge = on"
+STRIP = "UPDATE messaging_message SET client_id = NULL, fingerprint = NULL, change_id = NULL WHERE id = ANY (%s)"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Buried:
@@ -53,40 +58,47 @@ def bury(batches: Iterable[Sequence[UUID]]) -> Buried:
     Their files go, and contents that no other row names. Raises OperationalError if a conversation stays
     locked: what was done is done, and a repeat goes on from there.
     """
-    total = Buried()
-    for ids in batches:
+    return sum(in_turns(partial(bury_batch, list(ids)) for ids in batches), start=Buried())
+
+
+def in_turns(steps: Iterable[Callable[[], T]]) -> Iterator[T]:
+    """Take steps of a transaction each, with rests in between; one that a lock was in the way of is repeated."""
+    for step in steps:
         began = time.monotonic()
-        total += _bury(list(ids))
+        yield _repeated(step)
         time.sleep((time.monotonic() - began) * REST)
-    return total
 
 
-def _bury(ids: list[UUID]) -> Buried:
-    messages, files = repeated(lambda: _bury_rows(ids))
-    for place, sha256 in filter(all, set(files)):
-        forget(place, sha256)
-    return Buried(messages=messages, files=len(files))
-
-
-def _bury_rows(ids: list[UUID]) -> tuple[int, list[tuple[str, str]]]:
-    with transaction.atomic(), connection.cursor() as cursor:
-        lock(ids)
-        cursor.execute(BURY, [ids])
-        messages = cursor.rowcount
-        cursor.execute(FREE, [ids])
-        return messages, cursor.fetchall()
-
-
-def repeated(transaction_of: Callable[[], T]) -> T:
-    """Do a transaction, again if somebody else's lock was in its way. Raises OperationalError in the end."""
+def _repeated(step: Callable[[], T]) -> T:
     for left in reversed(range(ATTEMPTS)):
         try:
-            return transaction_of()
+            return step()
         except OperationalError as error:
             if not left or not isinstance(error.__cause__, (LockNotAvailable, DeadlockDetected)):
                 raise
             logger.info("a conversation is locked; its batch is tried again")
     raise AssertionError("unreachable")
+
+
+def bury_batch(ids: list[UUID], *, wholly: bool = False) -> Buried:
+    """Make tombstones of these messages in one transaction; `wholly`: their keys and digests go, too."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        lock(ids)
+        cursor.execute(BURY, [ids])
+        messages = cursor.rowcount
+        cursor.execute(FREE, [ids])
+        files = cursor.fetchall()
+        if wholly:
+            cursor.execute(AS_JOURNAL)  # nobody is told: no device shows them
+            cursor.execute(STRIP, [ids])
+    drop(files)
+    return Buried(messages=messages, files=len(files))
+
+
+def drop(files: Iterable[tuple[str, str]]) -> None:
+    """Remove contents (place, sha256) that no row names any more."""
+    for place, sha256 in filter(all, set(files)):
+        forget(place, sha256)
 
 
 def lock(messages: list[UUID]) -> None:
