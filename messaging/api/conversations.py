@@ -109,7 +109,7 @@ def open_conversation(request: DeviceRequest, given: ConversationIn) -> Status[C
 
 @router.get("/conversations/{conversation}", response={200: ConversationOut, REFUSED: RefusalOut})
 def show_conversation(request: DeviceRequest, conversation: UUID) -> ConversationOut:
-    """A conversation that you are or were in."""
+    """A conversation that you are or were in; of one that went on without you, nothing of afterwards."""
     return _one(conversation, request)
 
 
@@ -157,9 +157,9 @@ def _shown(stays: Sequence[Any]) -> list[ConversationOut]:
         ConversationOut(
             conversation=str(stay.conversation_id),
             kind=stay.conversation.kind,
-            title=stay.conversation.title,
+            title=stay.conversation.title if _is_whole(stay) else "",
             history=stay.conversation.history,
-            last_seq=stay.conversation.last_seq,
+            last_seq=stay.conversation.last_seq if stay.left_seq is None else stay.left_seq,
             created=milliseconds(stay.conversation.created),
             role=stay.role,
             joined_seq=stay.joined_seq,
@@ -169,3 +169,8 @@ def _shown(stays: Sequence[Any]) -> list[ConversationOut]:
         )
         for stay in stays
     ]
+
+
+def _is_whole(stay: Membership) -> bool:
+    """Whether the stay has seen all that there is; a title may have been set by what it has not."""
+    return stay.left_seq in (None, stay.conversation.last_seq)

@@ -53,13 +53,13 @@ def resume(hello: Hello, standings: Iterable[Standing], *, epoch: str) -> Resump
 
 
 def listed(standing: Standing, since: int) -> ConversationState:
-    """A conversation as `welcome` and `conversation` show it."""
+    """A conversation as `welcome` and `conversation` show it; whoever left it is told no title of afterwards."""
     return ConversationState(
         conversation=standing.conversation,
         kind=standing.kind,
         since=since,
         last_seq=standing.last,
-        title=standing.title,
+        title=standing.title if standing.last == standing.last_seq else "",
     )
 
 

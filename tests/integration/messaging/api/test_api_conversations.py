@@ -120,6 +120,18 @@ def test_a_former_member_still_sees_the_conversation_and_where_the_stay_ended(
     assert bob.call("GET", f"/conversations/{group}/members").code == "no_such_conversation"
 
 
+def test_a_former_member_is_told_nothing_of_afterwards(
+    ann: Person, bob: Person, group: str
+) -> None:
+    left = bob.call("DELETE", f"/conversations/{group}/members/{bob.id}").json["left_seq"]
+    known = bob.call("GET", f"/conversations/{group}").json
+    assert (known["title"], known["last_seq"]) == ("Room", left)
+    ann.call("PATCH", f"/conversations/{group}", {"title": "Without Bob"})
+    now = bob.call("GET", f"/conversations/{group}").json
+    assert (now["title"], now["last_seq"]) == ("", left)
+    assert ann.call("GET", f"/conversations/{group}").json["title"] == "Without Bob"
+
+
 def test_what_any_own_device_has_read_is_shown(ann: Person, group: str) -> None:
     for device, read in ((ann.device, 1), (ann.another_device().device, 2)):
         Receipt.objects.update_or_create(

@@ -126,3 +126,10 @@ def test_conversation_is_shown_the_same_way_in_welcome_and_alone() -> None:
 def test_start_of_a_stay_is_the_change_before_it() -> None:
     assert start(standing(), None) == standing().first == 4
     assert (standing().last, standing(left=9).last) == (20, 9)
+
+
+def test_whoever_left_is_told_no_title_of_afterwards() -> None:
+    """It may have been set since, and is beyond the fence then."""
+    assert [state.title for state in plan(standing(left=15), 10).listed] == [""]
+    assert [state.title for state in plan(standing(left=20), 10).listed] == ["Team"]
+    assert [state.title for state in plan(standing(), 10).listed] == ["Team"]
