@@ -1,10 +1,17 @@
-"""The lights go out: kill -9 of both servers, PostgreSQL and Valkey in one moment, and all is started again."""
+"""The lights go out: kill -9 of both servers, PostgreSQL and Valkey in one moment, and all is started again.
+
+Before any server runs again, PostgreSQL alone is asked for every message that was acknowledged before the
+kill: no client can have brought it back by then. (The machine itself goes on: what its kernel holds is kept.)
+"""
 
 from __future__ import annotations
 
 from perf.faults import processes
+from perf.faults.cluster import connect
 from perf.faults.fault import Fault
 from perf.rig.server import Server
+
+STORED = "SELECT client_id FROM messaging_message WHERE client_id = ANY (%s)"
 
 
 class EverythingKill(Fault):
@@ -20,12 +27,14 @@ class EverythingKill(Fault):
         pids = await self.site.kept.revive()
         servers = [one.pid for server in self._servers for one in server.family()[:1]]
         self.begun = True
+        self._promised = set(self.site.promised)
         processes.kill([pids.postgres, pids.valkey, *servers])
 
     async def end(self) -> None:
-        """Start all of it, the services first."""
+        """Start all of it, the services first, and look what they have kept."""
         if self.begun:
             await self.site.kept.revive()
+            await self._compare()
             for server in self._servers:
                 await server.stop()
                 await server.start()
@@ -33,6 +42,17 @@ class EverythingKill(Fault):
     async def felt(self) -> dict[str, float]:
         """Everybody lost their connection."""
         return self.met("lost connections")
+
+    async def _compare(self) -> None:
+        async with await connect(self.site.database_url) as connection:
+            rows = await (await connection.execute(STORED, [list(self._promised)])).fetchall()
+        lost = self._promised - {row[0] for row in rows}
+        self.checked = len(self._promised)
+        if lost or not self._promised:
+            self.broken.append(
+                f"{len(lost)} of {len(self._promised)} messages that were acknowledged before the kill "
+                f"are not in the database after it: {', '.join(sorted(lost)[:3])}"
+            )
 
     @property
     def _servers(self) -> list[Server]:

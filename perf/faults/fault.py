@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
+from perf.faults.ground import Ground, Lay, plain
 from perf.faults.links import Links
 from perf.history.testimony import clock
 from perf.load.device import Device
@@ -27,6 +28,9 @@ UNHEARD = frozenset({"ghost offline"})
 """What can't be judged where devices believe to be connected to a server that is not, or has no database:
 by what the database says they are gone, and that is what others are shown (G7)."""
 
+UNTOLD = frozenset({"ghost online"})
+"""The same where devices can be told nothing: what they were shown last stands until they notice."""
+
 WAITED_S = 1.0  # hundreds of commits take place in so long
 
 
@@ -34,7 +38,8 @@ WAITED_S = 1.0  # hundreds of commits take place in so long
 class Site:
     """What a fault may act on. `victim` is the second of two servers, `far` its devices, `links` its lines.
 
-    `troubles` hears of every refusal and lost connection.
+    `troubles` hears of every refusal and lost connection, `promised` grows with every message that was
+    acknowledged (its id by its client_id). `seed` is the run's.
     """
 
     environment: Environment
@@ -44,6 +49,9 @@ class Site:
     near: Fleet
     far: Fleet
     troubles: Troubles
+    promised: Mapping[str, str] = field(default_factory=dict)
+    ground: Ground = field(default_factory=Ground)
+    seed: int = 0
 
     @property
     def devices(self) -> list[Device]:
@@ -111,6 +119,10 @@ class Fault(ABC):
 
     def __init__(self, site: Site) -> None:
         self.site = site
+        self.broken: list[
+            str
+        ] = []  # what it found out itself: a sentence for each broken guarantee
+        self.checked = 0  # how much it looked at for that
         self._before = {name: look() for name, look in self._looks().items()}
 
     @abstractmethod
@@ -125,6 +137,10 @@ class Fault(ABC):
         """What others met of it so far, by name; all 0 if nobody met anything."""
         return {}
 
+    def unfelt(self, felt: Mapping[str, float]) -> list[str]:
+        """What of it nobody felt, by name, after all that was: nothing if it proves something."""
+        return [] if any(felt.values()) else [self.name]
+
     def met(self, *names: str) -> dict[str, float]:
         """Of the troubles by these names: how many came since the fault was made."""
         looks = self._looks()
@@ -135,8 +151,13 @@ class Fault(ABC):
 
 
 class Known(NamedTuple):
-    """A fault as the command line knows it: what it does, how long it lasts, how it is made for a site."""
+    """A fault as the command line knows it: what it does, how long it lasts, how it is made for a site.
+
+    `lay` prepares what it needs; `why_not` says why that can't be had here, or nothing.
+    """
 
     what: str
     hold_s: Span
     make: Callable[[Site], Fault]
+    lay: Lay = plain
+    why_not: Callable[[], str] = str

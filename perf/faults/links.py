@@ -11,6 +11,8 @@ from urllib.parse import parse_qs, urlsplit
 from perf.faults.proxy import Dial, Proxy, Streams
 from perf.rig.server import Server
 
+LOCAL = "127.0.0.1"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Links:
@@ -29,27 +31,31 @@ class Links:
 
 @asynccontextmanager
 async def links(
-    addresses: dict[str, str], *, server: list[Server], seed: int
+    addresses: dict[str, str], *, server: list[Server], seed: int, address: str = LOCAL
 ) -> AsyncIterator[Links]:
-    """Proxies before a server that is put into `server` later. Raises OSError."""
+    """Proxies before a server that is put into `server` later, which reaches the services at `address`.
+
+    Raises OSError.
+    """
     postgres = Proxy(_unix(_postgres_socket(addresses["DATABASE_URL"])), seed=seed)
     valkey = Proxy(_unix(urlsplit(addresses["REDIS_URL"]).path), seed=seed)
 
     async def dial() -> Streams:
-        return await asyncio.open_connection("127.0.0.1", server[0].port)
+        return await asyncio.open_connection(server[0].host, server[0].port)
 
     clients = Proxy(dial, seed=seed)
     async with AsyncExitStack() as stack:
-        for one in (postgres, valkey, clients):
-            await stack.enter_async_context(one.serving())
+        for one in (postgres, valkey):
+            await stack.enter_async_context(one.serving(address))
+        await stack.enter_async_context(clients.serving(LOCAL))
         parts = urlsplit(addresses["DATABASE_URL"])
         yield Links(
             clients=clients,
             postgres=postgres,
             valkey=valkey,
             addresses={
-                "DATABASE_URL": f"postgres://{parts.username}@127.0.0.1:{postgres.port}{parts.path}",
-                "REDIS_URL": f"redis://127.0.0.1:{valkey.port}/0",
+                "DATABASE_URL": f"postgres://{parts.username}@{address}:{postgres.port}{parts.path}",
+                "REDIS_URL": f"redis://{address}:{valkey.port}/0",
             },
         )
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from perf.faults.fault import UNHEARD, Fault, Known, Site, Span
+from perf.faults.fault import UNHEARD, UNTOLD, Fault, Known, Site, Span
 from perf.faults.proxy import Proxy, Rule
 
 LinkName: TypeAlias = Literal["clients", "postgres", "valkey"]
@@ -50,7 +50,7 @@ KINDS: Final = (
         impose=lambda proxy: proxy.forget(),
         effects=("forgotten",),
         # The device believes to be here until it asks; for the server it has gone, and it says so.
-        blind_to=UNHEARD,
+        blind_to=UNHEARD | UNTOLD,
         hold_s=(1.0, 1.0),
     ),
     Kind(
@@ -76,6 +76,7 @@ KINDS: Final = (
         what="nothing passes, nobody is told",
         impose=lambda proxy: proxy.impose({"up": STUCK, "down": STUCK}),
         effects=("stuck",),
+        blind_to=UNTOLD,
         hold_s=(6.0, 12.0),
     ),
     Kind(
@@ -90,6 +91,7 @@ KINDS: Final = (
         what="requests pass, no answer does",
         impose=lambda proxy: proxy.impose({"down": STUCK}),
         effects=("stuck",),
+        blind_to=UNTOLD,
         hold_s=(6.0, 12.0),
     ),
 )
@@ -103,7 +105,9 @@ class NetworkFault(Fault):
         self.name, self.what, self.hold_s = named(link, kind), sentence(link, kind), kind.hold_s
         self._proxy: Proxy = getattr(site.links, link)
         self._kind = kind
-        self.blind_to = UNHEARD if link == "postgres" else kind.blind_to
+        self.blind_to = {"clients": kind.blind_to, "postgres": UNHEARD, "valkey": frozenset[str]()}[
+            link
+        ]
         self._effects = {name: self._proxy.effects[name] for name in kind.effects}
 
     async def begin(self) -> None:

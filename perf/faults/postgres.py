@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from contextlib import suppress
 
-import psutil
 import psycopg
 
 from perf.faults import processes
+from perf.faults.cluster import OURS, connect, stop
 from perf.faults.fault import Fault
 from perf.load.fleet import until
 from perf.rig.database import Connection
-from perf.rig.environment import family
 
-OURS = "lockstep perf"  # how the rig's own connections call themselves
 TAKERS = 16  # connections under way at a time, to be faster than the servers' own attempts
-ENDED_S, FULL_S = 20.0, 20.0
+FULL_S = 20.0
 # Backends of the servers are found by their application's name: `lockstep serve 1` and the like.
 END_SERVERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend' AND application_name <> %s"
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name <> %s"
@@ -80,10 +77,7 @@ class PostgresRestart(Unserved):
 
     async def begin(self) -> None:
         """End it and wait until it has."""
-        pid = (await self.site.kept.revive()).postgres
-        backends = family(pid)
-        backends[0].send_signal(signal.SIGINT)
-        await asyncio.to_thread(psutil.wait_procs, backends, timeout=ENDED_S)
+        await stop(self.site.kept)
 
     async def end(self) -> None:
         """Start it."""
@@ -174,10 +168,3 @@ class Lock(Fault):
             row = await (await connection.execute(WAITING, [OURS])).fetchone()
         self.waited = max(self.waited, float(row[0] if row else 0))
         return {"waiting transactions": self.waited, **self.met("refusals")}
-
-
-async def connect(url: str) -> Connection:
-    """A connection of the rig's own, in autocommit. Raises psycopg.OperationalError."""
-    return await psycopg.AsyncConnection.connect(
-        url, autocommit=True, application_name=OURS, connect_timeout=10
-    )

@@ -55,7 +55,7 @@ class _Way:
 
 
 class Proxy:
-    """Listens on a port of 127.0.0.1 and passes everything on, as far as its rules let it.
+    """Listens on a port and passes everything on, as far as its rules let it.
 
     `effects` counts what was done to the traffic: connections `cut`, `reset`, `forgotten` and
     `refused`, chunks `delayed`, `limited` and `stuck`.
@@ -72,9 +72,9 @@ class Proxy:
         self._dial = dial
 
     @asynccontextmanager
-    async def serving(self) -> AsyncIterator[None]:
-        """Listen for the time inside; then every connection is closed. Raises OSError."""
-        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+    async def serving(self, address: str = "127.0.0.1") -> AsyncIterator[None]:
+        """Listen at this address for the time inside; then every connection is closed. Raises OSError."""
+        server = await asyncio.start_server(self._accept, address, 0)
         self.port = server.sockets[0].getsockname()[1]
         try:
             yield

@@ -7,6 +7,7 @@ from redis.exceptions import RedisError
 
 from perf.faults import processes
 from perf.faults.fault import Fault
+from perf.measure.metrics import gauges
 
 ASK_S = 0.5  # patience with an answer
 
@@ -82,6 +83,30 @@ class ValkeyFlush(Fault):
     async def felt(self) -> dict[str, float]:
         """Who was cut off."""
         return {"connections cut": self.cut}
+
+
+class ValkeyGone(Fault):
+    """It is not there from before the second server starts until all is over (`ground.no_valkey`)."""
+
+    name = "valkey-gone"
+    what = "no Valkey at all: it is killed before the second server and the devices start, and stays away"
+    hold_s = (1.0, 1.0)
+    deaf = 0.0
+
+    async def begin(self) -> None:
+        """Nothing: it has begun."""
+
+    async def end(self) -> None:
+        """Nothing: it ends with the run."""
+
+    async def felt(self) -> dict[str, float]:
+        """Server processes that say they don't hear each other."""
+        deaf = 0.0
+        for url in (self.site.environment.url, self.site.victim.url):
+            deaf += (await gauges(url)).get("bus_deaf", 0.0)
+        self.deaf = max(self.deaf, deaf)
+        gone = not await answers(self.site.redis_url)
+        return {"deaf processes": self.deaf * gone}
 
 
 async def clients_of(url: str) -> float:

@@ -21,6 +21,7 @@ import psutil
 from perf.rig import accounts, children, cleanup, keeper, machine
 from perf.rig.accounts import Account
 from perf.rig.children import MARK, RigError, manage
+from perf.rig.hosts import Host
 from perf.rig.keeper import Kept
 from perf.rig.server import Server, family, until_ready
 
@@ -95,13 +96,16 @@ class Environment:
 
     @asynccontextmanager
     async def beside(
-        self, name: str, env: Mapping[str, str], *, processes: int = 1
+        self, name: str, env: Mapping[str, str], *, processes: int = 1, host: Host | None = None
     ) -> AsyncIterator[Server]:
-        """The same, of so many processes. Raises RigError."""
+        """The same, of so many processes, or on another host. Raises RigError."""
         if self.logs is None:
             raise RigError("only a private environment can have another server: leave out --url")
         own = {**self.env, **env}
         server = Server(env=own, log=self.logs / f"{name}.log", processes=processes)
+        if host is not None:
+            server.host, server.within = host.address, host.command
+            server.env = {**own, "ALLOWED_HOSTS": host.address}
         self.servers.append(server)  # whoever measures the servers measures this one, too
         try:
             await server.start()
@@ -180,7 +184,6 @@ def _env(directory: Path, addresses: Mapping[str, str]) -> dict[str, str]:
         "TMPDIR": str(directory),  # so that nothing is left elsewhere
         "DEBUG": "0",
         "HTTPS": "0",  # its servers are reached without TLS, by browsers at the admin too
-        "HTTPS": "0",  # its clients come without TLS, the admin's, too
         "LOG_LEVEL": "WARNING",
     }
 

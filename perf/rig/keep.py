@@ -16,7 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from perf.rig import children, cleanup, template
+from perf.rig import children, cleanup, disks, hosts, template
 from perf.rig.children import manage
 from project import postgres, services, valkey
 from project.home import prepare
@@ -45,7 +45,11 @@ def main(directory: Path, logs: Path) -> None:
         cleanup.end_processes(directory)
         for log in prepare(directory).directory.glob("*.log"):
             shutil.copyfile(log, logs / log.name)
+        home = prepare(directory).directory
         services.stop(directory, delete=True)
+        disks.forget(home)
+        shutil.rmtree(home, ignore_errors=True)
+        hosts.forget(directory)
         shutil.rmtree(directory, ignore_errors=True)
 
 

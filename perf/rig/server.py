@@ -39,27 +39,34 @@ def family(pid: int) -> list[psutil.Process]:
 
 @dataclass(kw_only=True, eq=False)
 class Server:
-    """`manage.py serve` on a free port. `env` is what it needs beside the rig's own environment."""
+    """`manage.py serve` on a free port. `env` is what it needs beside the rig's own environment.
+
+    `within` begins the command line of one that runs on a host of its own, whose address is `host` then.
+    """
 
     env: Mapping[str, str]
     log: Path
     processes: int = 1
     kind: str = "uvicorn"
+    host: str = "127.0.0.1"
+    within: tuple[str, ...] = ()
     port: int = field(default_factory=free_port)
     _child: asyncio.subprocess.Process | None = None
 
     @property
     def url(self) -> str:
         """Its address."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     async def start(self) -> None:
         """Start it and wait until all of its processes serve. Raises RigError."""
         said = self.log.stat().st_size if self.log.exists() else 0
         command = manage(
-            *("serve", "--port", str(self.port), "--processes", str(self.processes)),
+            *("serve", "--host", self.host, "--port", str(self.port)),
+            *("--processes", str(self.processes)),
             *("--server", self.kind, "--no-migrate"),
         )
+        command = [*self.within, *command]
         child = await children.start(command, env=self.env, log=self.log, talks=False)
         self._child = child
         deadline = monotonic() + READY_S

@@ -12,13 +12,15 @@ from typing import Any
 from perf import faults
 from perf.checkers import Judgement
 from perf.coverage import Covered
+from perf.faults import nemesis
 from perf.faults.schedule import moment
 from perf.measure.latency import Latency
 from perf.rig.accounts import Account
 from perf.rig.environment import Crowd
 from perf.scenario import Findings, Options, Scenario, Stage
 from perf.scenarios.parts import ordeal, verdicts
-from perf.scenarios.parts.ordeal import MEMBERS, Endured, endure
+from perf.scenarios.parts.endured import Endured
+from perf.scenarios.parts.ordeal import MEMBERS, endure
 from perf.scenarios.parts.shared import agreement, conversations_of
 from perf.targets import TABLE, Outcome, outcome
 
@@ -53,8 +55,12 @@ def plan(options: Options) -> dict[str, Any]:
 
 def _foretold(options: Options, name: str) -> str:
     known = faults.ALL[name]
+    if reason := known.why_not():
+        return f"not here: {reason}"
     after_s, hold_s = moment(options.seed, name, known.hold_s)
-    return f"{known.what}; {after_s:.1f} s after the calm, for {hold_s:.1f} s"
+    row = [one.name for one in nemesis.plan(options.seed, faults.ANYWHERE)]
+    what = f"{known.what}: {', '.join(row)}" if name == nemesis.NAME else known.what
+    return f"{what}; {after_s:.1f} s after the calm, for {hold_s:.1f} s"
 
 
 async def run(stage: Stage) -> Findings:
@@ -88,6 +94,8 @@ def findings(endured: Sequence[Endured]) -> Findings:
     after = Latency()
     for one in endured:
         after.merge(one.after)
+    unshown = [f"{one.name}: {one.skipped}" for one in endured if one.skipped]
+    unshown += [f"{one.name}: nobody felt {name}" for one in endured for name in one.unfelt]
     return Findings(
         outcomes=[*agreement(judgement), recovery(endured)],
         judgement=judgement,
@@ -96,7 +104,10 @@ def findings(endured: Sequence[Endured]) -> Findings:
         figures={"not_judged": {one.name: one.unknowable for one in endured if one.unknowable}},
         coverage=[_felt(one) for one in endured] + _tested(endured, judgement),
         broken=[f"{one.name}: {sentence}" for one in endured for sentence in one.broken],
-        unknown=[f"{one.name}: {why}" for one in endured for why in one.judgement.problems],
+        unknown=[
+            *unshown,
+            *(f"{one.name}: {why}" for one in endured for why in one.judgement.problems),
+        ],
         spectra={one.name: one.after for one in endured if one.after.count},
     )
 

@@ -15,7 +15,8 @@ from perf.progress import Progress
 from perf.rig.environment import Crowd, private
 from perf.scenario import Options, Stage
 from perf.scenarios.failure_recovery import findings
-from perf.scenarios.parts.ordeal import MEMBERS, Endured, suffer
+from perf.scenarios.parts.endured import Endured
+from perf.scenarios.parts.ordeal import MEMBERS, suffer
 from tests.acceptance.test_perf import perf
 
 FIRST = "server-kill"

@@ -21,6 +21,9 @@ class Bystanders(Calm):
     def __init__(self, *, others: int, restless: Collection[str], meter: Meter | None) -> None:
         super().__init__(others=others, meter=meter)
         self.deliveries = 0  # changes that arrived anywhere, also again
+        self.promised: dict[
+            str, str
+        ] = {}  # the id of each message that was acknowledged, by client_id
         self._restless = restless
         self._seen: set[tuple[int, str]] = set()
 
@@ -30,7 +33,9 @@ class Bystanders(Calm):
             super().sent(device, sent)
 
     def acked(self, device: Device, sent: Sent, now: float) -> None:
-        """It was answered."""
+        """It was answered, of whatever conversation."""
+        if sent.what == "send" and sent.message is not None:
+            self.promised[sent.client_id] = sent.message
         if self._counts(sent):
             super().acked(device, sent, now)
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from perf import faults
-from perf.checkers import Judgement, judge
+from perf.checkers import judge
 from perf.faults.fault import Fault, Known, Site
 from perf.faults.links import links
 from perf.faults.schedule import Moment, moment
@@ -28,13 +28,13 @@ from perf.load.fleet import Fleet, until
 from perf.load.generator import Generator
 from perf.load.plan import Mix, Phase, make
 from perf.load.workload import OpenLoop
-from perf.measure.latency import Latency
 from perf.rig.accounts import Account
 from perf.rig.children import RigError
 from perf.rig.database import connected, write_final_reads
 from perf.rig.server import Server
 from perf.scenario import Options, Stage
 from perf.scenarios.parts.bystanders import Bystanders
+from perf.scenarios.parts.endured import Endured
 from perf.scenarios.parts.shared import conversations_of
 from perf.targets import TABLE
 
@@ -52,52 +52,6 @@ FLOOR_S = 0.05  # T2's limit: faster than that is well, however calm it was befo
 LOOK_S = 0.1
 LOAD_S = 300.0  # the plan is longer than any ordeal
 GOALS = frozenset({"lost", "duplicated", "reordered", "gap", "lost ack", "fault felt"})
-
-
-@dataclass(kw_only=True)
-class Endured:
-    """What became of one fault. Moments are in seconds; `recovery_s` None: it never was well again."""
-
-    name: str
-    what: str
-    felt: dict[str, float] = field(default_factory=dict)
-    lasted_s: float = 0.0
-    recovery_s: float | None = None
-    bound_ms: float = 0.0
-    before: Latency = field(default_factory=Latency)
-    after: Latency = field(
-        default_factory=Latency
-    )  # of what was sent from the beginning of the fault on
-    unknowable: dict[str, int] = field(default_factory=dict)  # by anomaly: not counted as one
-    refusals: dict[str, int] = field(default_factory=dict)
-    closures: int = 0
-    judgement: Judgement = field(default_factory=Judgement)
-    broken: list[str] = field(default_factory=list)
-
-    @property
-    def verdict(self) -> str:
-        """Of this fault alone."""
-        if self.broken or self.judgement.anomalies:
-            return "invalid"
-        return "valid" if any(self.felt.values()) else "unknown"
-
-    def row(self) -> dict[str, Any]:
-        """What the table says of it."""
-        converged = self.judgement.liveness.converged_ms
-        return {
-            "fault": self.name,
-            "felt": ", ".join(f"{value:,.0f} {name}" for name, value in self.felt.items() if value) or "nothing",
-            "deliveries": self.judgement.deliveries,
-            "anomalies": self.judgement.anomalies,
-            "lasted_s": round(self.lasted_s, 1),
-            "recovery_s": self.recovery_s,
-            "converged_s": round(max(converged) / 1000, 2) if converged else None,
-            "p99_before_ms": self.before.percentile(99),
-            "worst_ms": self.after.summary().max,
-            "refusals": sum(self.refusals.values()),
-            "lost_connections": self.closures,
-            "verdict": self.verdict,
-        }  # fmt: skip
 
 
 @dataclass(kw_only=True)
@@ -192,6 +146,7 @@ class Ordeal:
                 break
         await self._feel()  # what came of it may be met only now
         felt = self.endured.felt
+        self.endured.unfelt = self.fault.unfelt(felt)
         self._note("felt", clock(), **{name: value for name, value in felt.items() if value})
 
     def _note(self, phase: Any, moment: float, **effect: float) -> None:
@@ -243,12 +198,17 @@ async def suffer(
     stage: Stage, known: Known, endured: Endured, accounts: Sequence[Account]
 ) -> Endured:
     """The same with any fault, for who tries the trial."""
+    endured.skipped = known.why_not()
+    if endured.skipped:
+        return endured
     directory = stage.directory.within(f"faults/{endured.name}")
     async with _prepared(stage, known, endured, accounts, directory) as ordeal:
         await ordeal.run()
         endured.unknowable = dict.fromkeys(ordeal.fault.blind_to, 0)
         endured.refusals = dict(ordeal.watch.refusals)
         endured.closures = len(ordeal.watch.closures)
+        endured.broken += ordeal.fault.broken
+        endured.checked = ordeal.fault.checked
         if ordeal.watch.declined:
             endured.broken.append(
                 f"{ordeal.watch.declined} requests were refused for good: {endured.refusals}"
@@ -271,17 +231,19 @@ async def _prepared(
     if place.kept is None:
         raise RigError("faults need a private environment: leave out --url")
     async with (
-        links(place.kept.addresses, server=victims, seed=seed) as lines,
-        place.another(f"second-{endured.name}", **lines.addresses) as victim,
+        known.lay(place) as ground,
+        links(place.kept.addresses, server=victims, seed=seed, address=ground.address) as lines,
+        place.beside(f"second-{endured.name}", lines.addresses, host=ground.host) as victim,
     ):
         victims.append(victim)
+        url = lines.url if ground.host is None else victim.url
         with Recorder(
             directory.history_of(0),
             run=f"{stage.recorder.run}-{endured.name}",
             scenario=endured.name,
             seed=seed,
         ) as recorder:
-            near, far, watch = await _connected(stage, accounts, lines.url, recorder)
+            near, far, watch = await _connected(stage, accounts, url, recorder)
             site = Site(
                 environment=place,
                 kept=place.kept,
@@ -290,6 +252,9 @@ async def _prepared(
                 near=near,
                 far=far,
                 troubles=watch,
+                promised=watch.promised,
+                ground=ground,
+                seed=seed,
             )
             whole = Fleet(url=place.url, recorder=recorder, observer=watch)
             whole.devices = site.devices

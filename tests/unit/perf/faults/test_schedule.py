@@ -6,11 +6,12 @@ import pytest
 
 from perf import faults
 from perf.checkers import Judgement
-from perf.faults.schedule import SPREAD_S, moment
+from perf.faults import nemesis
+from perf.faults.schedule import PAUSE_S, SPREAD_S, moment, steps
 from perf.scenario import Options
 from perf.scenarios import failure_recovery
 from perf.scenarios.failure_recovery import findings
-from perf.scenarios.parts.ordeal import Endured
+from perf.scenarios.parts.endured import Endured
 from perf.scenarios.parts.verdicts import together
 
 
@@ -34,6 +35,51 @@ def test_a_run_is_all_faults_or_the_one_that_was_asked_for_and_its_plan_says_whi
     assert failure_recovery.names(Options(seed=1, fault="lock")) == ["lock"]
     plan = failure_recovery.plan(Options(seed=1, fault="lock"))
     assert "10.0 s" in plan["faults"]["lock"]
+
+
+def test_a_row_of_faults_is_the_seeds_and_names_none_twice() -> None:
+    bounds = dict.fromkeys("abcdefgh", (1.0, 2.0))
+    row = steps(7, bounds, count=5)
+    assert row == steps(7, dict(reversed(bounds.items())), count=5)
+    assert row != steps(8, bounds, count=5)
+    assert len({step.name for step in row}) == 5
+    for step in row:
+        assert PAUSE_S[0] <= step.pause_s <= PAUSE_S[1]
+        assert 1 <= step.hold_s <= 2
+
+
+def test_the_nemesis_chooses_from_what_needs_nothing_prepared_and_its_plan_names_them() -> None:
+    chosen = [step.name for step in nemesis.plan(3, faults.ANYWHERE)]
+    assert len(chosen) == nemesis.COUNT
+    plan = failure_recovery.plan(Options(seed=3, fault="nemesis"))
+    assert all(name in plan["faults"]["nemesis"] for name in chosen)
+
+
+def test_a_row_of_which_one_was_not_felt_proves_nothing() -> None:
+    one = endured(name="nemesis", felt={"lock": 3.0, "replay": 0.0}, unfelt=["replay"])
+    assert one.verdict == "unknown"
+    found = findings([one])
+    assert found.verdict == "unknown"
+    assert "nemesis: nobody felt replay" in found.problems
+
+
+def test_what_can_not_be_had_on_this_machine_is_unknown_and_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    for name in ("disk-full-table", "disk-full-wal", "host-cut", "host-lost"):
+        assert "only root" in faults.ALL[name].why_not()
+        assert "only root" in failure_recovery.plan(Options(seed=1, fault=name))["faults"][name]
+    skipped = endured(skipped="only root can mount a small disk", recovery_s=None)
+    assert skipped.verdict == "unknown"
+    found = findings([endured(felt={"x": 1.0}), skipped])
+    assert found.verdict == "unknown"
+    assert "lock: only root can mount a small disk" in found.problems
+
+
+def test_what_the_fault_itself_found_broken_is_broken() -> None:
+    found = findings([endured(felt={"x": 1.0}, broken=["1 of 9 messages is not in the database"])])
+    assert found.verdict == "invalid"
 
 
 def endured(**more: Any) -> Endured:
