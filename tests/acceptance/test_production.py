@@ -10,7 +10,20 @@ from typing import Any
 import pytest
 
 from perf.scenarios import production
-from tests.acceptance.test_perf import ENVIRONMENT, ROOT, perf
+from tests.acceptance.test_perf import ENVIRONMENT, ROOT
+
+
+def production_scenarios(tmp_path: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    command = ("perf", "e2e", "production-scenarios", "--quick", "--quiet", "--seed", "1")
+    return subprocess.run(
+        [sys.executable, "manage.py", *command, "--runs", str(tmp_path / "runs"), *more],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
 
 
 def untrue(result: dict[str, Any]) -> list[str]:
@@ -30,10 +43,7 @@ def test_users_live_through_a_day_with_a_deploy_and_every_device_has_what_is_sto
     tmp_path: Path,
 ) -> None:
     file = tmp_path / "result.json"
-    done = perf(
-        *("e2e", "production-scenarios", "--quick", "--quiet", "--seed", "1"),
-        *("--runs", str(tmp_path / "runs"), "--json", str(file)),
-    )
+    done = production_scenarios(tmp_path, "--json", str(file))
     assert file.exists(), done.stdout + done.stderr
     result = json.loads(file.read_text())
     assert set(result["anomalies"].values()) == {0}, result["witnesses"]
@@ -82,10 +92,7 @@ def test_a_server_that_leaves_out_deliveries_is_found_by_the_judge_and_by_compar
     tmp_path: Path,
 ) -> None:
     file = tmp_path / "result.json"
-    done = perf(
-        *("e2e", "production-scenarios", "--quick", "--quiet", "--seed", "1"),
-        *("--sabotage", "drop", "--runs", str(tmp_path / "runs"), "--json", str(file)),
-    )
+    done = production_scenarios(tmp_path, "--sabotage", "drop", "--json", str(file))
     assert done.returncode == 1, done.stdout + done.stderr
     result = json.loads(file.read_text())
     assert result["verdict"] == "invalid"
