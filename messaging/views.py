@@ -5,7 +5,7 @@ The page is an empty desk whose devices are clients of the same API and socket a
 Nothing of a user is in it; the browser logs in over REST. Its policy allows our own files only.
 """
 
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -39,7 +39,8 @@ def _near(request: HttpRequest) -> bool:
         address = ip_address(request.META.get("REMOTE_ADDR", ""))
     except ValueError:  # a UNIX socket has none
         return False
-    return any(address in ip_network(network, strict=False) for network in settings.METRICS_FROM)
+    address = getattr(address, "ipv4_mapped", None) or address
+    return any(address in network for network in settings.METRICS_FROM)
 
 
 async def page(request: HttpRequest) -> HttpResponse:

@@ -20,7 +20,7 @@ from messaging.consumers import DeviceConsumer
 from project.bodies import Bodies
 from project.gate import Gate
 from project.probes import Probes
-from project.proxies import Proxies, networks
+from project.proxies import Proxies
 from project.static import StaticFiles
 
 
@@ -38,4 +38,4 @@ router = ProtocolTypeRouter(
         "websocket": URLRouter(sockets),
     }
 )
-application = Proxies(router, networks(settings.TRUSTED_PROXIES))
+application = Proxies(router, settings.TRUSTED_PROXIES)

@@ -8,7 +8,7 @@ such headers is only somebody who sends headers. The headers are gone then: what
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from project.errors import ServiceError
@@ -20,15 +20,15 @@ FOR, PROTO = b"x-forwarded-for", b"x-forwarded-proto"
 SECURE = {"http": "https", "ws": "wss"}
 
 
-def networks(given: Iterable[str]) -> list[Network]:
-    """The networks named. Raises ServiceError for what is none."""
+def networks(given: str, *, setting: str) -> list[Network]:
+    """The networks named, with commas between them. Raises ServiceError for what is none."""
     found = []
-    for text in given:
+    for text in filter(None, map(str.strip, given.split(","))):
         try:
-            found.append(ipaddress.ip_network(text.strip(), strict=False))
+            found.append(ipaddress.ip_network(text, strict=False))
         except ValueError:
             raise ServiceError(
-                f"TRUSTED_PROXIES: {text.strip()} is no address or network; write 10.0.0.7 or 10.0.0.0/8."
+                f"{setting}: {text} is no address or network; write 10.0.0.7 or 10.0.0.0/8."
             ) from None
     return found
 
@@ -62,21 +62,19 @@ class Proxies:
         """The last address that is none of ours; what stands before it, its sender may have made up."""
         for address in reversed([part.strip() for part in forwarded.split(",") if part.strip()]):
             if not self._trusts(address):
-                return address if _is_address(address) else None
+                known = plain(address)
+                return str(known) if known is not None else None
         return None
 
     def _trusts(self, address: str) -> bool:
-        try:
-            parsed = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        mapped = getattr(parsed, "ipv4_mapped", None)
-        return any((mapped or parsed) in network for network in self._trusted)
+        known = plain(address)
+        return known is not None and any(known in network for network in self._trusted)
 
 
-def _is_address(text: str) -> bool:
+def plain(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address, of IPv4 if an IPv6 socket only shows it as one of its own; None if it is none."""
     try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+        parsed = ipaddress.ip_address(text)
+    except ValueError:  # a UNIX socket has none
+        return None
+    return getattr(parsed, "ipv4_mapped", None) or parsed

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from project.addresses import database_from_url
 from project.keys import secret_key
+from project.proxies import networks
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(os.environ.get("LOCKSTEP_DATA") or BASE_DIR / ".lockstep")
@@ -28,8 +29,8 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0  # a year; told only to who came by TLS
 
 # Networks whose X-Forwarded-For and X-Forwarded-Proto are believed, and those that may read /metrics.
-TRUSTED_PROXIES = [n for n in os.environ.get("TRUSTED_PROXIES", "").split(",") if n]
-METRICS_FROM = [n for n in os.environ.get("METRICS_FROM", "127.0.0.1,::1").split(",") if n]
+TRUSTED_PROXIES = networks(os.environ.get("TRUSTED_PROXIES", ""), setting="TRUSTED_PROXIES")
+METRICS_FROM = networks(os.environ.get("METRICS_FROM") or "127.0.0.1,::1", setting="METRICS_FROM")
 
 INSTALLED_APPS = [
     "project",  # before staticfiles: its `runserver` speaks ASGI

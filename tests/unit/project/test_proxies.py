@@ -21,7 +21,8 @@ async def seen(
 
     raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     scope = {"type": kind, "scheme": "ws" if kind == "websocket" else "http", "client": (peer, 1)}
-    await Proxies(app, networks(trusted))({**scope, "headers": raw}, None, None)
+    believed = networks(",".join(trusted), setting="TRUSTED_PROXIES")
+    await Proxies(app, believed)({**scope, "headers": raw}, None, None)
     return found[0]
 
 
@@ -59,12 +60,11 @@ async def test_a_trusted_proxy_says_whether_the_client_came_by_tls(kind: str, se
     assert scope["scheme"] == secure
 
 
-async def test_an_ipv6_socket_knows_an_ipv4_proxy() -> None:
-    assert (await seen("10.0.0.7", peer=f"::ffff:{PROXY}", x_forwarded_for=CLIENT))["client"][
-        0
-    ] == CLIENT
+async def test_an_ipv6_socket_knows_an_ipv4_proxy_and_its_client() -> None:
+    scope = await seen("10.0.0.7", peer=f"::ffff:{PROXY}", x_forwarded_for=f"::ffff:{CLIENT}")
+    assert scope["client"][0] == CLIENT
 
 
 def test_a_proxy_that_is_no_network_is_said_in_one_line() -> None:
     with pytest.raises(ServiceError, match=r"TRUSTED_PROXIES: haproxy is no address or network"):
-        networks(["10.0.0.0/8", "haproxy"])
+        networks("10.0.0.0/8, haproxy", setting="TRUSTED_PROXIES")

@@ -1,0 +1,143 @@
+"""The files in deploy/, compose.yaml and the runbooks agree with each other and with what the server exports.
+
+`compose-spec.json` is the schema of github.com/compose-spec/compose-spec (schema/compose-spec.json at commit
+170098ba, Apache License 2.0).
+"""
+
+import copy
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import pytest
+import yaml
+from prometheus_client import REGISTRY
+
+from messaging import metrics
+from messaging.api.refusals import Problem
+from messaging.protocol.errors import CloseCode, Refusal
+
+ROOT = Path(__file__).resolve().parents[3]
+DEPLOY, RUNBOOKS = ROOT / "deploy", ROOT / "docs/runbooks"
+NAME = re.compile(r"\b(lockstep_\w+)")
+SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count", "_sum")}
+
+
+def loaded(path: str) -> Any:
+    return yaml.safe_load((ROOT / path).read_text())
+
+
+def alerts() -> list[Any]:
+    return [rule for group in loaded("deploy/alerts.yml")["groups"] for rule in group["rules"]]
+
+
+def dashboard() -> list[str]:
+    panels = json.loads((DEPLOY / "grafana/dashboards/lockstep.json").read_text())["panels"]
+    return [target["expr"] for panel in panels for target in panel.get("targets", ())]
+
+
+def exported() -> dict[str, set[str]]:
+    """The names on /metrics, by the name that they were declared with."""
+    assert metrics.exposition()
+    families = [one for one in REGISTRY.collect() if one.name.startswith("lockstep_")]
+    return {one.name: {one.name + suffix for suffix in SUFFIXES[one.type]} for one in families}
+
+
+def expressions() -> list[str]:
+    return [rule["expr"] for rule in alerts()] + dashboard()
+
+
+@pytest.mark.parametrize("expression", expressions())
+def test_every_query_names_only_metrics_that_the_server_exports(expression: str) -> None:
+    known = set().union(*exported().values())
+    assert set(NAME.findall(expression)) <= known
+
+
+def test_every_metric_is_on_the_dashboard() -> None:
+    """What nobody sees need not be measured."""
+    seen = set(NAME.findall(" ".join(dashboard())))
+    assert [name for name, names in exported().items() if not names & seen] == []
+
+
+@pytest.mark.parametrize("rule", alerts(), ids=lambda rule: rule["alert"])
+def test_every_alert_has_a_runbook_with_its_name(rule: Any) -> None:
+    page = (ROOT / rule["annotations"]["runbook"]).read_text()
+    assert page.startswith(f"# {rule['alert']}\n")
+    for part in ("**Symptom.**", "**What it means.**", "**Look at.**", "**Mend.**", "```sh"):
+        assert part in page
+
+
+def test_every_runbook_has_an_alert_and_is_linked() -> None:
+    pages = {f"docs/runbooks/{page.name}" for page in RUNBOOKS.glob("*.md")}
+    assert pages == {rule["annotations"]["runbook"] for rule in alerts()}
+    operations = (ROOT / "docs/operations.md").read_text()
+    assert [page for page in pages if page.removeprefix("docs/") not in operations] == []
+
+
+def test_the_links_of_runbooks_lead_somewhere() -> None:
+    for page in RUNBOOKS.glob("*.md"):
+        for link in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+            assert (RUNBOOKS / link).exists(), f"{page.name}: {link}"
+
+
+def test_the_labels_in_queries_are_labels_that_exist() -> None:
+    codes = {one.code for one in (*Refusal, *Problem)}
+    reasons = {code.reason for code in CloseCode} | {"client"}
+    for expression in expressions():
+        for metric, label, known in (
+            ("lockstep_refusals_total", "code", codes),
+            ("lockstep_closes_total", "reason", reasons),
+            ("lockstep_repairs_total", "found", {"hole", "pass"}),
+        ):
+            for asked in re.findall(metric + r"\{" + label + r'=~?"([^"]+)"', expression):
+                assert set(asked.split("|")) <= known
+
+
+def judge(compose: Any) -> list[str]:
+    schema = json.loads((Path(__file__).parent / "compose-spec.json").read_text())
+    return [error.message for error in jsonschema_rs.validator_for(schema).iter_errors(compose)]
+
+
+def test_compose_yaml_is_valid_by_the_specification() -> None:
+    assert judge(loaded("compose.yaml")) == []
+
+
+@pytest.mark.parametrize(
+    ("service", "key", "value"),
+    [
+        ("app1", "imagee", "x"),
+        ("haproxy", "ports", "8080"),
+        ("redis", "healthcheck", {"tests": []}),
+    ],
+)
+def test_a_compose_file_with_a_mistake_is_found_out(service: str, key: str, value: Any) -> None:
+    broken = copy.deepcopy(loaded("compose.yaml"))
+    broken["services"][service][key] = value
+    assert judge(broken) != []
+
+
+def test_whom_the_servers_trust_is_who_they_are_behind() -> None:
+    services = loaded("compose.yaml")["services"]
+    app = services["app1"]["environment"]
+    addresses = {
+        name: services[name]["networks"]["site"]["ipv4_address"]
+        for name in ("haproxy", "prometheus")
+    }
+    assert app["TRUSTED_PROXIES"] == addresses["haproxy"]
+    assert app["METRICS_FROM"] == addresses["prometheus"]
+
+
+def test_every_server_of_compose_is_behind_the_proxy_and_watched() -> None:
+    services = loaded("compose.yaml")["services"]
+    apps = {name for name, service in services.items() if service.get("image") == "lockstep"}
+    assert {services["haproxy"]["environment"][name.upper()] for name in apps} == {
+        f"{name}:8000" for name in apps
+    }
+    (targets,) = loaded("deploy/targets/lockstep.yml")
+    assert set(targets["targets"]) == {f"{name}:8000" for name in apps}
+    config = (DEPLOY / "haproxy.cfg").read_text()
+    for name in apps:
+        assert config.count(f'server {name} "${{{name.upper()}-') == 2  # ready, and alive
+        assert name in services["app1"]["environment"]["ALLOWED_HOSTS"]
