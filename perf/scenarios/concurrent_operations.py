@@ -105,8 +105,8 @@ async def run(stage: Stage) -> Findings:
         stage.progress.say("counting")
         await _count(it)
         findings = _findings(it)
+        await settle(it.near, findings, it.far)
         for fleet in (it.near, it.far):
-            await settle(fleet, findings)
             note_troubles(fleet, findings)
     note_troubles(it.near, findings, it.answers)
     findings.concluding = agreement

@@ -75,8 +75,8 @@ async def run(stage: Stage) -> Findings:
             for number in range(it.rounds):
                 await _count(it, number)
         findings = _findings(it)
+        await settle(it.fleets[0], findings, it.fleets[1])
         for fleet in it.fleets:
-            await settle(fleet, findings)
             note_troubles(fleet, findings)
     note_troubles(it.fleets[0], findings, it.marks)
     findings.concluding = agreement

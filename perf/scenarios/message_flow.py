@@ -115,8 +115,8 @@ async def run(stage: Stage) -> Findings:
                 await _held(it, way, it.conversations[number % len(it.conversations)])
         await it.witness.done()
         findings = _findings(it)
+        await settle(it.fleets[0], findings, it.fleets[1])
         for fleet in it.fleets:
-            await settle(fleet, findings)
             note_troubles(fleet, findings)
     note_troubles(it.fleets[0], findings, it.arrivals)
     findings.concluding = agreement

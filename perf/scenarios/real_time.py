@@ -101,8 +101,8 @@ async def run(stage: Stage) -> Findings:
             it.skipped = loop.skipped
             await until(lambda: it.moments.complete, within_s=LATER_S)
         findings = _findings(it)
+        await settle(it.near, findings, it.far)
         for fleet in (it.near, it.far):
-            await settle(fleet, findings)
             note_troubles(fleet, findings)
     note_troubles(it.near, findings, it.moments)
     findings.concluding = agreement
