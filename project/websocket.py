@@ -29,7 +29,9 @@ except ImportError:  # no compiled extension for this platform
 TEXT, BINARY, MASKED, FIN = 0x81, 0x82, 0x80, 0x80
 PING = 0x89
 OVERSIZED = -1
-QUEUED = 16  # messages that wait for the consumer before the socket is not read on
+# What waits for the consumer before the socket is not read on; one message may be 1 MiB.
+QUEUED = 16  # messages
+QUEUED_BYTES = 65_536
 ODD = 64  # frames that go uvicorn's way in one turn of the loop: half a millisecond
 
 
@@ -39,6 +41,7 @@ class PlainFrames(WebSocketsSansIOProtocol):
     _rest: bytes | bytearray = b""
     _fragments = 0  # of the message that is under way
     _oversized = False
+    _queued_bytes = 0  # since nothing waited for the consumer
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of the socket: frame by frame once the handshake is over."""
@@ -57,8 +60,10 @@ class PlainFrames(WebSocketsSansIOProtocol):
     async def receive(self) -> Any:
         """The next event for the application; with the last one that waits, the socket is read on."""
         message = await self.queue.get()
-        if self.read_paused and self.queue.empty() and self.handshake_complete:
-            self._read_on()
+        if self.queue.empty():
+            self._queued_bytes = 0
+            if self.read_paused and self.handshake_complete:
+                self._read_on()
         return message
 
     def _pause(self) -> None:
@@ -145,7 +150,8 @@ class PlainFrames(WebSocketsSansIOProtocol):
         paused, self.read_paused = self.read_paused, True
         self.send_receive_event_to_app()
         self.read_paused = paused
-        if not paused and self.queue.qsize() > QUEUED:
+        self._queued_bytes += len(payload)
+        if not paused and (self.queue.qsize() > QUEUED or self._queued_bytes > QUEUED_BYTES):
             self._pause()
 
     def handle_parser_exception(self) -> None:
@@ -183,6 +189,8 @@ class PlainFrames(WebSocketsSansIOProtocol):
         elif message["type"] == "websocket.close" and message.get("code") == CloseCode.REVOKED:
             await self._cut_off(message)
             return
+        elif message["type"] == "websocket.close" and message.get("code") == CloseCode.FULL:
+            self.close_timeout = LAST_LOOK_S  # who is turned away is not to be held for long
         await super().send(message)
         if self._rest and self.handshake_complete:  # it was accepted, or is closed: go on
             self._read_on()

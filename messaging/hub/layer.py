@@ -6,16 +6,52 @@ CPU of a process at normal load, and 100-400 ms of lag between busy ones. Everyt
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 from channels_redis.pubsub import RedisPubSubChannelLayer
 
+from messaging import metrics
+
 Event: TypeAlias = dict[str, Any]
+
+RECEIVED_BYTES = (
+    33_554_432  # that wait for a process that is late; as much as Redis itself keeps for one
+)
+
+
+class Received(asyncio.Queue[bytes]):
+    """Events that wait for a consumer, bounded in bytes: more are dropped, as a hint may be."""
+
+    size = 0  # bytes
+
+    def put_nowait(self, item: bytes) -> None:
+        """Add an event, or drop it."""
+        if self.size < RECEIVED_BYTES:
+            super().put_nowait(item)
+        else:
+            metrics.bus_dropped.inc()
+
+    def _put(self, item: bytes) -> None:
+        self.size += len(item)
+        super()._put(item)
+
+    def _get(self) -> bytes:
+        item = super()._get()
+        self.size -= len(item)
+        return item
 
 
 class PipelinedChannelLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
     """`RedisPubSubChannelLayer` with `group_send_all`; same options, same bytes on the wire."""
+
+    async def new_channel(self, prefix: str = "specific.") -> str:
+        """A channel whose events wait within bounds."""
+        layer = self._get_layer()
+        channel: str = await layer.new_channel(prefix)
+        layer.channels[channel] = Received()
+        return channel
 
     async def group_send_all(self, events: Iterable[tuple[str, Event]]) -> None:
         """Send each event to its group, in this order, one round trip for each Redis server.

@@ -61,7 +61,7 @@ class Topic:
         due: list[Batch] = []
         if batch.since > self.position:
             known = self.waiting.get(batch.since)
-            if len(self.waiting) < MOST_WAITING and (known is None or known.upto < batch.upto):
+            if self._may_wait(ring_bytes) and (known is None or known.upto < batch.upto):
                 self.waiting[batch.since] = batch
             return due
         following: Batch | None = batch
@@ -70,6 +70,10 @@ class Topic:
                 due.append(self._append(following, ring_bytes))
             following = self._next()
         return due
+
+    def _may_wait(self, most_bytes: int) -> bool:
+        waiting = self.waiting.values()
+        return len(waiting) < MOST_WAITING and sum(len(one.json) for one in waiting) < most_bytes
 
     @property
     def hole(self) -> bool:

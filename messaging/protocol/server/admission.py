@@ -18,6 +18,7 @@ from messaging.protocol.server.batch import Batch
 MAX_REQUESTS = 256  # unanswered requests of one session
 MAX_REQUEST_BYTES = 1_048_576  # of their bodies
 ABUSE = 64  # bad or excessive frames, less half of one for every good frame, before the close
+OVERLOADED_RECONNECT_MS = 5_000  # who asked for too much comes back later than others
 # `after_refused` in one conversation before the close. Who keeps the limits has no more than
 # MAX_REQUESTS on the way when the refusal comes, and sends nothing more before the refused one.
 UNHEEDED = 4 * MAX_REQUESTS

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 UNHEARD_BYTES = (
     262_144  # sent besides events since the client was last heard; then marks and presence are held
 )
+# Answers that may be large are short or refused while so much waits: a client that asks and does not read
+# has up to 256 of them under way, each of up to some 100 KiB.
+HEAVY_BYTES = 524_288
 MOST_USERS = (
     500  # in one `presence` frame: with the longest texts still far below what a client takes
 )
@@ -59,6 +62,11 @@ class Outgoing:
     def patient(self) -> bool:
         """Whether the client was heard recently enough to send it marks and presence."""
         return self._unheard < UNHEARD_BYTES
+
+    @property
+    def heavy(self) -> bool:
+        """Whether so many bytes wait that nothing large is to be added."""
+        return sum(map(len, self._encoded)) >= HEAVY_BYTES
 
     def heard(self) -> None:
         """The client said something."""

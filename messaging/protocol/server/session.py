@@ -13,22 +13,18 @@ from messaging.protocol import frames
 from messaging.protocol.errors import CloseCode, FrameError, Refusal, Refused
 from messaging.protocol.server import actions, answers
 from messaging.protocol.server.actions import AboutPresence, Identity, Standing, Stored, Write
-from messaging.protocol.server.admission import MAX_REQUESTS, Admission
+from messaging.protocol.server.admission import MAX_REQUESTS, OVERLOADED_RECONNECT_MS, Admission
 from messaging.protocol.server.feeds import Feed, Feeds
 from messaging.protocol.server.outgoing import Outgoing
 from messaging.protocol.server.resume import announced, listed, resume, start
 from messaging.protocol.server.share import Share
 from messaging.protocol.server.typing_limit import TypingLimit
-from messaging.protocol.server.window import Window
+from messaging.protocol.server.window import SLOW_RECONNECT_MS, SLOW_S, Window
 from messaging.protocol.state import TRANSITIONS, IllegalFrame, State, advance
 
 if TYPE_CHECKING:
     from messaging.protocol.codec import Codec
     from messaging.protocol.server.batch import Batch
-
-SLOW_S = 60.0  # a session without credit for so long is told goodbye
-SLOW_RECONNECT_MS = 1_000
-OVERLOADED_RECONNECT_MS = 5_000
 
 
 class Session:
@@ -220,6 +216,9 @@ class Session:
         self, frame: frames.PresenceWatch, users: list[frames.UserPresence], *, stale: bool
     ) -> None:
         """Answer the client's watch list with how these users are here."""
+        if self._out.heavy:
+            self.decline(frame, Refusal.OVERLOADED)
+            return
         self._admission.answered()
         self._out.push(frames.Presence(users=users, stale=stale, ref=frame.ref))
 
@@ -383,6 +382,8 @@ class Session:
 
     def _refuse(self, why: Refusal | Refused, asked: frames.ClientFrame | FrameError) -> None:
         refused = why if isinstance(why, Refused) else Refused(why)
+        if refused.current is not None and self._out.heavy:
+            refused.current = None
         self.on_refused(refused.refusal)
         self._out.push(answers.refused(refused, asked), bare=not refused.refusal.judged)
         if refused.refusal is Refusal.RATE_LIMITED:

@@ -11,6 +11,8 @@ from collections import deque
 # G10: 1,000 stalled readers with a full window each stay below 100 MB.
 WINDOW_MESSAGES = 1_000
 WINDOW_BYTES = 81_920
+SLOW_S = 60.0  # a session without credit for so long is told goodbye
+SLOW_RECONNECT_MS = 1_000
 
 
 class Window:

@@ -10,8 +10,10 @@ from channels.layers import InMemoryChannelLayer
 from channels_redis.pubsub import RedisPubSubChannelLayer
 from django.conf import settings
 
+from messaging.hub import layer as layers
 from messaging.hub.bus import Bus, conversation_group
 from messaging.hub.layer import PipelinedChannelLayer
+from tests import scene
 
 EVENTS = 100
 
@@ -87,3 +89,21 @@ async def test_a_layer_of_another_kind_is_given_the_events_one_by_one(
     kinds = [(await layer.receive(channel))["type"] for _ in range(3)]
     await bus.close()
     assert kinds == ["lockstep.receipts"] * 3
+
+
+async def test_events_that_wait_for_a_late_process_are_bounded_in_bytes(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is dropped was a hint; what waits is heard in its order."""
+    monkeypatch.setattr(layers, "RECEIVED_BYTES", 1_000)
+    layer, group = PipelinedChannelLayer(**options), f"late.{uuid4()}"
+    channel = await listening(layer, group)
+    waiting = layer.channels[channel]
+    for number in range(10):
+        await layer.group_send(group, {"type": "x", "number": number, "text": "x" * 400})
+    await scene.eventually(lambda: waiting.size >= 1_000)
+    assert waiting.size < 1_500
+    heard = [(await layer.receive(channel))["number"] for _ in range(3)]
+    assert heard == [0, 1, 2]
+    assert waiting.size == 0
+    await layer.flush()

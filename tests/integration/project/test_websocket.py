@@ -10,7 +10,7 @@ import uvicorn
 
 from project.limits import FRAGMENTS
 from project.uvicorn_server import WebSocketProtocol
-from project.websocket import ODD, QUEUED
+from project.websocket import ODD, QUEUED, QUEUED_BYTES
 
 MAX = 100_000
 MASK = b"\x01\x02\x03\x04"
@@ -201,6 +201,14 @@ async def test_a_frame_in_many_small_segments_costs_as_much_as_in_few(socket: So
         joined.add(id(socket.server._rest))
     assert await socket.frame() == (0x82, b"x" * MAX)
     assert len(joined) <= 3  # the first segment, the buffer that grows, and the empty rest
+
+
+async def test_what_waits_for_a_late_consumer_is_bounded_in_bytes(socket: Socket) -> None:
+    """Sixteen messages of 1 MiB are 16 MiB of each of a thousand sockets."""
+    one = frame(0x82, b"x" * 40_000)
+    socket.server.data_received(one * 10)  # the consumer has no turn meanwhile
+    assert socket.server.queue.qsize() * 40_000 <= QUEUED_BYTES + 40_000
+    assert [await socket.frame() for _ in range(10)] == [(0x82, b"x" * 40_000)] * 10
 
 
 async def test_who_sends_pings_and_reads_no_pongs_costs_no_memory(socket: Socket) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from messaging.overload.door import door
 from messaging.overload.pressure import NO_HISTORY, ONE_BY_ONE
 from presence import database
-from project.gate import Gate
+from project.gate import CALLS, Gate
 
 HISTORY = [
     ("GET", "/api/conversations/1/messages"),
@@ -74,3 +75,30 @@ async def test_all_else_does_not(method: str, path: str) -> None:
 async def test_history_passes_while_only_new_connections_are_refused() -> None:
     door().pressure.level = ONE_BY_ONE
     assert (await call("GET", "/api/conversations/1/messages"))[0] == 0
+
+
+async def test_calls_beyond_so_many_at_a_time_are_refused_until_one_is_answered() -> None:
+    """Each may hold a body of 1 MiB. Files take long, and are none of them."""
+    go_on, statuses = asyncio.Event(), list[int]()
+
+    async def app(*_: Any) -> None:
+        await go_on.wait()
+
+    async def send(event: dict[str, Any]) -> None:
+        statuses.append(event.get("status", 0))
+
+    gate = Gate(app)
+
+    def call(path: str) -> asyncio.Task[None]:
+        return asyncio.create_task(gate({"path": path, "method": "GET"}, None, send))  # type: ignore[arg-type]
+
+    calls = [call("/api/files/1") for _ in range(3)]
+    calls += [call("/api/conversations") for _ in range(CALLS + 1)]
+    await asyncio.sleep(0)
+    assert 429 in statuses
+    assert sum(task.done() for task in calls) == 1
+    go_on.set()
+    await asyncio.gather(*calls)
+    statuses.clear()
+    await call("/api/conversations")
+    assert statuses == []

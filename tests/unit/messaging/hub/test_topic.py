@@ -49,6 +49,15 @@ def test_what_leaves_a_hole_waits_for_it() -> None:
     assert (topic.position, topic.hole) == (4, True)
 
 
+def test_what_waits_behind_a_hole_is_bounded_in_bytes() -> None:
+    """More comes from the database, with the hole."""
+    topic = Topic(HERE, 0)
+    size = len(changes(1, 2).json)
+    for since in range(1, 20, 2):
+        take(topic, since, since + 1, ring_bytes=3 * size)
+    assert len(topic.waiting) == 3
+
+
 def test_old_news_is_none() -> None:
     topic = Topic(HERE, 4)
     assert take(topic, 2, 4) == []

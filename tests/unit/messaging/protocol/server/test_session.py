@@ -11,6 +11,7 @@ from messaging.protocol.codec import JSON
 from messaging.protocol.errors import CloseCode, Refusal, Refused
 from messaging.protocol.frames import (
     DeviceMark,
+    Edit,
     Error,
     Events,
     Frame,
@@ -22,16 +23,18 @@ from messaging.protocol.frames import (
     Ok,
     Ping,
     Pong,
+    PresenceWatch,
     Receipt,
     Receipts,
     Send,
     ServerFrame,
     Sync,
+    UserPresence,
 )
 from messaging.protocol.server.actions import Identity, Read, Standing, Stored
 from messaging.protocol.server.admission import MAX_REQUEST_BYTES, MAX_REQUESTS, UNHEEDED
 from messaging.protocol.server.batch import Batch, Fence
-from messaging.protocol.server.outgoing import UNHEARD_BYTES
+from messaging.protocol.server.outgoing import HEAVY_BYTES, UNHEARD_BYTES
 from messaging.protocol.server.session import Session
 from messaging.protocol.server.window import Window
 
@@ -306,3 +309,27 @@ def test_our_client_with_thousands_waiting_is_never_told_twice_that_it_went_on()
     assert [request.client_id for request in again] == [f"k{n}" for n in range(MAX_REQUESTS)]
     assert len(say(session, *again)) == MAX_REQUESTS
     assert UNHEEDED == 4 * MAX_REQUESTS
+
+
+def test_large_answers_are_short_or_refused_while_much_waits_for_the_client() -> None:
+    """One that asks and does not read has 256 requests under way, each with an answer of up to 100 KiB."""
+    session = opened()
+    current = Message(id="m", seq=1, position=1, body="x" * 60_000)
+    edits = [
+        Edit(message=HERE, base_version=1, client_id=f"e{n}", body="") for n in range(MAX_REQUESTS)
+    ]
+    say(session, *edits)
+    for edit in edits:
+        session.settle(edit, Refused(Refusal.CONFLICT, current=current))
+    assert sum(map(len, session._out._encoded)) < HEAVY_BYTES + 200_000
+    watch = PresenceWatch(users=[HERE], ref="w")
+    say(session, watch)
+    session.answer_watch(watch, [UserPresence(user=HERE, state="online")] * 200, stale=False)
+    answers = heard(session)
+    conflicts = [a for a in answers if isinstance(a, Error) and a.code == "conflict"]
+    assert len(conflicts) == MAX_REQUESTS
+    assert [a.current is not None for a in conflicts[:2]] == [True, True]
+    assert conflicts[-1].current is None
+    refused = answers[-1]
+    assert isinstance(refused, Error)
+    assert (refused.ref, refused.code) == ("w", "overloaded")
