@@ -9,6 +9,7 @@ import contextlib
 import gc
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Generator, Iterator
@@ -43,6 +44,9 @@ def pytest_addoption() -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse what can't work, and clear away what earlier runs have left."""
+    # A shell that runs us in the background has us ignore Ctrl-C, and so would the servers that tests end by it.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if WORKER:
         return
     if config.getoption("numprocesses", None) and any(GIVEN.values()):
