@@ -272,3 +272,22 @@ def test_every_command_of_a_runbook_runs(stack: Stack, page: Path) -> None:
             timeout=60, check=False,
         )  # fmt: skip
         assert ran.returncode == 0, f"{command}\n{ran.stderr}"
+
+
+async def test_the_log_is_lines_of_json_without_tokens_and_bodies(
+    stack: Stack, sql: Psql, room: Room
+) -> None:
+    """Of everything that happened to the site here; what `serve` itself prints are two lines of text."""
+    ann = await enter(stack, Device(room.first.token))
+    await write(ann, room, "meet me behind the mill")
+    scene.revoke(sql, room.first.device)
+    await ann.ended()
+    await scene.eventually(lambda: any(room.first.device in app.log.read_text() for app in stack.apps.values()))  # fmt: skip
+    lines = [line for app in stack.apps.values() for line in app.log.read_text().splitlines()]
+    records = [json.loads(line) for line in lines if not line.startswith(("Lockstep serves", "  psql"))]  # fmt: skip
+    (closed,) = [one for one in records if one.get("device") == room.first.device]
+    assert closed["message"] == "a session was closed: revoked"
+    assert closed["session"]
+    assert {"time", "level", "logger", "process", "message"} <= set.intersection(*map(set, records))
+    for secret in (room.first.token, "mill", "served while it leaves"):
+        assert secret not in "".join(lines)
