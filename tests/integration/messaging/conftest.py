@@ -30,14 +30,13 @@ def connect(**overrides: Any) -> psycopg.Connection[Any]:
 
 
 @pytest.fixture
-def psql(transactional_db: None) -> Iterator[psycopg.Connection[Any]]:
+def psql(transactional_db: None, hand: Callable[[], Psql]) -> Psql:
     """A foreign writer: plain SQL, autocommit."""
-    with connect() as foreign:
-        yield foreign
+    return hand()
 
 
 @pytest.fixture
-def heard(psql: psycopg.Connection[Any]) -> Iterator[Callable[[], list[str]]]:
+def heard(psql: Psql) -> Iterator[Callable[[], list[str]]]:
     """What was notified since the last call, sorted; every committed write before it is included."""
     with connect() as ear, listening(ear, psql) as collect:
         yield collect
