@@ -19,7 +19,7 @@ ENVIRONMENT = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("scenario", ["presence", "multi-device"])
 def test_what_users_do_across_devices_is_done_and_nothing_else(

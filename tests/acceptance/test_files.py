@@ -30,7 +30,10 @@ MOST = 26_214_400  # bytes of one file, by default
 GROWTH = 12_582_912  # bytes: buffers of one request, and what Python keeps of them
 
 
-@pytest.fixture(scope="module", params=["uvicorn", "daphne"])
+KINDS = ["uvicorn", pytest.param("daphne", marks=pytest.mark.long)]
+
+
+@pytest.fixture(scope="module", params=KINDS)
 def server(
     request: pytest.FixtureRequest,
     shared_database: None,  # noqa: F811

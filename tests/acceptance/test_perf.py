@@ -81,7 +81,7 @@ def was_late(generator: dict[str, Any]) -> bool:
     return bool(late > LATE_MS or generator["cpu_percent"] > BUSY_PERCENT)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_judge_convicts_what_is_broken_and_acquits_what_is_not(tmp_path: Path) -> None:
     done = perf("e2e", "mutants", "--quick", "--quiet", "--seed", "1", "--runs", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -115,37 +115,36 @@ def test_a_run_that_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_reset_removes_the_accounts_of_measurements_and_nobody_else(tmp_path: Path) -> None:
-    place = {"LOCKSTEP_DATA": str(tmp_path)}
+def test_reset_removes_the_accounts_of_measurements_and_nobody_else(directory: Path) -> None:
+    place = {"LOCKSTEP_DATA": str(directory)}
     crowd = ("--users", "2", "--devices", "2", "--conversations", "1")
-    try:
-        with services.use(tmp_path) as running:
-            assert manage("migrate", "-v0", **place).returncode == 0
-            assert manage("provision", *crowd, **place).returncode == 0
-            assert manage("provision", *crowd, "--prefix", "people", **place).returncode == 0
-            done = perf("reset", **place)
-            assert "removed 2 accounts named perf- or load-" in done.stdout, done.stderr
-            with psycopg.connect(running.database_url) as connection:
-                left = connection.execute("SELECT username FROM presence_user ORDER BY 1")
-                assert [name for (name,) in left] == ["people-0", "people-1"]
-    finally:
-        services.stop(tmp_path, delete=True)
+    with services.use(directory) as running:
+        assert manage("provision", *crowd, **place).returncode == 0
+        assert manage("provision", *crowd, "--prefix", "people", **place).returncode == 0
+        done = perf("reset", **place)
+        assert "removed 2 accounts named perf- or load-" in done.stdout, done.stderr
+        with psycopg.connect(running.database_url) as connection:
+            left = connection.execute("SELECT username FROM presence_user ORDER BY 1")
+            assert [name for (name,) in left] == ["people-0", "people-1"]
 
 
 @pytest.mark.slow
-def test_health_names_what_is_missing_and_is_content_once_it_is_mended(tmp_path: Path) -> None:
-    place = {"LOCKSTEP_DATA": str(tmp_path)}
-    try:
-        with services.use(tmp_path):  # so that the three commands share one start
-            missing = perf("health", "--quiet", **place)
-            assert missing.returncode == 1, missing.stderr
-            assert "run `manage.py migrate`" in missing.stdout
-            assert manage("migrate", "-v0", **place).returncode == 0
-            healthy = perf("health", "--quiet", **place)
-            assert healthy.returncode == 0, healthy.stdout + healthy.stderr
-            assert "a message reaches another device" in healthy.stdout
-    finally:
-        services.stop(tmp_path, delete=True)
+def test_health_names_what_is_missing_and_is_content_once_it_is_mended(
+    directory: Path,
+) -> None:
+    place = {"LOCKSTEP_DATA": str(directory)}
+    with (
+        services.use(directory) as running,
+        psycopg.connect(running.database_url, autocommit=True) as sql,
+    ):
+        sql.execute("ALTER TABLE django_migrations RENAME TO django_migrations_kept")
+        missing = perf("health", "--quiet", **place)
+        assert missing.returncode == 1, missing.stderr
+        assert "run `manage.py migrate`" in missing.stdout
+        sql.execute("ALTER TABLE django_migrations_kept RENAME TO django_migrations")
+        healthy = perf("health", "--quiet", **place)
+        assert healthy.returncode == 0, healthy.stdout + healthy.stderr
+        assert "a message reaches another device" in healthy.stdout
 
 
 def test_a_server_that_is_not_there_is_said_in_one_line() -> None:

@@ -109,7 +109,7 @@ async def test_a_locked_conversation_is_busy_and_holds_up_nobody(
     await holds_up_nobody(1.5, journal, room, sql, quantile=0.9)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_a_conversation_locked_for_ten_seconds_holds_up_nobody(
     journal: Journal, room: Room, sql: Psql
 ) -> None:

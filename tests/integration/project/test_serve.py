@@ -80,7 +80,11 @@ def serve(database_url: str, redis_url: str) -> Iterator[Serve]:
         connection.execute("DROP DATABASE serve_test WITH (FORCE)")
 
 
-@pytest.fixture(scope="module", params=["uvicorn", "daphne"])
+# Sessions, the close codes and the bounds of Daphne are tested elsewhere each time.
+KINDS = ["uvicorn", pytest.param("daphne", marks=pytest.mark.long)]
+
+
+@pytest.fixture(scope="module", params=KINDS)
 def running(serve: Serve, request: pytest.FixtureRequest) -> Iterator[Running]:
     """Two processes of either server; SIGTERM must end them with success."""
     with serve("--processes", "2", "--server", request.param) as ready:
@@ -128,7 +132,7 @@ def answered(running: Running) -> bool:
     return False
 
 
-@pytest.mark.parametrize("server", ["uvicorn", "daphne"])
+@pytest.mark.parametrize("server", KINDS)
 def test_a_process_that_says_it_is_ready_is_warm(
     serve: Serve, database_url: str, server: str
 ) -> None:

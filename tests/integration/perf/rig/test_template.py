@@ -91,7 +91,7 @@ def test_where_nothing_can_be_kept_nothing_fails(
     template.forget(template.name())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_services_begin_migrated_with_and_without_it_and_with_a_broken_one(
     tmp_path: Path, cache: Path
 ) -> None:
