@@ -40,7 +40,7 @@ def endure(fault: str, tmp_path: Path) -> None:
     assert row["recovery_s"] is not None
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_nothing_is_lost_when_a_server_is_killed_under_load(tmp_path: Path) -> None:
     endure(FIRST, tmp_path)
