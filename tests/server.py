@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 
 import psutil
 from websockets.asyncio.client import ClientConnection, connect
@@ -21,20 +22,21 @@ START_S = 60.0
 
 
 class Server:
-    """`manage.py serve` with one process, from the outside."""
+    """`manage.py serve` with one process, from the outside; what it says goes to `log`."""
 
-    def __init__(self, kind: str, environment: dict[str, str]) -> None:
+    def __init__(self, kind: str, environment: dict[str, str], *, log: Path | None = None) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
         command = ["serve", "--no-migrate", "--processes", "1", "--server", kind]
-        self.process = subprocess.Popen(
-            [sys.executable, "manage.py", *command, "--port", str(self.port)],
-            cwd=ROOT,
-            env=os.environ | environment | {"DEBUG": "0", "HTTPS": "0"},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        with (log or Path(os.devnull)).open("w") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "manage.py", *command, "--port", str(self.port)],
+                cwd=ROOT,
+                env=os.environ | {"DEBUG": "0", "HTTPS": "0"} | environment,
+                stdout=output,
+                stderr=output,
+            )
         self.wait()
 
     def wait(self) -> None:

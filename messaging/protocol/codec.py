@@ -21,6 +21,7 @@ from messaging.protocol.errors import FrameError, Refusal, Refused
 from messaging.protocol.frames import (
     MAX_BATCH,
     MAX_FRAME_BYTES,
+    MAX_KEY,
     ClientFrame,
     Delete,
     Edit,
@@ -185,15 +186,21 @@ def _checked(frame: ClientFrame) -> ClientFrame | FrameError:
 def _error(
     refusal: Refusal, detail: str, told: Envelope | Send | Edit | Delete | PresenceSet
 ) -> FrameError:
-    ref = told.ref if isinstance(told.ref, (str, int)) and not _is_long(told.ref) else None
+    ref = told.ref if _is_reference(told.ref) else None
     key = getattr(told, "client_id", None)
     key = key if isinstance(key, str) and not _is_long(key) else None
     return FrameError(refusal, detail, ref=ref, client_id=key)
 
 
-def _is_long(value: str | int) -> bool:
-    """Whether an echo of it would not be a frame again."""
-    return len(value) > 64 if isinstance(value, str) else abs(value) > 2**53
+def _is_reference(value: object) -> bool:
+    """Whether an echo of it is a frame again. (A bool is an int to Python.)"""
+    if isinstance(value, str):
+        return not _is_long(value)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= 2**53
+
+
+def _is_long(text: str) -> bool:
+    return len(text) > MAX_KEY
 
 
 def _size_error(data: str | bytes) -> FrameError | None:

@@ -293,3 +293,12 @@ def test_bad_frames_are_looked_at_only_as_long_as_they_are_asked_for(
     found = iter(codec.decode_client(packed(codec, [1] * MAX_BATCH)))
     next(found)
     assert len(looked) == 1
+
+
+@BOTH
+@pytest.mark.parametrize("ref", [True, 2**53 + 1, -(2**60), "x" * 65, [1], 0.5], ids=repr)
+def test_a_ref_that_no_answer_may_bear_is_not_repeated(codec: Codec, ref: object) -> None:
+    """The answer to `"ref": true` was no frame of the protocol."""
+    [refused] = codec.decode_client(packed(codec, {"type": "send", "ref": ref}))
+    assert isinstance(refused, FrameError)
+    assert refused.ref is None
