@@ -40,7 +40,9 @@ PER_S = 20.0  # requests of the team
 FILES_EVERY = 10  # days after which the files of erased people are removed
 LINES = 7_200  # of the series: two hours of seconds, or a line every 24 s in two days
 LINE_KB = 2
-HISTORY_MB = 40  # of the day under way, at most; measured: 15
+HISTORY_MB = 60  # of a day, at most; measured: 26
+MARKS = 40  # days that are named in the plots
+HUNG_S = 600.0  # a day that has not ended by then does not end
 FAILURES = 3  # days in a row that could not be lived: then it is over
 COULD_NOT = (RigError, FleetError, psycopg.Error, OSError, ExceptionGroup)
 SIZE = "SELECT pg_database_size(current_database())"
@@ -80,7 +82,7 @@ def plan(options: Options) -> dict[str, Any]:
         "days": round(expected),
         "each": {"people": team.people, "devices": team.people * team.devices, "seconds": team.seconds, "happens": days.make(team, seed=options.seed).counts()},
         "cycles_for_a_verdict": CYCLES + SETTLING,
-        "disk_mb_at_most": {"history": HISTORY_MB, "series": round(LINES * LINE_KB / 1000), "database_and_its_log": 1_500},
+        "disk_mb_at_most": {"history": HISTORY_MB * (shifts.KEPT + 1), "series": round(LINES * LINE_KB / 1000), "database_and_its_log": 1_500},
         "seconds": round(seconds_of(options) + team.seconds + NIGHT_S),
     }  # fmt: skip
 
@@ -104,8 +106,10 @@ class Soak:
         in_a_row = 0
         while self.wanted and in_a_row < FAILURES:
             self.mornings += 1
+            shifts.prune(self.stage.directory)
             try:
-                await self._turn(self.mornings)
+                async with asyncio.timeout(HUNG_S):
+                    await self._turn(self.mornings)
                 in_a_row = 0
             except COULD_NOT as error:
                 in_a_row += 1
@@ -127,7 +131,8 @@ class Soak:
     async def _turn(self, number: int) -> None:
         """A day and its night."""
         stage, begun = self.stage, clock()
-        stage.series.mark(f"day {number}")
+        if number % max(round(seconds_of(stage.options) / (DAY_S + NIGHT_S) / MARKS), 1) == 0:
+            stage.series.mark(f"day {number}")
         shift = await shifts.work(stage, self.team, self.day, number, self.connection)
         sample = await self.watch.sample(like=self.ledger.like)
         await shifts.examine(shift, self.connection)

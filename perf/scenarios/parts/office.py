@@ -135,7 +135,6 @@ class Office:
         floor, begun = self.floor, clock()
         before = len(floor.shelves.closures)
         self._note("begin")
-        self.series.mark("deploy")
         replaced = await rollout.roll(self.deployed)
         healed = clock()
         self._note("felt", closures=float(len(floor.shelves.closures) - before))

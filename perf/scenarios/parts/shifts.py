@@ -33,6 +33,7 @@ from perf.scenarios.parts.shelves import Compared, Kept, Shelves, compare, kept
 
 PROCESSES = 2  # of the second server: a deploy replaces one after the other
 CLEAN_S = 60.0
+KEPT = 8  # histories of bad days
 GOALS = frozenset({"lost", "lost ack", "reordered", "delivery after a fence", "catch-up", "leaving", "fault felt"})  # fmt: skip
 
 
@@ -145,6 +146,12 @@ async def clear(shift: Shift, connection: Connection) -> None:
     shift.accounts, shift.kept = (), ()
     if not shift.bad:
         shutil.rmtree(shift.directory.path)
+
+
+def prune(directory: RunDirectory) -> None:
+    """Keep the histories of the first KEPT days on which something was wrong: of thousands no disk has room."""
+    for path in sorted((directory.path / "days").glob("*"))[KEPT:]:
+        shutil.rmtree(path)
 
 
 async def clean_files(place: Environment) -> None:

@@ -14,7 +14,7 @@ def parsed(*given: str) -> dict[str, Any]:
     return vars(parser.parse_args(given))
 
 
-@pytest.mark.parametrize("verb", [[], ["baseline"], ["stress"], ["e2e"], ["setup"], ["report"]])
+@pytest.mark.parametrize("verb", [[], ["baseline"], ["stress"], ["e2e"], ["soak"], ["setup"], ["report"]])
 def test_the_help_says_what_the_exit_codes_mean(
     verb: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -30,6 +30,13 @@ def test_a_rate_and_a_duration_may_carry_their_units() -> None:
     chosen = parsed("baseline", "--rate", "200/s", "--duration", "30s", "--seed", "1")
     options = arguments.options(chosen)
     assert (options.rate, options.duration_s) == (200, 30)
+
+
+def test_a_soak_is_told_its_hours() -> None:
+    assert arguments.options(parsed("soak", "--hours", "0.5", "--seed", "1")).duration_s == 1800
+    assert arguments.options(parsed("soak", "--seed", "1")).duration_s is None
+    with pytest.raises(SystemExit):
+        parsed("soak", "--hours", "0")
 
 
 @pytest.mark.parametrize("flag", ["--rate", "--duration"])

@@ -12,6 +12,7 @@ from perf.rig.children import RigError
 from perf.scenario import Findings, Options
 from perf.scenarios import soak
 from perf.scenarios.parts import ledger as ledgers
+from perf.scenarios.parts import shifts
 from perf.scenarios.parts.ledger import Ledger
 from perf.scenarios.parts.shelves import Compared
 from perf.scenarios.parts.shifts import Shift
@@ -158,6 +159,16 @@ def test_many_days_are_remembered_in_little_and_shown_in_few(
     assert any(row["day"] == 61 for row in rows)
     assert rows[-1]["day"] == 62
     assert sum(bool(one.inside.types) for one in ledger.samples) <= 5
+
+
+def test_of_bad_days_only_the_histories_of_the_first_are_kept(tmp_path: Path) -> None:
+    run = RunDirectory(path=tmp_path)
+    shifts.prune(run)
+    for number in range(1, 2 * shifts.KEPT):
+        run.within(f"days/{number:05}")
+    shifts.prune(run)
+    kept = sorted(int(path.name) for path in (tmp_path / "days").iterdir())
+    assert kept == list(range(1, shifts.KEPT + 1))
 
 
 def test_the_series_of_two_days_has_no_more_lines_than_that_of_two_hours() -> None:
