@@ -77,12 +77,13 @@ def _own(it: Receiving, device: Device) -> list[str]:
 
 
 async def badges(it: Receiving) -> None:
-    """What one device reads, half of it and then all, is no longer unread on the user's others."""
+    """What one device reads, part by part and then all, is no longer unread on the user's others."""
     user = it.devices[DEVICES_EACH : 2 * DEVICES_EACH]
     reader, others = user[0], user[1:]
     last = reader.client.cursors[it.small]
     unread = it.marks.badge(reader, it.small, _own(it, reader))
-    for left in (unread // 2, 0):
+    parts = 2 * it.rounds
+    for left in (unread * part // parts for part in reversed(range(parts))):
         begun, seq = clock(), last - left
         reader.read(it.small, seq)
         reader.flush()

@@ -3,6 +3,7 @@
 import pytest
 
 from perf.load.generator import LATE_MS, Generator
+from perf.measure.latency import Summary
 from perf.scenario import Findings
 from perf.scenarios.parts.shared import note_generator, outcome_of
 
@@ -39,3 +40,14 @@ def test_a_missed_limit_counts_only_if_the_generator_was_in_time(
     if passed is None:
         assert found.measured is None
         assert "80.0 ms says nothing of the server" in found.source
+
+
+@pytest.mark.parametrize(("late_ms", "verdict"), [(IN_TIME, "invalid"), (LATE, "unknown")])
+def test_latencies_beyond_the_range_are_the_generators_own_if_it_was_late(
+    late_ms: float, verdict: str
+) -> None:
+    one = generator(late_ms)
+    held = outcome_of(one, "T7", 100.0, source="a test")
+    findings = Findings(outcomes=[held], latency=Summary(count=9, overflows=3))
+    note_generator(one, findings)
+    assert findings.verdict == verdict
