@@ -6,6 +6,8 @@ kill: no client can have brought it back by then. (The machine itself goes on: w
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from perf.faults import processes
 from perf.faults.cluster import connect
 from perf.faults.fault import Fault
@@ -44,9 +46,7 @@ class EverythingKill(Fault):
         return self.met("lost connections")
 
     async def _compare(self) -> None:
-        async with await connect(self.site.database_url) as connection:
-            rows = await (await connection.execute(STORED, [list(self._promised)])).fetchall()
-        lost = self._promised - {row[0] for row in rows}
+        lost = await missing(self.site.database_url, self._promised)
         self.checked = len(self._promised)
         if lost or not self._promised:
             self.broken.append(
@@ -57,3 +57,10 @@ class EverythingKill(Fault):
     @property
     def _servers(self) -> list[Server]:
         return [self.site.environment.servers[0], self.site.victim]
+
+
+async def missing(url: str, promised: Collection[str]) -> set[str]:
+    """Those of these client_ids that no stored message has. Raises psycopg.Error."""
+    async with await connect(url) as connection:
+        rows = await (await connection.execute(STORED, [list(promised)])).fetchall()
+    return set(promised) - {row[0] for row in rows}

@@ -1,0 +1,42 @@
+"""A small disk says ENOSPC when it is full, takes more when there is room, and is not left behind."""
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from perf.rig import disks
+from perf.rig.disks import MOUNTS, Disk
+
+pytestmark = pytest.mark.skipif(bool(disks.why_not()), reason=disks.why_not())
+
+
+def test_a_full_disk_refuses_what_it_takes_when_there_is_room(tmp_path: Path) -> None:
+    disk = Disk(path=tmp_path / "small", size=1 << 20, uid=0, gid=0)
+    disk.mount()
+    try:
+        assert disk.fill() > 0
+        with pytest.raises(OSError, match="No space left") as caught:
+            (disk.path / "more").write_bytes(b"x" * 8192)
+        assert caught.value.errno == errno.ENOSPC
+        disk.free()
+        (disk.path / "more").write_bytes(b"x" * 8192)
+    finally:
+        disk.unmount()
+    assert not disk.path.exists()
+
+
+def test_what_a_killed_run_left_mounted_is_found_by_its_directory(tmp_path: Path) -> None:
+    mine, others = (
+        Disk(path=tmp_path / name / "small", size=1 << 20, uid=0, gid=0) for name in ("a", "b")
+    )
+    for disk in (mine, others):
+        disk.path.parent.mkdir()
+        disk.mount()
+    try:
+        disks.forget(tmp_path / "a")
+        mounted = MOUNTS.read_text()
+        assert str(mine.path) not in mounted
+        assert str(others.path) in mounted
+    finally:
+        others.unmount()

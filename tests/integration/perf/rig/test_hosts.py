@@ -1,0 +1,56 @@
+"""A host of its own is reached over its own network, and a cut of that is silent."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+from perf.rig import hosts
+from perf.rig.hosts import Host
+
+pytestmark = pytest.mark.skipif(bool(hosts.why_not()), reason=hosts.why_not())
+
+# A program there that says one line to this machine for each that it is told.
+CALLER = """
+import socket, sys
+for line in sys.stdin:
+    try:
+        socket.create_connection(tuple(line.split()), timeout=0.4).close()
+        print("connected", flush=True)
+    except TimeoutError:
+        print("silence", flush=True)
+    except OSError as error:
+        print(error, flush=True)
+"""
+
+
+async def called(one: Host, caller: asyncio.subprocess.Process, port: int) -> str:
+    """What the host hears of a call to this machine."""
+    assert caller.stdin is not None
+    assert caller.stdout is not None
+    caller.stdin.write(f"{one.gateway} {port}\n".encode())
+    return (await caller.stdout.readline()).decode().strip()
+
+
+async def test_a_host_hears_nothing_while_it_is_cut_off_and_all_again_when_it_is_joined(
+    tmp_path: Path,
+) -> None:
+    directory = tmp_path / f"lockstep-test-{tmp_path.parent.name}"
+    async with hosts.host(directory) as one:
+        server = await asyncio.start_server(lambda _, writer: writer.close(), one.gateway, 0)
+        port = server.sockets[0].getsockname()[1]
+        pipe = asyncio.subprocess.PIPE
+        caller = await asyncio.create_subprocess_exec(
+            *one.command, sys.executable, "-c", CALLER, stdin=pipe, stdout=pipe
+        )
+        heard = [await called(one, caller, port)]
+        one.cut()
+        heard.append(await called(one, caller, port))
+        one.join()
+        heard.append(await called(one, caller, port))
+        assert heard == ["connected", "silence", "connected"]
+        caller.kill()
+        await caller.wait()
+        server.close()
+        await server.wait_closed()
