@@ -138,7 +138,7 @@ async def people(place: Environment, names: int) -> tuple[list[str], str]:
     await children.run(
         manage(
             *("provision", "--users", str(names), "--devices", "0", "--conversations", "0"),
-            *("--prefix", PREFIX, "--password", password),
+            *("--prefix", PREFIX, f"--password={password}"),  # it may begin with a hyphen
         ),
         env=place.env,
         log=place.logs / "people.log",
