@@ -148,6 +148,6 @@ def test_health_names_what_is_missing_and_is_content_once_it_is_mended(
 
 
 def test_a_server_that_is_not_there_is_said_in_one_line() -> None:
-    done = perf("baseline", "--url", "http://127.0.0.1:1", "--accounts", "/nonexistent.jsonl")
+    done = perf_here("baseline", "--url", "http://127.0.0.1:1", "--accounts", "/nonexistent.jsonl")
     assert done.returncode == 2
     assert done.stderr.strip().splitlines()[-1].startswith("error: --accounts /nonexistent.jsonl")

@@ -90,6 +90,7 @@ async def streamed(peer: Peer, room: Room, device: Device, names: list[str]) -> 
     return took
 
 
+@pytest.mark.slow
 async def test_what_one_process_commits_reaches_the_sessions_of_another(
     engine: Engine, attach: Any, room: Room, peer: Peer
 ) -> None:
@@ -104,6 +105,7 @@ async def test_what_one_process_commits_reaches_the_sessions_of_another(
     assert sorted(took)[10] < 0.1  # by the bus, not by the reconciler
 
 
+@pytest.mark.slow
 async def test_both_processes_write_and_every_session_sees_one_order(
     engine: Engine, attach: Any, room: Room, peer: Peer, sql: Psql
 ) -> None:
@@ -122,6 +124,7 @@ async def test_both_processes_write_and_every_session_sees_one_order(
         assert device.bodies(room.id) == scene.bodies(sql, room.id)
 
 
+@pytest.mark.slow
 async def test_marks_cross_the_bus(engine: Engine, attach: Any, room: Room, peer: Peer) -> None:
     """The peer stores nothing of its own here: its group hears what this process announces."""
     ann = await attach(room.first)
@@ -166,6 +169,7 @@ class Listener(AsyncConsumer):  # type: ignore[misc]
         """Of a hub that joins the same group."""
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")
 async def test_a_plain_channels_consumer_in_the_group_receives_every_batch(
     engine: Engine, room: Room, peer: Peer
@@ -191,6 +195,7 @@ async def test_a_plain_channels_consumer_in_the_group_receives_every_batch(
     await asyncio.wait({socket.task})
 
 
+@pytest.mark.slow
 async def test_nonsense_in_a_public_group_costs_the_next_event_nothing(
     engine: Engine, attach: Any, room: Room, peer: Peer, server: redis.Redis
 ) -> None:
@@ -244,6 +249,7 @@ async def test_what_waits_to_be_published_is_bounded_in_bytes_and_makes_room_aga
     await layer.group_discard(conversation_group(room), channel)
 
 
+@pytest.mark.slow
 async def test_a_flushed_server_loses_nothing(
     engine: Engine, attach: Any, room: Room, peer: Peer, server: redis.Redis
 ) -> None:

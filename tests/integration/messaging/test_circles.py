@@ -106,6 +106,7 @@ def crowd(sql: Psql) -> Iterator[str]:
     )
 
 
+@pytest.mark.slow
 def test_watching_costs_the_same_in_large_conversations(crowd: str, sql: Psql) -> None:
     pairs: list[object] = [[crowd] * WATCHED, new_users(sql, WATCHED)]
     rooms: list[object] = [["a" * 31 + "1"], 51, 50]

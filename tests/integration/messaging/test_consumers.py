@@ -170,6 +170,7 @@ async def test_a_client_that_never_acks_may_say_so(attach: Any, room: Room, sql:
     )
 
 
+@pytest.mark.slow
 async def test_a_mute_session_reads_no_more_than_it_can_hold_answers_for(
     attach: Any, engine: Engine, room: Room, sql: Psql, monkeypatch: pytest.MonkeyPatch
 ) -> None:

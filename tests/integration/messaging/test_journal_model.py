@@ -233,7 +233,7 @@ async def play(sql: Psql, steps: list[Any]) -> None:
 
 
 @settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(steps=STEPS)
 def test_the_journal_does_what_the_model_does(sql: Psql, steps: list[Any]) -> None:

@@ -227,6 +227,7 @@ async def test_an_unexpected_error_of_the_receipts_is_logged_and_the_marks_are_s
     )
 
 
+@pytest.mark.slow
 async def test_an_unexpected_error_in_counting_marks_is_logged_and_they_are_counted_after_all(
     monkeypatch: pytest.MonkeyPatch,
     engine: Engine,

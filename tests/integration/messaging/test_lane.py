@@ -165,6 +165,7 @@ async def test_a_poison_row_amid_a_locked_conversation_leaves_its_order_alone(
         assert scene.bodies(sql, room.id) == []
 
 
+@pytest.mark.slow
 async def test_a_lock_behind_a_conversation_holds_up_its_own_writes_only(
     journal: Journal, room: Room, sql: Psql
 ) -> None:

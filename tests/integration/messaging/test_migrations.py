@@ -22,6 +22,7 @@ def lockstep_functions() -> set[str]:
         return {row[0] for row in cursor.fetchall()}
 
 
+@pytest.mark.slow
 def test_taking_all_back_leaves_nothing_and_doing_it_again_gives_the_same(
     migrated_again: None,
 ) -> None:

@@ -254,6 +254,7 @@ async def test_new_device_of_the_user_is_in_their_own_entry(
 # How soon, and from where
 
 
+@pytest.mark.slow
 async def test_it_is_seen_at_once_in_this_process_and_in_others(
     peer: Peer, engine: Engine, attach: Any, room: Room
 ) -> None:

@@ -218,6 +218,7 @@ async def test_a_caller_that_is_cancelled_does_not_cancel_the_write(
 # Lost connections
 
 
+@pytest.mark.slow
 async def test_a_commit_of_unknown_outcome_is_neither_lost_nor_doubled(
     journal: Journal, room: Room, sql: Psql
 ) -> None:

@@ -15,6 +15,7 @@ from tests.sight import follow, say, shows
 pytestmark = pytest.mark.django_db
 
 
+@pytest.mark.slow
 async def test_typing_is_shown_to_the_others_and_to_nobody_else(
     peer: Peer, engine: Engine, attach: Any, room: Room, sql: Psql
 ) -> None:
@@ -36,6 +37,7 @@ async def test_typing_is_shown_to_the_others_and_to_nobody_else(
     assert counts == [2, 1, 1, 0]
 
 
+@pytest.mark.slow
 async def test_typing_behind_a_change_that_is_not_here_yet_is_not_shown(
     peer: Peer, engine: Engine, attach: Any, room: Room
 ) -> None:

@@ -94,6 +94,7 @@ async def test_the_dead_are_cleared_away_by_the_living(
         await made.stop()
 
 
+@pytest.mark.slow
 async def test_a_session_that_could_not_be_signed_off_is_swept_away(
     shared_database: None, sql: Psql, settings: Any
 ) -> None:

@@ -151,6 +151,7 @@ async def test_sessions_that_cannot_be_told_do_not_end_the_beats(
         await made.stop()
 
 
+@pytest.mark.slow
 async def test_a_process_that_stood_still_and_finds_no_database_begins_anew_when_it_is_back(
     shared_database: None, sql: Psql, clock: Clock
 ) -> None:

@@ -176,6 +176,7 @@ async def test_a_hello_waits_for_a_revocation_under_way(roster: Roster, sql: Psq
     assert await asked is None
 
 
+@pytest.mark.slow
 async def test_a_dead_process_holds_up_a_revocation_only_as_long_as_its_lease(
     roster: Roster, sql: Psql
 ) -> None:

@@ -86,6 +86,7 @@ async def test_a_frozen_connection_that_was_given_up_begins_no_session_however_l
         await made.stop()
 
 
+@pytest.mark.slow
 async def test_a_revocation_asked_of_a_frozen_database_is_refused_in_bounded_time(
     shared_database: None, sql: Psql, monkeypatch: pytest.MonkeyPatch
 ) -> None:

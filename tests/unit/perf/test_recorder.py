@@ -129,6 +129,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 def test_a_killed_process_loses_at_most_the_last_moment(tmp_path: Path) -> None:
     path = tmp_path / "0.jsonl"
     child = subprocess.Popen(

@@ -122,6 +122,7 @@ def test_a_lost_database_is_unavailable_and_whether_it_wrote_is_unknown(ann: Per
     assert ann.call("GET", "/devices").status == 200
 
 
+@pytest.mark.slow
 def test_a_locked_conversation_is_busy_and_tells_when_to_come_back(ann: Person, group: str) -> None:
     with another_connection() as holder:
         holder.execute("SELECT FROM messaging_conversation WHERE id = %s FOR UPDATE", [group])

@@ -122,6 +122,7 @@ def test_a_store_of_another_version_is_refused(tmp_path: Path) -> None:
         Store(path)
 
 
+@pytest.mark.slow
 def test_two_clients_can_not_share_a_store(tmp_path: Path) -> None:
     """Each would take half of the messages."""
     store = Store(tmp_path / "a.sqlite")

@@ -20,7 +20,7 @@ from tests.unit.messaging.hub.reference import Broken
 
 
 def test_device_gets_every_change_once_and_in_order_whatever_happens() -> None:
-    play(examples=100)
+    play(examples=50)
 
 
 @pytest.mark.long

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any, cast
 
+import pytest
+
 from perf.load.device import Device
 from perf.load.probe import PULSE_S, Pulse
 
@@ -37,11 +39,13 @@ async def pulse_over(device: Any, seconds: float) -> Pulse:
     return pulse
 
 
+@pytest.mark.slow
 async def test_a_server_that_does_not_answer_in_time_is_down() -> None:
     pulse = await pulse_over(Pinged(lambda _: None), 3 * LATE_S)
     assert (pulse.asked, pulse.answered) in {(1, 0), (2, 0)}
 
 
+@pytest.mark.slow
 async def test_an_answer_that_waited_while_the_generator_stood_still_came_in_time() -> None:
     loop, stalls = asyncio.get_running_loop(), iter([True])
 
