@@ -18,7 +18,7 @@ from perf.measure.latency import Latency
 from perf.rig.accounts import Account
 from perf.rig.environment import Crowd
 from perf.scenario import Findings, Options, Scenario, Stage
-from perf.scenarios.parts import ordeal, verdicts
+from perf.scenarios.parts import dose, verdicts
 from perf.scenarios.parts.endured import Endured
 from perf.scenarios.parts.ordeal import MEMBERS, endure
 from perf.scenarios.parts.shared import agreement, conversations_of
@@ -38,17 +38,17 @@ def names(options: Options) -> list[str]:
 
 def crowd(options: Options) -> Crowd:
     """Conversations of twenty for each fault."""
-    return Crowd(conversations=ordeal.conversations(options) * len(names(options)), members=MEMBERS)
+    return Crowd(conversations=dose.conversations(options) * len(names(options)), members=MEMBERS)
 
 
 def plan(options: Options) -> dict[str, Any]:
     """What --dry-run prints."""
-    reaching = ordeal.wanted(options) / (ordeal.rate_of(options) * MEMBERS)
-    each = STARTING_S + max(ordeal.calm_s(options) + LONGEST_S, reaching)
+    reaching = dose.wanted(options) / (dose.rate_of(options) * MEMBERS)
+    each = STARTING_S + max(dose.calm_s(options) + LONGEST_S, reaching)
     return {
         "faults": {name: _foretold(options, name) for name in names(options)},
-        "rate": ordeal.rate_of(options),
-        "deliveries_per_fault": ordeal.wanted(options),
+        "rate": dose.rate_of(options),
+        "deliveries_per_fault": dose.wanted(options),
         "seconds": round(each * len(names(options))),
     }
 
