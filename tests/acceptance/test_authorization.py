@@ -19,7 +19,7 @@ from messaging.protocol.codec import CLIENT_TYPES
 from tests import scene
 from tests.acceptance.frames import FRAMES, said
 from tests.acceptance.world import FILE, ROLES, World
-from tests.integration.conftest import shared_database, sql  # noqa: F401  (fixtures)
+from tests.integration.conftest import shared_database  # noqa: F401  (a fixture)
 from tests.server import Server
 
 ROUTES = """

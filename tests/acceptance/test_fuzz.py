@@ -8,8 +8,7 @@ import psutil
 import pytest
 
 from tests import fuzz, fuzz_socket, scene
-from tests.integration.conftest import shared_database, sql  # noqa: F401  (fixtures)
-from tests.scene import Psql
+from tests.integration.conftest import shared_database  # noqa: F401  (a fixture)
 from tests.server import Server
 
 MIB = 2**20
@@ -41,7 +40,6 @@ def test_no_frame_crashes_hangs_or_bloats_a_session() -> None:
 def test_a_server_goes_on_answering_and_logs_no_error(
     kind: str,
     shared_database: None,  # noqa: F811
-    sql: Psql,  # noqa: F811
     redis_url: str,
     tmp_path: Path,
 ) -> None:
@@ -49,7 +47,8 @@ def test_a_server_goes_on_answering_and_logs_no_error(
     own = {"DATABASE_URL": scene.database_url(), "REDIS_URL": redis_url}
     server = Server(kind, own, log=log)
     try:
-        seat = scene.new_room(sql).first
+        with scene.connect() as sql:
+            seat = scene.new_room(sql).first
         url = f"ws://127.0.0.1:{server.port}/ws/"
         fuzz_socket.through(url, seat.token, frames=300, seed=1)  # what is loaded on the way
         worker = psutil.Process(server.worker.pid)
