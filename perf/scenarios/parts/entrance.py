@@ -146,7 +146,7 @@ async def measure(
     await children.run(
         manage(
             *("provision", "--users", str(USERS), "--devices", "0", "--conversations", "0"),
-            *("--prefix", PREFIX, "--password", found.password),
+            *("--prefix", PREFIX, f"--password={found.password}"),  # it may begin with a hyphen
         ),
         env=place.env,
         log=place.logs / "door.log",

@@ -18,6 +18,7 @@ from perf.load.generator import Generator
 from perf.load.rest import NoAnswer
 from perf.load.workload import TICK_S, body
 from perf.measure.series import Series
+from perf.rig.children import RigError
 from perf.rig.server import Server
 from perf.scenarios.parts import errands, rollout
 from perf.scenarios.parts.days import Day, Moment, What
@@ -135,12 +136,14 @@ class Office:
         floor, begun = self.floor, clock()
         before = len(floor.shelves.closures)
         self._note("begin")
-        replaced = await rollout.roll(self.deployed)
+        try:
+            floor.done["replaced processes"] += await rollout.roll(self.deployed)
+        except RigError as error:
+            floor.problems.append(str(error))
         healed = clock()
         self._note("felt", closures=float(len(floor.shelves.closures) - before))
         self._note("end")
         self.deploys_s.append(healed - begun)
-        floor.done["replaced processes"] += replaced
         here = {key for key in floor.present if key in floor.devices}
         if not await until(
             lambda: all(floor.devices[key].online for key in here & floor.present),
