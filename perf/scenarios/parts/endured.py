@@ -47,6 +47,7 @@ class Endured:
             "felt": ", ".join(f"{value:,.0f} {name}" for name, value in self.felt.items() if value) or "nothing",
             "deliveries": self.judgement.deliveries,
             "anomalies": self.judgement.anomalies,
+            "asked_of_database": self.checked or None,
             "lasted_s": round(self.lasted_s, 1),
             "recovery_s": self.recovery_s,
             "converged_s": round(max(converged) / 1000, 2) if converged else None,
