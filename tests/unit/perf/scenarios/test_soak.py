@@ -116,9 +116,12 @@ def test_a_door_that_is_shut_for_longer_than_a_thousandth_is_down() -> None:
 
 
 @pytest.mark.parametrize("name", EXACT)
-def test_what_is_left_in_the_night_is_told_at_once(name: str) -> None:
+def test_what_is_left_in_the_night_beyond_what_a_pool_keeps_is_told(name: str) -> None:
     ledger = lived(5)
-    ledger.add(shift(6), sample(**{name: 6}))
+    allowed = 5 + ledgers.ROOM.get(name, 0)
+    ledger.add(shift(6), sample(**{name: allowed}))
+    assert verdict(ledger).broken == []
+    ledger.add(shift(7), sample(**{name: allowed + 1}))
     (problem,) = verdict(ledger).broken
     assert f"1 {name}" in problem
 
