@@ -71,15 +71,15 @@ def test_sends_behind_a_refused_one_wait_for_its_repeat() -> None:
 def test_of_several_refused_sends_the_one_sent_first_must_come_first() -> None:
     """A later one may be refused at once while the earlier is still under way, and is refused after it."""
     admission = Admission()
-    for key in ("a", "b"):
+    for key in ("z", "y"):
         assert admission.admit(send(key), known=True) is None
-    admission.block(send("c"))  # never taken
-    for key in ("a", "b"):
+    admission.block(send("x"))  # never taken
+    for key in ("z", "y"):
         admission.block(send(key))
         admission.answered(send(key))
-    assert admission.admit(send("c"), known=True) is Refusal.AFTER_REFUSED
-    assert admission.admit(send("b"), known=True) is Refusal.AFTER_REFUSED
-    assert [admission.admit(send(key), known=True) for key in "abc"] == [None] * 3
+    assert admission.admit(send("x"), known=True) is Refusal.AFTER_REFUSED
+    assert admission.admit(send("y"), known=True) is Refusal.AFTER_REFUSED
+    assert [admission.admit(send(key), known=True) for key in "zyx"] == [None] * 3
 
 
 def test_a_repeat_under_way_beside_the_first_does_not_make_it_the_later_one() -> None:
