@@ -10,7 +10,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -23,8 +23,9 @@ from messaging.hub.bus import conversation_group
 from project import postgres, services, valkey
 from project.home import Home
 from tests import scene
-from tests.acceptance.site import serving
+from tests.acceptance.site import Serving, serving
 from tests.device import Device
+from tests.plugin import migrated
 from tests.scene import Psql, Room
 from tests.server import Network
 
@@ -97,6 +98,13 @@ def _confirmed(device: Device, word: str) -> bool:
     return any(f["type"] == "ok" and f.get("client_id") == word for f in device.heard)
 
 
+@pytest.fixture(scope="module")
+def site() -> Iterator[Serving]:
+    """One for the tests after which it runs on."""
+    with migrated() as directory, serving(directory, processes=2) as it:
+        yield it
+
+
 @pytest.fixture
 async def talkers() -> AsyncIterator[list[Talker]]:
     made: list[Talker] = []
@@ -140,9 +148,9 @@ async def everything_is_there(sql: Psql, room: Room, talkers: list[Talker]) -> N
 
 
 async def test_one_of_two_busy_processes_ends_and_its_clients_go_on_elsewhere(
-    directory: Path, talkers: list[Talker]
+    site: Serving, talkers: list[Talker]
 ) -> None:
-    with serving(directory, processes=2) as site, psql(directory) as sql:
+    with psql(site.directory) as sql:
         room = seat(sql, talkers)
         await asyncio.gather(*(talker.dial(site.port) for talker in talkers))
         held = holders(sql)
@@ -182,28 +190,27 @@ async def test_both_busy_processes_end_and_what_was_acked_is_there_when_they_com
 
 @pytest.mark.parametrize("server", [valkey, postgres], ids=["Valkey", "PostgreSQL"])
 async def test_a_service_of_ours_that_is_killed_is_started_again_and_messages_flow(
-    directory: Path, talkers: list[Talker], server: object
+    site: Serving, talkers: list[Talker], server: object
 ) -> None:
     pid: Callable[[Home], int | None] = server.pid  # type: ignore[attr-defined]
-    home = services.locate(directory).home
-    with serving(directory, processes=2) as site:
-        with psql(directory) as sql:
-            room = seat(sql, talkers)
-        await asyncio.gather(*(talker.dial(site.port) for talker in talkers))
-        work = asyncio.gather(*(talker.talk(site.port) for talker in talkers))
-        await talkers[0].device.reaches(room.id, TALKERS + 30)
-        dead, listening = pid(home), listeners(home, room)
-        assert listening
-        assert dead is not None
-        os.kill(dead, signal.SIGKILL)
-        began = time.monotonic()
-        await scene.eventually(lambda: pid(home) not in (None, dead))
-        known = len(talkers[0].acked)
-        await scene.eventually(lambda: len(talkers[0].acked) > known or work.done())
-        await scene.eventually(lambda: listeners(home, room) == listening)
-        took = time.monotonic() - began
-        await work
-        print(f"\nmessages flow {took:.1f} s after the kill")
-        assert took < BACK_S
-        with psql(directory) as sql:
-            await everything_is_there(sql, room, talkers)
+    home = services.locate(site.directory).home
+    with psql(site.directory) as sql:
+        room = seat(sql, talkers)
+    await asyncio.gather(*(talker.dial(site.port) for talker in talkers))
+    work = asyncio.gather(*(talker.talk(site.port) for talker in talkers))
+    await talkers[0].device.reaches(room.id, TALKERS + 30)
+    dead, listening = pid(home), listeners(home, room)
+    assert listening
+    assert dead is not None
+    os.kill(dead, signal.SIGKILL)
+    began = time.monotonic()
+    await scene.eventually(lambda: pid(home) not in (None, dead))
+    known = len(talkers[0].acked)
+    await scene.eventually(lambda: len(talkers[0].acked) > known or work.done())
+    await scene.eventually(lambda: listeners(home, room) == listening)
+    took = time.monotonic() - began
+    await work
+    print(f"\nmessages flow {took:.1f} s after the kill")
+    assert took < BACK_S
+    with psql(site.directory) as sql:
+        await everything_is_there(sql, room, talkers)
