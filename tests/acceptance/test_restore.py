@@ -131,6 +131,7 @@ async def test_after_a_restore_no_device_shows_what_is_lost_and_what_waited_is_d
                     )
                     assert await shown(client, room.id) == expected
                     assert await shown(client, lost) == []
+                    assert client.core.left[lost] == 0
                 await foreign.reaches(room.id, last)
                 assert foreign.bodies(room.id) == expected
                 (file,) = next(

@@ -36,6 +36,9 @@ def opening(
         yield frames.Reset(conversation=conversation)
     for state in plan.listed[LISTED:]:
         yield announced(state)
+    # Bounded: a stranger may name as many as a frame holds.
+    for conversation in plan.foreign[:LISTED]:
+        yield frames.Left(conversation=conversation, upto=0)
 
 
 def stored(frame: Write, outcome: Stored) -> frames.Ok:

@@ -16,12 +16,14 @@ class Resumption:
     """`starts`: the feeds and their cursors. `listed`: what the device lacks. `resets`: cursors of another database.
 
     `cursors`: what the device has of conversations that its user left, should they be added again.
+    `foreign`: cursors of conversations that the user never was in (they were made after a backup that was restored).
     """
 
     cursors: dict[str, int] = field(default_factory=dict)
     starts: list[tuple[Standing, int]] = field(default_factory=list)
     listed: list[ConversationState] = field(default_factory=list)
     resets: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
 
 
 def resume(hello: Hello, standings: Iterable[Standing], *, epoch: str) -> Resumption:
@@ -33,8 +35,9 @@ def resume(hello: Hello, standings: Iterable[Standing], *, epoch: str) -> Resump
     are gone for real, for nobody could tell the device what to drop.
     """
     stale = hello.epoch is not None and hello.epoch != epoch
-    plan = Resumption()
+    plan, known = Resumption(), set()
     for standing in standings:
+        known.add(standing.conversation)
         cursor = hello.cursors.get(standing.conversation)
         if cursor is not None and (
             stale or cursor > standing.last_seq or 0 < cursor < standing.purged
@@ -49,6 +52,7 @@ def resume(hello: Hello, standings: Iterable[Standing], *, epoch: str) -> Resump
             plan.cursors[standing.conversation] = cursor
         if lacks or (cursor is None and standing.left_seq is None):
             plan.listed.append(listed(standing, since))
+    plan.foreign.extend(each for each in hello.cursors if each not in known)
     return plan
 
 

@@ -12,6 +12,7 @@ from messaging.engine import Engine
 from messaging.models import Epoch
 from messaging.protocol.errors import CloseCode
 from tests import scene
+from tests.device import Device
 from tests.scene import Psql, Room
 
 
@@ -57,3 +58,16 @@ async def test_a_server_that_runs_beside_it_sends_its_devices_away_and_starts_th
     await ann.reaches(room.id, 4)
     await ann.reaches(room.id, (await ann.write(room.id, "m5"))["seq"])
     assert ann.bodies(room.id) == scene.bodies(sql, room.id) == ["m1", "m2", "m5"]
+
+
+@pytest.mark.django_db
+async def test_a_conversation_that_only_the_lost_database_had_is_said_to_be_left(
+    attach: Any, room: Room
+) -> None:
+    device = Device(room.first.token)
+    device.cursors = {room.id: 2, "01a1fc67-4d76-7175-bbac-488cc59361c0": 3}
+    await attach(device)
+    left = await device.hear("left")
+    assert (left["conversation"], left["upto"]) == ("01a1fc67-4d76-7175-bbac-488cc59361c0", 0)
+    await device.ask(type="ping")
+    assert device.count("left") == 1

@@ -116,6 +116,12 @@ def test_cursor_without_an_epoch_is_believed() -> None:
     assert plan(standing(), 3, epoch=None).resets == []
 
 
+def test_cursor_of_a_conversation_that_the_user_never_was_in_is_named() -> None:
+    elsewhere = "20000000-0000-4000-8000-000000000000"
+    found = resume(Hello(cursors={HERE: 20, elsewhere: 3}), [standing()], epoch="e")
+    assert (found.foreign, found.resets) == ([elsewhere], [])
+
+
 def test_conversation_is_shown_the_same_way_in_welcome_and_alone() -> None:
     state = listed(standing(), 7)
     fields = {"conversation": HERE, "kind": "group", "since": 7, "last_seq": 20, "title": "Team"}
