@@ -3,7 +3,7 @@ PY := .venv/bin/python
 # Two processes of tests, each with servers of its own; a file's tests stay together and in order.
 TOGETHER := -n 2 --dist loadfile --no-loadscope-reorder --durations=25
 
-.PHONY: help run test verify setup check demo flaky
+.PHONY: help run test verify setup check audit demo flaky
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /make \1|/p' Makefile | column -t -s '|'
@@ -32,6 +32,9 @@ check: setup  ## static checks
 	$(PY) -m mypy project presence messaging perf
 	$(PY) -c "from importlinter.cli import lint_imports_command as lint; lint()"
 	$(PY) manage.py makemigrations --check --dry-run
+
+audit: setup  ## known vulnerabilities of everything in .venv; asks pypi.org, and fails where that does not answer
+	$(PY) -m pip_audit --local --strict --progress-spinner off
 
 demo:
 	@echo "error: there is no demo yet; \`make run\` has the users alice and bob." >&2; exit 2

@@ -6,12 +6,13 @@ is slow, also through the admin.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import BoundedSemaphore
 
 from django.contrib.auth import authenticate
 from django.core import signing
 from django.utils.crypto import constant_time_compare
 
-from presence.attempts import Guess, Guesses, source
+from presence.attempts import Guess, Guesses, TooMany, source
 from presence.models import User
 
 PROOF_S = 300  # long enough to name a device, short enough to be worthless in a log
@@ -19,6 +20,12 @@ SALT = "presence.login"
 WRONG = Guesses(name="login", what="wrong passwords")
 # One password tried on many users: as many as a large office behind one address mistypes.
 SPRAYED = Guesses(name="logins", what="wrong passwords from this address", most=100)
+
+# Each takes a third of a second of a core, and holds one of the pool's eight connections meanwhile: forty at
+# once left none for anybody else.
+AT_ONCE = 2  # passwords that a process looks at
+TURN_S = 5.0  # to wait for one's turn
+_turns = BoundedSemaphore(AT_ONCE)
 
 
 def log_in(*, username: str, password: str, address: str) -> User | None:
@@ -33,12 +40,15 @@ def log_in(*, username: str, password: str, address: str) -> User | None:
 
 @contextmanager
 def guess(*, username: str, address: str) -> Iterator[Guess]:
-    """Look at a password inside. Raises attempts.TooMany."""
+    """Look at a password inside, in turn with others. Raises attempts.TooMany."""
     where = source(address)
     with SPRAYED.guess(where) as sprayed, WRONG.guess(username, where) as attempt:
+        if not _turns.acquire(timeout=TURN_S):
+            raise TooMany(what="logins at once", retry_after=1_000)
         try:
             yield attempt
         finally:
+            _turns.release()
             sprayed.failed = attempt.failed
 
 

@@ -149,6 +149,8 @@ LOGGING = {
         # What these say about starting and stopping, `serve` says better.
         "uvicorn": {"level": "WARNING"},
         "daphne": {"level": "WARNING"},
+        # Scanners ask for any host: a stack trace for each would be theirs to write.
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
         # It writes a traceback per second while Redis is away; `messaging.hub.bus` says it in a line.
         "channels_redis": {"level": "CRITICAL"},
     },

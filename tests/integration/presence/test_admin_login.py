@@ -1,9 +1,11 @@
 """The log-in of the admin is no way round the limit on wrong passwords."""
 
+from contextlib import ExitStack
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.contrib.auth.hashers import MD5PasswordHasher
 from django.test import Client
 
 from presence import attempts, logins
@@ -56,3 +58,37 @@ def test_one_password_tried_on_many_users_is_limited_by_address() -> None:
     with pytest.raises(TooMany, match="wrong passwords from this address"):
         logins.log_in(username="another", password="123456", address="192.0.2.1")
     assert logins.log_in(username="another", password="123456", address="192.0.2.2") is None
+
+
+def test_a_log_in_costs_the_same_whoever_it_is_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One hash of a password each: else the time would tell who exists."""
+    User.objects.create_user(username="ann", password=PASSWORD)
+    User.objects.create_user(username="old", password=PASSWORD, is_active=False)
+    hashed: list[str] = []
+    encode = MD5PasswordHasher.encode
+
+    def counted(self: MD5PasswordHasher, password: str, salt: str) -> str:
+        hashed.append(password)
+        return encode(self, password, salt)
+
+    monkeypatch.setattr(MD5PasswordHasher, "encode", counted)
+    for name, password in (
+        ("ann", "wrong"),
+        ("old", PASSWORD),
+        ("old", "wrong"),
+        ("nobody", "wrong"),
+    ):
+        hashed.clear()
+        assert logins.log_in(username=name, password=password, address="192.0.2.3") is None
+        assert hashed == [password], name
+
+
+def test_passwords_are_looked_at_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forty at once held all connections of the pool, and nobody else got one."""
+    monkeypatch.setattr(logins, "TURN_S", 0.01)
+    with ExitStack() as under_way:
+        for n in range(logins.AT_ONCE):
+            under_way.enter_context(logins.guess(username=f"u{n}", address="192.0.2.4"))
+        with pytest.raises(TooMany, match="Too many logins at once; try again in 1 s"):
+            logins.log_in(username="ann", password=PASSWORD, address="192.0.2.5")
+    assert logins.log_in(username="ann", password=PASSWORD, address="192.0.2.5") is None
