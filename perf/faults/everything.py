@@ -6,6 +6,7 @@ kill: no client can have brought it back by then. (The machine itself goes on: w
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection
 
 from perf.faults import processes
@@ -37,9 +38,7 @@ class EverythingKill(Fault):
         if self.begun:
             await self.site.kept.revive()
             await self._compare()
-            for server in self._servers:
-                await server.stop()
-                await server.start()
+            await asyncio.gather(*map(_restart, self._servers))
 
     async def felt(self) -> dict[str, float]:
         """Everybody lost their connection."""
@@ -57,6 +56,11 @@ class EverythingKill(Fault):
     @property
     def _servers(self) -> list[Server]:
         return [self.site.environment.servers[0], self.site.victim]
+
+
+async def _restart(server: Server) -> None:
+    await server.stop()
+    await server.start()
 
 
 async def missing(url: str, promised: Collection[str]) -> set[str]:
