@@ -80,10 +80,10 @@ async def link(floor: Floor, it: Moment) -> None:
 
 async def revoke(floor: Floor, it: Moment) -> None:
     """A device is lost: another of the user revokes it, and it hears nothing more."""
-    key = (it.person, it.device)
-    device, first = floor.devices.get(key), floor.people[it.person][0]
-    if device is None:
-        raise NoAnswer("the device to be revoked had never come")
+    key, first = (it.person, it.device), floor.people[it.person][0]
+    if not await until(lambda: key in floor.devices, within_s=PATIENCE_S, look_s=LOOK_S):
+        raise NoAnswer(f"the device to be revoked had not come {PATIENCE_S:.0f} s later")
+    device = floor.devices[key]
     floor.gone.add(key)
     floor.present.discard(key)
     await until(lambda: not device.pending, within_s=PATIENCE_S, look_s=LOOK_S)
