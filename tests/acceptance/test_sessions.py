@@ -19,7 +19,7 @@ from messaging.protocol.frames import MAX_FRAME_BYTES
 from tests import scene
 from tests import server as servers
 from tests.device import Device, Frame
-from tests.integration.conftest import shared_database, sql  # noqa: F401  (fixtures)
+from tests.integration.conftest import hand, shared_database, sql  # noqa: F401  (fixtures)
 from tests.scene import Psql, Room, Seat
 from tests.server import START_S, Server
 
@@ -220,7 +220,9 @@ async def test_a_server_killed_in_mid_stream_loses_and_doubles_nothing(
     assert bob.bodies(room.id) == names
 
 
-@pytest.mark.parametrize("own_server", ["uvicorn", "daphne"], indirect=True)
+@pytest.mark.parametrize(
+    "own_server", ["uvicorn", pytest.param("daphne", marks=pytest.mark.long)], indirect=True
+)
 async def test_a_server_that_is_stopped_keeps_what_it_acked_and_says_goodbye(
     dial: Dial,
     own_server: Server,

@@ -30,6 +30,7 @@ def begin_epoch() -> None:
     connection.close()
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 async def test_a_server_that_runs_beside_it_sends_its_devices_away_and_starts_them_anew(
     engine: Engine, attach: Any, room: Room, sql: Psql

@@ -66,6 +66,7 @@ async def test_a_private_environment_serves_accounts_and_leaves_only_its_logs(
     assert {"server.log", "second.log", "postgres.log", "valkey.log"} <= set(os.listdir(tmp_path))
 
 
+@pytest.mark.long
 async def test_nothing_is_left_when_the_keeper_was_killed_and_the_rig_goes_on(
     tmp_path: Path,
 ) -> None:

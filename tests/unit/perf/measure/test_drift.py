@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
+import pytest
 
 from perf.measure.drift import drift
 from perf.measure.statistics import CYCLES, POINTS, SETTLING, Signal, Work, judge, medians
@@ -53,6 +54,7 @@ def test_thousands_of_cycles_become_medians_of_many_in_a_row_the_newest_ones_who
     assert medians([1.0, 2.0]) == [1.0, 2.0]
 
 
+@pytest.mark.slow
 def test_a_leak_of_thousands_of_cycles_is_found_and_none_is_found_where_none_is() -> None:
     def verdict(each: float) -> str:
         kinds = ("blocks", "objects")
