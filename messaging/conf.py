@@ -92,7 +92,7 @@ class Settings:
     """Seconds' worth of each of these that may come at once, after a pause as long."""
 
     shed_lag_s: float = 0.5
-    """Lag of the event loop from which on devices come in one by one; at twice that history is refused, at four times typing and presence."""
+    """Lag of the event loop from which on few devices come in at a time; at twice that history is refused, at four times typing and presence."""
 
 
 def current() -> Settings:

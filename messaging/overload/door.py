@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 
 from messaging import conf
 from messaging.overload.buckets import Buckets
-from messaging.overload.pressure import ONE_BY_ONE, Pressure
+from messaging.overload.pressure import FEW_AT_A_TIME, Pressure
 
 AT_ONCE = 16  # hellos that the database works on
 EACH_S = 0.01  # that one hello takes, until it is known better
@@ -85,11 +85,11 @@ class Door:
 
     @property
     def _is_slow(self) -> bool:
-        """Whether one more would wait too long. Under pressure they come one at a time: with none at all, nobody
-        would ever come back to a process that is busy for a reason of its own.
+        """Whether one more would wait too long. Under pressure nobody waits, but a few come in: with none at all,
+        nobody would ever come back to a process that is busy for a reason of its own.
         """
-        if self.pressure.level >= ONE_BY_ONE:
-            return self._under_way > 0
+        if self.pressure.level >= FEW_AT_A_TIME:
+            return self._under_way >= AT_ONCE
         return self._waiting * self._each_s > self._wait_s
 
     def _learn(self) -> None:

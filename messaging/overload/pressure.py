@@ -1,6 +1,6 @@
 """How busy this process is, as a level: what is shed first is what nobody connected misses.
 
-Level 1 lets others in one by one, level 2 refuses to page back over REST, level 3 drops typing and refuses
+Level 1 lets few others in, level 2 refuses to page back over REST, level 3 drops typing and refuses
 presence; sends are refused last, by the journal's own bound. A level is of the *least* lag of the last
 looks, as in CoDel (Nichols and Jacobson, 2012): a queue that stands, not a burst that passes.
 """
@@ -14,7 +14,7 @@ from time import monotonic
 
 from messaging import metrics
 
-ONE_BY_ONE, NO_HISTORY, NO_HINTS = 1, 2, 3
+FEW_AT_A_TIME, NO_HISTORY, NO_HINTS = 1, 2, 3
 
 LOOK_S = 0.1
 LOOKS = 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from django.conf import settings
 from messaging.consumers import DeviceConsumer
 from messaging.engine import Engine
 from messaging.overload import door as doors
-from messaging.overload.door import door
+from messaging.overload.door import AT_ONCE, door
 from messaging.overload.pressure import NO_HINTS
 from messaging.protocol.errors import CloseCode, Refusal
 from presence import database
@@ -63,7 +64,9 @@ async def test_while_the_process_is_too_busy_only_those_inside_are_served(
     ann, bob = await attach(room.first), await attach(room.second)
     monkeypatch.setattr(door().pressure, "note", lambda **_: None)
     door().pressure.level = NO_HINTS
-    async with door().turn():  # somebody else's
+    async with AsyncExitStack() as others:
+        for _ in range(AT_ONCE):
+            await others.enter_async_context(door().turn())
         await turned_away(scene.Seat(device="", user="", token="x"))
     assert (await ann.ask(type="presence.set", text="busy"))["code"] == "overloaded"
     await ann.say({"type": "typing", "conversation": room.id})
@@ -73,9 +76,11 @@ async def test_while_the_process_is_too_busy_only_those_inside_are_served(
 
 
 async def test_a_hello_that_would_wait_too_long_is_told_to_come_back(
-    given: Any, attach: Any, room: Room
+    given: Any, attach: Any, room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given(hello_wait_s=-1.0)  # no wait is short enough
+    await turned_away(room.first)
+    monkeypatch.setattr(door(), "enter", lambda: None)  # it came in before the others asked
     await turned_away(room.first)
 
 

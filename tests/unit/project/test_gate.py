@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from messaging.overload.door import door
-from messaging.overload.pressure import NO_HISTORY, ONE_BY_ONE
+from messaging.overload.pressure import FEW_AT_A_TIME, NO_HISTORY
 from presence import database
 from project.gate import CALLS, Gate
 
@@ -73,7 +73,7 @@ async def test_all_else_does_not(method: str, path: str) -> None:
 
 
 async def test_history_passes_while_only_new_connections_are_refused() -> None:
-    door().pressure.level = ONE_BY_ONE
+    door().pressure.level = FEW_AT_A_TIME
     assert (await call("GET", "/api/conversations/1/messages"))[0] == 0
 
 

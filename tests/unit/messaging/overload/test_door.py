@@ -9,7 +9,7 @@ import pytest
 
 from messaging import conf
 from messaging.overload.door import AT_ONCE, LONGEST_S, Door, Full
-from messaging.overload.pressure import ONE_BY_ONE
+from messaging.overload.pressure import FEW_AT_A_TIME
 from tests.unit.messaging.overload.clock import Clock
 
 
@@ -49,17 +49,25 @@ def test_nothing_is_bounded_by_nothing() -> None:
     assert turned_away(it, 30_000) == []
 
 
-async def test_while_the_process_is_too_busy_they_come_in_one_by_one() -> None:
+async def test_while_the_process_is_too_busy_few_come_in_and_nobody_waits() -> None:
     """Not one at all would mean never again, if it is busy for a reason of its own."""
     it = door()
-    it.pressure.level = ONE_BY_ONE
-    for _ in range(3):
-        assert turned_away(it, 1) == []
+    it.pressure.level = FEW_AT_A_TIME
+    go_on = asyncio.Event()
+
+    async def hello() -> None:
         async with it.turn():
-            assert len(turned_away(it, 5)) == 5
-            with pytest.raises(Full):
-                async with it.turn():
-                    pass
+            await go_on.wait()
+
+    hellos = [asyncio.create_task(hello()) for _ in range(AT_ONCE)]
+    assert turned_away(it, 1) == []
+    await asyncio.sleep(0)
+    assert len(turned_away(it, 5)) == 5
+    with pytest.raises(Full):
+        await hello()
+    go_on.set()
+    await asyncio.gather(*hellos)
+    assert turned_away(it, 1) == []
 
 
 def test_those_who_are_refused_come_back_one_after_the_other() -> None:

@@ -7,10 +7,10 @@ import pytest
 from messaging.overload.pressure import (
     BACKLOGS,
     CALM_S,
+    FEW_AT_A_TIME,
     LOOKS,
     NO_HINTS,
     NO_HISTORY,
-    ONE_BY_ONE,
     Pressure,
 )
 from tests.unit.messaging.overload.clock import Clock
@@ -23,7 +23,7 @@ def looked(pressure: Pressure, times: int, *, lag_s: float = 0.0, backlog: float
 
 
 @pytest.mark.parametrize(
-    ("lag_s", "level"), [(0.4, 0), (0.5, ONE_BY_ONE), (1.0, NO_HISTORY), (2.0, NO_HINTS)]
+    ("lag_s", "level"), [(0.4, 0), (0.5, FEW_AT_A_TIME), (1.0, NO_HISTORY), (2.0, NO_HINTS)]
 )
 def test_a_loop_that_stays_late_sheds_in_this_order(lag_s: float, level: int) -> None:
     assert looked(Pressure(shed_lag_s=0.5, clock=Clock()), LOOKS, lag_s=lag_s) == level
@@ -31,7 +31,7 @@ def test_a_loop_that_stays_late_sheds_in_this_order(lag_s: float, level: int) ->
 
 def test_a_journal_that_stays_full_sheds_all_before_it_refuses_a_send() -> None:
     levels = [looked(Pressure(shed_lag_s=0.5, clock=Clock()), LOOKS, backlog=b) for b in BACKLOGS]
-    assert levels == [ONE_BY_ONE, NO_HISTORY, NO_HINTS]
+    assert levels == [FEW_AT_A_TIME, NO_HISTORY, NO_HINTS]
     assert max(BACKLOGS) < 1
 
 
@@ -48,7 +48,7 @@ def test_a_level_is_left_one_by_one_after_a_calm_second() -> None:
     pressure = Pressure(shed_lag_s=0.5, clock=clock)
     assert looked(pressure, LOOKS, lag_s=2.0) == NO_HINTS
     assert looked(pressure, LOOKS) == NO_HINTS
-    for level in (NO_HISTORY, ONE_BY_ONE, 0):
+    for level in (NO_HISTORY, FEW_AT_A_TIME, 0):
         clock.now += CALM_S
         assert looked(pressure, LOOKS) == level
 
