@@ -20,7 +20,7 @@ from messaging.client import ApiError, Client, RequestRefused
 from messaging.protocol.client.happenings import Applied
 from messaging.protocol.frames import Message
 from tests import scene
-from tests.integration.conftest import shared_database, sql  # noqa: F401  (fixtures)
+from tests.integration.conftest import hand, shared_database, sql  # noqa: F401  (fixtures)
 from tests.scene import Psql, Room, Seat, eventually
 from tests.server import Server
 

@@ -26,7 +26,7 @@ from project.limits import PING_S, PING_TIMEOUT_S
 from tests import scene
 from tests.acceptance.test_sessions import Dial, dial, environment, own_server  # noqa: F401  (fixtures)
 from tests.device import Device
-from tests.integration.conftest import shared_database, sql  # noqa: F401  (fixtures)
+from tests.integration.conftest import hand, shared_database, sql  # noqa: F401  (fixtures)
 from tests.scene import Psql, Seat
 from tests.server import Server
 
