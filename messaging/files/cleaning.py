@@ -15,12 +15,18 @@ from django.db import connection
 from messaging.files.contents import forget, storage
 from messaging.models import Attachment
 
-AT_ONCE = 1_000  # contents looked for in one statement
+AT_ONCE = 1_000  # rows removed, or contents looked for, in one statement
 
-# Conditions on the row alone: PostgreSQL looks at them again if it had to wait for a message to take it.
-REMOVE_FREE = "DELETE FROM messaging_attachment WHERE message_id IS NULL AND created < now() - make_interval(secs => %s)"
-REMOVE_GONE = """
-DELETE FROM messaging_attachment f USING messaging_message m WHERE m.id = f.message_id AND m.deleted IS NOT NULL
+# A batch a transaction. The conditions outside are on the row alone: PostgreSQL looks at them again if it had to
+# wait for a message to take it.
+REMOVE_FREE = """\
+DELETE FROM messaging_attachment WHERE message_id IS NULL AND id IN (
+    SELECT id FROM messaging_attachment WHERE message_id IS NULL AND created < now() - make_interval(secs => %s) LIMIT %s)
+"""
+REMOVE_GONE = """\
+DELETE FROM messaging_attachment WHERE id IN (
+    SELECT f.id FROM messaging_attachment f JOIN messaging_message m ON m.id = f.message_id
+     WHERE m.deleted IS NOT NULL LIMIT %s)
 """
 
 _FOLDER, _CONTENT = re.compile(r"[0-9a-f]{2}"), re.compile(r"[0-9a-f]{64}")
@@ -36,11 +42,7 @@ class Cleaned:
 
 def clean(*, older_than: timedelta) -> Cleaned:
     """Remove what nobody can see any more, and uploads older than this that no message took."""
-    with connection.cursor() as cursor:
-        cursor.execute(REMOVE_FREE, [older_than.total_seconds()])
-        rows = cursor.rowcount
-        cursor.execute(REMOVE_GONE)
-        rows += cursor.rowcount
+    rows = _in_batches(REMOVE_FREE, older_than.total_seconds()) + _in_batches(REMOVE_GONE)
     there, contents = places(), 0
     while some := list(islice(there, AT_ONCE)):
         known = set(
@@ -48,6 +50,16 @@ def clean(*, older_than: timedelta) -> Cleaned:
         )
         contents += sum(forget(place, _name(place)) for place in some if place not in known)
     return Cleaned(rows=rows, contents=contents)
+
+
+def _in_batches(statement: str, *parameters: float) -> int:
+    total = 0
+    while True:
+        with connection.cursor() as cursor:
+            cursor.execute(statement, [*parameters, AT_ONCE])
+            if not cursor.rowcount:
+                return total
+            total += cursor.rowcount
 
 
 def places() -> Iterator[str]:
