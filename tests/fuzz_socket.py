@@ -10,7 +10,7 @@ from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatu
 from websockets.sync.client import ClientConnection, connect
 
 from messaging.protocol.codec import JSON, MSGPACK, Codec
-from tests.fuzz import Mutator
+from tests.mutator import Mutator
 
 PATIENCE_S = 10.0
 AT_ONCE = 50  # messages of a connection, if it lives so long

@@ -9,6 +9,7 @@ import pytest
 
 from tests import fuzz, fuzz_socket, scene
 from tests.integration.conftest import shared_database  # noqa: F401  (a fixture)
+from tests.mutator import Mutator
 from tests.server import Server
 
 MIB = 2**20
@@ -16,7 +17,7 @@ MIB = 2**20
 
 def test_the_same_seed_gives_the_same_messages() -> None:
     """So that what was found is found again."""
-    one, other = (fuzz.Mutator(7) for _ in range(2))
+    one, other = (Mutator(7) for _ in range(2))
     for codec in (fuzz.JSON, fuzz.MSGPACK) * 50:
         assert one.message(codec) == other.message(codec)
 

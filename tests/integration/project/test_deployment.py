@@ -64,7 +64,7 @@ def test_nothing_is_to_be_said_against_the_settings_of_production() -> None:
     }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_is_left_out_is_named() -> None:
     left_out = {
         "SECRET_KEY": "",
