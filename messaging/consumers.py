@@ -269,9 +269,6 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
             return
         try:
             self._engine = await engine.running()
-            if self._engine.draining:
-                self.close(CloseCode.RESTART)
-                return
             async with door().turn():
                 await self._look_up(self._engine, token, began)
         except Full as full:
@@ -281,6 +278,11 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
             self.close(CloseCode.UNAVAILABLE)
 
     async def _look_up(self, running: engine.Engine, token: str | None, began: float) -> None:
+        if (
+            running.draining
+        ):  # since it may have waited for its turn: goodbye was said to all others
+            self.close(CloseCode.RESTART)
+            return
         arrival = await running.roster.arrive(token) if token else None
         if arrival is None:
             self.close(CloseCode.UNAUTHORIZED)

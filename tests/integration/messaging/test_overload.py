@@ -84,6 +84,21 @@ async def test_a_hello_that_would_wait_too_long_is_told_to_come_back(
     await turned_away(room.first)
 
 
+async def test_a_hello_that_waited_while_the_process_began_to_end_is_told_so(
+    engine: Engine, room: Room
+) -> None:
+    """It would be a session to which nobody says goodbye any more."""
+    async with AsyncExitStack() as others:
+        for _ in range(AT_ONCE):
+            await others.enter_async_context(door().turn())
+        device = await Device(room.first.token).connect(InProcess(DeviceConsumer()), hello=False)
+        await device.say({"type": "hello", "token": room.first.token})
+        await scene.eventually(lambda: door()._waiting)
+        engine.draining = True
+    assert await device.ended() == CloseCode.RESTART
+    assert device.count("welcome") == 0
+
+
 async def test_sends_beyond_the_rate_are_refused_and_commit_in_order_when_repeated(
     given: Any, attach: Any, room: Room, sql: Psql
 ) -> None:
