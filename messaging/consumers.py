@@ -278,9 +278,7 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
             self.close(CloseCode.UNAVAILABLE)
 
     async def _look_up(self, running: engine.Engine, token: str | None, began: float) -> None:
-        if (
-            running.draining
-        ):  # since it may have waited for its turn: goodbye was said to all others
+        if running.draining:  # since a while, perhaps: goodbye was said to all others
             self.close(CloseCode.RESTART)
             return
         arrival = await running.roster.arrive(token) if token else None
