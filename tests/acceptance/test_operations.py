@@ -25,7 +25,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from messaging.protocol.errors import CloseCode
 from project import services, valkey
 from tests import scene
-from tests.acceptance.stack import ROOT, Stack, await_true, fetch, running
+from tests.acceptance.stack import ROOT, Stack, await_true, fetch, needed, running
 from tests.device import Device
 from tests.plugin import migrated
 from tests.scene import Psql, Room
@@ -210,6 +210,16 @@ def dashboard_queries() -> list[str]:
     panels = json.loads(path.read_text())["panels"]
     found = [target["expr"] for panel in panels for target in panel.get("targets", ())]
     return [expression.replace("$__rate_interval", "1m") for expression in found]
+
+
+def test_every_alert_fires_on_what_it_is_for_and_none_while_all_is_well() -> None:
+    """By Prometheus' own tool, on made-up series: a day of growing memory can't be waited for."""
+    tests = ROOT / "tests/acceptance/alerts_test.yml"
+    ran = subprocess.run([needed("promtool"), "test", "rules", str(tests)], capture_output=True, text=True, check=False)  # fmt: skip
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    alerts = re.findall(r"- alert: (\w+)", (ROOT / "deploy/alerts.yml").read_text())
+    fired = re.findall(r'alertname="(\w+)"', tests.read_text())
+    assert set(alerts) == set(fired)
 
 
 async def test_a_server_that_is_gone_raises_an_alarm_and_silent_sockets_outlive_everything(
