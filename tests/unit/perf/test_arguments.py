@@ -14,7 +14,9 @@ def parsed(*given: str) -> dict[str, Any]:
     return vars(parser.parse_args(given))
 
 
-@pytest.mark.parametrize("verb", [[], ["baseline"], ["stress"], ["e2e"], ["soak"], ["setup"], ["report"]])
+@pytest.mark.parametrize(
+    "verb", [[], ["baseline"], ["stress"], ["e2e"], ["soak"], ["setup"], ["report"]]
+)
 def test_the_help_says_what_the_exit_codes_mean(
     verb: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
