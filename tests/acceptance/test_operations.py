@@ -237,7 +237,7 @@ async def test_a_server_that_is_gone_raises_an_alarm_and_silent_sockets_outlive_
     await asyncio.sleep(max(0.0, IDLE_S - (time.monotonic() - began)))
     await socket.send(json.dumps({"type": "ping", "ref": "still here"}))
     async with asyncio.timeout(scene.PATIENCE_S):
-        while json.loads(await socket.recv()).get("ref") != "still here":
+        while '"still here"' not in str(await socket.recv()):
             pass
     await socket.close()
 
