@@ -64,7 +64,7 @@ async def test_counts_of_marks_wait_for_the_changes_that_they_count(
 async def test_a_session_that_opens_while_the_lease_lapses_is_refused_to_a_device_revoked_meanwhile(
     engine: Engine, attach: Any, room: Room, sql: Psql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = engine.hub.feed.standings
+    read = engine.hub.door.standings
     lapses = [True]
 
     async def standings(**asked: str) -> Any:
@@ -77,7 +77,7 @@ async def test_a_session_that_opens_while_the_lease_lapses_is_refused_to_a_devic
             await engine.hub.lease_renewed()
         return await read(**asked)
 
-    monkeypatch.setattr(engine.hub.feed, "standings", standings)
+    monkeypatch.setattr(engine.hub.door, "standings", standings)
     ann = await attach(room.first)
     assert await ann.ended() == CloseCode.REVOKED
     assert ann.welcome is None
