@@ -11,15 +11,18 @@ import asyncio
 import contextlib
 import logging
 import os
+import shutil
 import signal
 import sys
 import tempfile
 import time
 from asyncio.subprocess import Process
 from collections.abc import Callable
+from pathlib import Path
 
 from prometheus_client.multiprocess import mark_process_dead
 
+from project import daemons
 from project.errors import ServiceError
 from project.limits import STOP_S
 
@@ -29,6 +32,7 @@ START_S = 60  # for one process to become ready
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 10.0
 WATCH_S = 0.25  # between two looks at servers of our own: a look reads two small files
+COUNTERS = "lockstep-metrics-"  # then the supervisor's process number
 HEALTHY_S = 10.0  # a process that lived so long is started anew without a long pause
 
 
@@ -51,12 +55,21 @@ def supervise(
     """
     command = ["--server", server, "--host", host, "--port", str(port)]
     command += ["--lame-duck", str(lame_duck_s)]
-    with tempfile.TemporaryDirectory(prefix="lockstep-metrics-") as metrics:
+    clear_counters()
+    with tempfile.TemporaryDirectory(prefix=f"{COUNTERS}{os.getpid()}-") as metrics:
         slots = [
             Slot(command, number, metrics, patience_s=lame_duck_s + STOP_S)
             for number in range(1, processes + 1)
         ]
         asyncio.run(_supervise(slots, ready, revive))
+
+
+def clear_counters() -> None:
+    """Remove what supervisors that were killed left of their processes' counters."""
+    for left in Path(tempfile.gettempdir()).glob(f"{COUNTERS}*-*"):
+        owner = left.name.removeprefix(COUNTERS).partition("-")[0]
+        if owner.isdecimal() and not daemons.alive(int(owner)):
+            shutil.rmtree(left, ignore_errors=True)  # another user's stays
 
 
 async def _supervise(
@@ -144,12 +157,9 @@ class Slot:
             mark_process_dead(self._process.pid, self._metrics)  # type: ignore[no-untyped-call]
             if time.monotonic() - began > HEALTHY_S:
                 pause = FIRST_PAUSE_S
-            logger.error(
-                "server process %s died (exit code %s); a new one starts in %.1f s",
-                self._number,
-                code,
-                pause,
-            )
+            said = "server process %s ended (exit code %s); a new one starts in %.1f s"
+            by_order = code == 0  # somebody sent it SIGTERM: a deploy, one process after the other
+            logger.log(logging.INFO if by_order else logging.ERROR, said, self._number, code, pause)
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_S)
             # It has died again, or the machine is short of processes: the next turn says so.
