@@ -172,6 +172,11 @@ class Device:
         return self._requests.pending
 
     @property
+    def promised(self) -> dict[str, int]:
+        """The last change by conversation that an `ok` told of."""
+        return self._requests.promised
+
+    @property
     def online(self) -> bool:
         """Whether a session is open."""
         return self._line is not None and self.client.phase is Phase.OPEN

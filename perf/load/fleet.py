@@ -147,7 +147,10 @@ class Fleet:
         return sum(len(device.pending) for device in self.devices)
 
     def behind(self) -> int:
-        """How many cursors are not where the furthest device of their conversation is."""
+        """How many cursors are not where the furthest device of their conversation is, or was promised to come.
+
+        A server whose lease has lapsed answers and tells of nothing: then all are level, and all behind.
+        """
         cursors = [
             (conversation, device.client.cursors.get(conversation, 0))
             for device in self.devices
@@ -156,6 +159,9 @@ class Fleet:
         furthest: dict[str, int] = {}
         for conversation, cursor in cursors:
             furthest[conversation] = max(cursor, furthest.get(conversation, 0))
+        for device in self.devices:
+            for conversation, seq in device.promised.items():
+                furthest[conversation] = max(seq, furthest.get(conversation, 0))
         return sum(cursor != furthest[conversation] for conversation, cursor in cursors)
 
     async def quiesce(self, *, within_s: float) -> bool:

@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 
 
 class Requests:
-    """Those of one device. `pending` has what is not answered, by client_id."""
+    """Those of one device. `pending` has what is not answered, by client_id; `promised` the last change by
+    conversation that an `ok` told of: the feed has to come that far.
+    """
 
     def __init__(self, device: Device, testimony: Testimony, around: Surroundings) -> None:
         self.pending: dict[str, Sent] = {}
+        self.promised: dict[str, int] = {}
         self._device, self._testimony, self._around = device, testimony, around
         self._prefix, self._made = f"{around.recorder.run}.{testimony.number}", 0
 
@@ -67,6 +70,8 @@ class Requests:
             self._device.repeats += 1
             return
         sent.message, sent.version, sent.seq = frame.message, frame.version or 0, frame.seq
+        conversation = sent.conversation
+        self.promised[conversation] = max(frame.seq, self.promised.get(conversation, 0))
         self._settle(sent, now)
 
     def shown(self, it: Confirmed, session: int, now: float) -> None:
