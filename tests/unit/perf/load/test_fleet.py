@@ -4,14 +4,20 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
+import pytest
+
 from perf.history.recorder import Recorder
 from perf.load.device import Device
 from perf.load.fleet import Fleet
 from perf.load.observer import Troubles
 
 
-def fleet(path: Path, *cursors: int, promised: int = 0) -> Fleet:
-    recorder = Recorder(path / "0.jsonl", run="run", scenario="test", seed=1)
+@pytest.fixture
+def recorder(tmp_path: Path) -> Recorder:
+    return Recorder(tmp_path / "0.jsonl", run="run", scenario="test", seed=1)
+
+
+def fleet(recorder: Recorder, *cursors: int, promised: int = 0) -> Fleet:
     made = Fleet(url="http://127.0.0.1:1", recorder=recorder, observer=Troubles())
     for cursor in cursors:
         device = SimpleNamespace(
@@ -24,11 +30,11 @@ def fleet(path: Path, *cursors: int, promised: int = 0) -> Fleet:
     return made
 
 
-def test_whoever_lacks_what_another_device_has_is_behind(tmp_path: Path) -> None:
-    assert fleet(tmp_path, 3, 3, 2).behind() == 1
-    assert fleet(tmp_path, 3, 3, 3).behind() == 0
+def test_whoever_lacks_what_another_device_has_is_behind(recorder: Recorder) -> None:
+    assert fleet(recorder, 3, 3, 2).behind() == 1
+    assert fleet(recorder, 3, 3, 3).behind() == 0
 
 
-def test_all_are_behind_a_server_that_answers_and_tells_of_nothing(tmp_path: Path) -> None:
-    assert fleet(tmp_path, 3, 3, 3, promised=4).behind() == 3
-    assert fleet(tmp_path, 4, 4, 3, promised=4).behind() == 1
+def test_all_are_behind_a_server_that_answers_and_tells_of_nothing(recorder: Recorder) -> None:
+    assert fleet(recorder, 3, 3, 3, promised=4).behind() == 3
+    assert fleet(recorder, 4, 4, 3, promised=4).behind() == 1
