@@ -11,10 +11,10 @@ from tests.acceptance.site import Serving
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-CLEO = """
+FRED = """
     INSERT INTO presence_user (username, password, first_name, last_name, email, is_superuser,
                                is_staff, is_active, date_joined)
-    SELECT 'cleo', password, '', '', '', false, false, true, now()
+    SELECT 'fred', password, '', '', '', false, false, true, now()
     FROM presence_user WHERE username = 'alice'
 """  # with the demo user's password
 
@@ -22,7 +22,7 @@ RUN = """
 const answer = arguments[0];
 (async () => {
   const { Client, register } = await import("/static/messaging/lockstep.js");
-  const { token, user } = await register({ username: "cleo", password: "lockstep", installation: "js", name: "js" });
+  const { token, user } = await register({ username: "fred", password: "lockstep", installation: "js", name: "js" });
   const client = new Client({ token });
   const content = Uint8Array.from({ length: 300_000 }, (_, place) => place % 251);
   const file = await client.upload(new File([content], "Füße.bin"));
@@ -47,7 +47,7 @@ const answer = arguments[0];
 def origin(own_chromium: Chrome, site: Serving) -> Chrome:
     """A browser on a page of the site that runs no script of its own."""
     with psycopg.connect(services.locate(site.directory).database_url, autocommit=True) as sql:
-        sql.execute(CLEO)
+        sql.execute(FRED)
     own_chromium.get(f"{site.address}static/messaging/icon.svg")
     return own_chromium
 
