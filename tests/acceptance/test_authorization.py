@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import pytest
 from django.contrib import admin
+from django.core.cache import cache
 from django.urls import get_resolver
 
 from messaging.api import api
@@ -184,6 +185,7 @@ def world(
     redis_url: str,
     django_db_blocker: Any,
 ) -> Iterator[World]:
+    cache.clear()  # other tests may have guessed too often from this address
     server = Server("uvicorn", {"DATABASE_URL": scene.database_url(), "REDIS_URL": redis_url})
     try:
         with django_db_blocker.unblock(), scene.connect() as psql:
