@@ -73,15 +73,12 @@ def deadline(connection: psycopg.AsyncConnection[Any], timeout_ms: int) -> Itera
     within = timeout_ms / 1000 + ANSWER_S
     hung_up: list[bool] = []
 
-    def hang_up() -> None:
-        # Not by cancelling: psycopg would ask the frozen server to cancel, for ten seconds more.
-        # Not by closing: the loop still waits on the socket. Shut down, it reads the end of the stream.
+    def give_up() -> None:
         if not connection.closed:
             hung_up.append(True)
-            with contextlib.closing(socket.socket(fileno=os.dup(connection.fileno()))) as wire:
-                wire.shutdown(socket.SHUT_RDWR)
+            _hang_up(connection)
 
-    timer = asyncio.get_running_loop().call_later(within, hang_up)
+    timer = asyncio.get_running_loop().call_later(within, give_up)
     began = monotonic()
     try:
         yield
@@ -98,6 +95,26 @@ def deadline(connection: psycopg.AsyncConnection[Any], timeout_ms: int) -> Itera
         ) from error
     finally:
         timer.cancel()
+
+
+async def close(connection: psycopg.AsyncConnection[Any], lock: asyncio.Lock) -> None:
+    """Close a connection that is asked under `lock`; whoever asks now gets psycopg.OperationalError.
+
+    psycopg's own close frees what a question under way goes on reading from: the process would crash.
+    """
+    if lock.locked() and not connection.closed:
+        _hang_up(connection)
+    async with lock:
+        await connection.close()
+
+
+def _hang_up(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Have whoever waits for an answer read the end of the stream.
+
+    Cancelling would have psycopg ask the server to cancel, a frozen one for ten seconds.
+    """
+    with contextlib.closing(socket.socket(fileno=os.dup(connection.fileno()))) as wire:
+        wire.shutdown(socket.SHUT_RDWR)
 
 
 def pool_waiting() -> int:

@@ -51,7 +51,7 @@ class Line:
         """Close the connection; who asks from now on is refused."""
         self._closed = True
         if self._connection is not None:
-            await self._connection.close()
+            await database.close(self._connection, self.lock)
 
     async def _connect(self) -> psycopg.AsyncConnection[Any]:
         made = await database.connect(self._application, **self._session)

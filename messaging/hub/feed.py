@@ -209,7 +209,8 @@ class FeedReader:
                     self._application, statement_timeout=STATEMENT_TIMEOUT_MS, enable_seqscan="off"
                 )
             if self._closed or self._connection is None:
-                await self.close()
+                if self._connection is not None:
+                    await self._connection.close()
                 raise psycopg.OperationalError("the reader is closed")
             with (
                 metrics.timed("feed"),
@@ -222,7 +223,7 @@ class FeedReader:
         """Close the connection; whoever still asks gets psycopg.OperationalError, not a new one."""
         self._closed = True
         if self._connection is not None:
-            await self._connection.close()
+            await database.close(self._connection, self._lock)
 
 
 def _batch(row: tuple[Any, ...], limit: int) -> Batch:

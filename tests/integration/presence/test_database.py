@@ -1,5 +1,6 @@
 """What is asked of a frozen database ends by our own clock."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from time import monotonic
 from typing import Any
@@ -7,7 +8,10 @@ from typing import Any
 import psycopg
 import pytest
 
+from messaging.hub.feed import FeedReader
 from presence import database
+from presence.line import Line
+from tests import scene
 from tests.frozen import backends, frozen
 from tests.scene import Psql
 
@@ -52,3 +56,27 @@ async def test_an_answer_in_time_ends_the_deadline(connection: Connection) -> No
     await connection.execute("SET statement_timeout = 0")
     await connection.execute("SELECT pg_sleep(0.2)")  # past it
     assert not connection.closed
+
+
+WAITS = "application_name = 'lockstep test' AND wait_event_type = 'Lock'"
+
+
+@pytest.mark.parametrize("kind", ["line", "feed"])
+async def test_what_is_closed_under_a_question_ends_it_and_crashes_nobody(
+    shared_database: None, sql: Psql, kind: str
+) -> None:
+    """psycopg frees what a question under way reads from: a drain ended now and then with a segmentation fault."""
+    room = scene.new_room(sql).id
+    line, feed = Line(NAME, timeout_ms=5_000), FeedReader(NAME)
+    with scene.connect() as foreign:
+        foreign.execute("BEGIN")
+        foreign.execute("LOCK TABLE messaging_conversation")
+        if kind == "line":
+            asked = asyncio.ensure_future(line.ask("SELECT FROM messaging_conversation"))
+        else:
+            asked = asyncio.ensure_future(feed.pages([(room, 0)], limit=1))
+        await scene.eventually(lambda: scene.count(sql, "pg_stat_activity", WAITS))
+        await (line if kind == "line" else feed).close()
+        assert asked.done()  # it was over before anything was freed: what follows is undefined
+        with pytest.raises(psycopg.OperationalError):
+            await asked
