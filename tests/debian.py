@@ -27,6 +27,7 @@ TESTS = [
     "tests/integration",
     "tests/acceptance/test_sessions.py",
     "--ignore=tests/integration/project/test_services.py",  # it is about the embedded servers
+    "--ignore=tests/integration/perf",  # so are the rig's own
 ]
 MEND = (
     "The tests on the distribution's PostgreSQL and Redis are left out; to run them: "
