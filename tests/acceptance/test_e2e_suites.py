@@ -1,22 +1,12 @@
 """The end-to-end suites in their quick form on a whole server, and on one that is broken so that only they can see it."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.commands import quick
 
-# A private environment starts from nothing: what the tests' own servers are must not leak in.
-ENVIRONMENT = {
-    name: value
-    for name, value in os.environ.items()
-    if name not in {"DATABASE_URL", "REDIS_URL", "LOCKSTEP_DATA"}
-}
 TIMES = ("T1 ", "T2 ", "T5 ", "T6 ", "T21 ")  # a busy machine may miss limits of time
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
@@ -25,26 +15,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 @pytest.fixture
 def run(tmp_path: Path) -> Any:
     """Runs a suite and returns its result."""
-
-    def run(suite: str, *arguments: str) -> dict[str, Any]:
-        file = tmp_path / "result.json"
-        done = subprocess.run(
-            [
-                *(sys.executable, "manage.py", "perf", "e2e", suite, "--quick", "--quiet"),
-                *("--seed", "1", "--runs", str(tmp_path / "runs"), "--json", str(file), *arguments),
-            ],
-            cwd=ROOT,
-            env=ENVIRONMENT,
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
-        assert file.exists(), done.stdout + done.stderr
-        found: dict[str, Any] = json.loads(file.read_text())
-        return found
-
-    return run
+    return lambda suite, *more: quick("e2e", suite, tmp_path, *more)
 
 
 def unmet(result: dict[str, Any]) -> set[str]:

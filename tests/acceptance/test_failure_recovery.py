@@ -17,7 +17,7 @@ from perf.scenario import Options, Stage
 from perf.scenarios.failure_recovery import findings
 from perf.scenarios.parts.endured import Endured
 from perf.scenarios.parts.ordeal import MEMBERS, suffer
-from tests.acceptance.test_perf import perf
+from tests.commands import perf
 
 FIRST = "server-kill"
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.test_perf import perf, perf_here
+from tests.acceptance.test_perf import perf_here
+from tests.commands import perf
 
 FLOODS = {
     "connection-flood": "a mute stranger is closed with 4000 after a goodbye, or turned away",

@@ -1,9 +1,7 @@
 """`manage.py perf`: the commands themselves, with real services, sockets and devices."""
 
 import json
-import os
 import subprocess
-import sys
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -15,19 +13,7 @@ from django.core.management import call_command
 from perf.history.rundir import RunDirectory
 from perf.load.generator import BUSY_PERCENT, LATE_MS
 from project import services
-
-ROOT = Path(__file__).resolve().parents[2]
-
-# A private environment starts from nothing: what the tests' own servers are must not leak in.
-ENVIRONMENT = {
-    name: value
-    for name, value in os.environ.items()
-    if name not in {"DATABASE_URL", "REDIS_URL", "LOCKSTEP_DATA"}
-}
-
-
-def perf(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return manage("perf", *arguments, **environment)
+from tests.commands import manage, perf
 
 
 def perf_here(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -37,18 +23,6 @@ def perf_here(*arguments: str) -> subprocess.CompletedProcess[str]:
         call_command("perf", *arguments, stdout=out, stderr=err)
     code = int(end.value.code or 0)
     return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
-
-
-def manage(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "manage.py", *arguments],
-        cwd=ROOT,
-        env={**ENVIRONMENT, **environment},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
 
 
 @pytest.mark.slow

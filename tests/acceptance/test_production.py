@@ -11,21 +11,7 @@ from typing import Any
 import pytest
 
 from perf.scenarios import production
-from tests.acceptance.test_perf import ENVIRONMENT, ROOT
-
-
-def production_scenarios(tmp_path: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    command = ("perf", "e2e", "production-scenarios", "--quick", "--quiet", "--seed", "1")
-    return subprocess.run(
-        [sys.executable, "manage.py", *command, "--runs", str(tmp_path / "runs"), *more],
-        cwd=ROOT,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-
+from tests.commands import ENVIRONMENT, ROOT, quick
 
 # A busy machine may miss limits of time, and its server may say that it can't do more (4002, 4007).
 BUSY = re.compile(
@@ -49,10 +35,7 @@ def equality(result: dict[str, Any]) -> dict[str, Any]:
 def test_users_live_through_a_day_with_a_deploy_and_every_device_has_what_is_stored(
     tmp_path: Path,
 ) -> None:
-    file = tmp_path / "result.json"
-    done = production_scenarios(tmp_path, "--json", str(file))
-    assert file.exists(), done.stdout + done.stderr
-    result = json.loads(file.read_text())
+    result = quick("e2e", "production-scenarios", tmp_path)
     assert set(result["anomalies"].values()) == {0}, result["witnesses"]
     assert untrue(result) == []
     assert equality(result)["passed"], equality(result)["source"]
@@ -98,10 +81,7 @@ def test_a_soak_that_is_interrupted_reports_the_days_that_were_whole(tmp_path: P
 def test_a_server_that_leaves_out_deliveries_is_found_by_the_judge_and_by_comparison(
     tmp_path: Path,
 ) -> None:
-    file = tmp_path / "result.json"
-    done = production_scenarios(tmp_path, "--sabotage", "drop", "--json", str(file))
-    assert done.returncode == 1, done.stdout + done.stderr
-    result = json.loads(file.read_text())
+    result = quick("e2e", "production-scenarios", tmp_path, "--sabotage", "drop")
     assert result["verdict"] == "invalid"
     assert result["anomalies"]["lost"] > 0
     assert equality(result)["passed"] is False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 import psutil
 
 from perf.rig.children import MARK, ROOT
+from tests.commands import ENVIRONMENT
 
 PATIENCE_S = 30.0
 
@@ -30,13 +30,6 @@ async def hold():
 
 runner.execute(hold())
 """
-
-# A private environment starts from nothing: what the tests' own servers are must not leak in.
-ENVIRONMENT = {
-    name: value
-    for name, value in os.environ.items()
-    if name not in {"DATABASE_URL", "REDIS_URL", "LOCKSTEP_DATA"}
-}
 
 
 @dataclass(frozen=True, kw_only=True)

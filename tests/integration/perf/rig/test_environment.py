@@ -15,6 +15,7 @@ from perf.rig import cleanup
 from perf.rig.accounts import Account
 from perf.rig.children import MARK, ROOT
 from perf.rig.environment import Crowd, private
+from tests.commands import ENVIRONMENT
 from tests.integration.perf import rig_process
 from tests.integration.perf.rig_process import Rig
 
@@ -151,6 +152,6 @@ async def test_a_server_that_can_not_start_says_why_in_one_line(tmp_path: Path) 
 def _perf(*arguments: str) -> str:
     command = [sys.executable, "manage.py", "perf", *arguments]
     done = subprocess.run(
-        command, cwd=ROOT, env=rig_process.ENVIRONMENT, capture_output=True, text=True, check=True
+        command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=True
     )
     return done.stdout

@@ -10,7 +10,7 @@ import pytest
 
 from perf.load.fleet import RESERVE
 from perf.rig.children import ROOT
-from tests.integration.perf.rig_process import ENVIRONMENT
+from tests.commands import ENVIRONMENT
 
 FILES = RESERVE + 100  # so that this process has 100 devices of 200
 
