@@ -48,6 +48,7 @@ class Device:
         self.pongs = self.sessions = 0
         self.bytes_received = 0  # of WebSocket messages, without their few bytes of header
         self.repeats = 0  # answers to what had been answered
+        self.greeted = 0.0  # when it said hello
         self.since = 0.0  # when the session was welcomed
         self.cuts, self.away = 0, True  # how often the rig took it away, and whether it is
         self._around, self._testimony, self._source = around, testimony, source
@@ -224,7 +225,7 @@ class Device:
         self._line = line
         self.sessions += 1
         self._hello = dict(self.client.cursors)
-        now = clock()
+        self.greeted = now = clock()
         self._testimony.greeted(now)
         self.client.opened(now * 1000)
         self.flush()

@@ -187,7 +187,7 @@ async def _comes_back(it: Onlookers, near: Device, far: Device, gone: float) -> 
 
     async def comes() -> float:
         await far.connect()
-        return far.since
+        return far.greeted
 
     await it.seen("online", user, _is("online"), cause=comes)
     await near.connect()
@@ -301,7 +301,7 @@ async def _restarted(
 
         async def comes(device: Device = device) -> float:
             await device.connect()
-            return device.since
+            return device.greeted
 
         user = device.account.user
         by = _in_room(it, user, watchers)

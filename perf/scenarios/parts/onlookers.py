@@ -66,8 +66,7 @@ class Onlookers:
         if not await expected.met(within_s=SEEN_S):
             self.broken.append(f"{name} was not shown to {len(expected.missing)} devices")
         for moment in expected.seen.values():
-            # It may be shown before the cause knows of itself: a welcome follows the commit.
-            latency.record(max(moment - since, 0.0))
+            latency.record(moment - since)
 
     async def unseen(self, name: str, user: str, work: Any, *, quiet_s: float = QUIET_S) -> None:
         """Do something that nobody must be shown."""
