@@ -31,13 +31,11 @@ from perf.scenarios.parts.company import Holder
 from perf.scenarios.parts.keys import Keys, keys
 from perf.scenarios.parts.rivals import LAST_WORD, ROW, Answers, Rivals
 from perf.scenarios.parts.shared import (
-    agreement,
+    conclude,
     connected_percent,
     conversations_of,
     note_generator,
-    note_troubles,
     outcome_of,
-    settle,
 )
 from perf.scenarios.parts.transactions import Transactions
 from perf.targets import outcome
@@ -104,13 +102,7 @@ async def run(stage: Stage) -> Findings:
             await _everything(it)
         stage.progress.say("counting")
         await _count(it)
-        findings = _findings(it)
-        await settle(it.near, findings, it.far)
-        for fleet in (it.near, it.far):
-            note_troubles(fleet, findings)
-    note_troubles(it.near, findings, it.answers)
-    findings.concluding = agreement
-    return findings
+        return await conclude(_findings(it), it.answers, it.near, it.far)
 
 
 @asynccontextmanager

@@ -27,12 +27,10 @@ from perf.scenarios.parts import unread
 from perf.scenarios.parts.plain import plain
 from perf.scenarios.parts.receiving import DEVICES_EACH, FEW, QUICK_ROUNDS, ROUNDS, Receiving
 from perf.scenarios.parts.shared import (
-    agreement,
+    conclude,
     connected_percent,
     note_generator,
-    note_troubles,
     outcome_of,
-    settle,
 )
 from perf.scenarios.parts.ticks import SEEN_S, Desk, Marks
 from perf.targets import outcome
@@ -74,13 +72,7 @@ async def run(stage: Stage) -> Findings:
             stage.progress.say("counts of more than 100 devices")
             for number in range(it.rounds):
                 await _count(it, number)
-        findings = _findings(it)
-        await settle(it.fleets[0], findings, it.fleets[1])
-        for fleet in it.fleets:
-            note_troubles(fleet, findings)
-    note_troubles(it.fleets[0], findings, it.marks)
-    findings.concluding = agreement
-    return findings
+        return await conclude(_findings(it), it.marks, *it.fleets)
 
 
 @asynccontextmanager

@@ -82,38 +82,20 @@ def _capacity_warm_up_s(options: Options) -> float:
 async def run(stage: Stage) -> Findings:
     """Capacity, calm, flood, recovery."""
     options, environment = stage.options, stage.environment
-    _, accounts = split(environment.accounts, options)
-    *honest, first, second, third = accounts
+    _, (*honest, first, second, third) = split(environment.accounts, options)
     prefix = f"abuse-{stage.recorder.run}"
     floods = [
         Flooder(environment.url, first, prefix=f"{prefix}-a"),
         Flooder(environment.url, second, prefix=f"{prefix}-b", edits=True),
     ]
     heavy = Heavy(environment.url, third, prefix=f"{prefix}-h")
-    tolds = [heavy.told, *(one.told for one in floods)]
     async with flooded(stage) as flood:
         fleet = flood.crew()
         stage.progress.say(f"connecting {len(honest)} devices of the flood")
         await fleet.connect(honest, starts=await starts_of(environment))
         capacity = await _capacity(flood, fleet)
         rate = options.rate or FACTOR * capacity.messages_per_s
-        asked, over, late = 0, False, 0
-        async with asyncio.TaskGroup() as abusive:
-            tasks: list[asyncio.Task[None]] = []
-
-            async def storm() -> None:
-                nonlocal asked, over
-                stage.progress.say(
-                    f"flood: {rate:,.0f} messages a second, and three abusive devices"
-                )
-                abusers: list[Flooder | Heavy] = [*floods, heavy]
-                tasks.extend(abusive.create_task(one.run(lambda: not over)) for one in abusers)
-                await until(lambda: all(told.welcomed for told in tolds), within_s=WELCOME_S)
-                asked = await _pour(flood, fleet, rate=rate, seconds=_flood_s(options))
-                over = True
-
-            await flood.endure(storm, flood_s=_flood_s(options))
-            late = await _dismiss(tasks)
+        asked, late = await _endure(flood, fleet, [*floods, heavy], rate=rate)
         findings = flood.findings()
         if late:
             findings.broken.append(
@@ -123,6 +105,29 @@ async def run(stage: Stage) -> Findings:
     _conclude(flood, capacity, rate, asked, findings)
     await _conclude_abuse(floods, heavy, environment.database_url, findings)
     return findings
+
+
+async def _endure(
+    flood: Flood, fleet: Fleet, abusers: Sequence[Flooder | Heavy], *, rate: float
+) -> tuple[int, int]:
+    """Calm, flood, recovery. Returns how many messages were asked for, and how many abusers heard no end."""
+    seconds, asked, over = _flood_s(flood.stage.options), 0, False
+    async with asyncio.TaskGroup() as abusive:
+        tasks: list[asyncio.Task[None]] = []
+
+        async def storm() -> None:
+            nonlocal asked, over
+            flood.stage.progress.say(
+                f"flood: {rate:,.0f} messages a second, and {len(abusers)} abusive devices"
+            )
+            tasks.extend(abusive.create_task(one.run(lambda: not over)) for one in abusers)
+            await until(lambda: all(one.told.welcomed for one in abusers), within_s=WELCOME_S)
+            asked = await _pour(flood, fleet, rate=rate, seconds=seconds)
+            over = True
+
+        await flood.endure(storm, flood_s=seconds)
+        late = await _dismiss(tasks)
+    return asked, late
 
 
 async def _dismiss(tasks: Sequence[asyncio.Task[None]]) -> int:

@@ -26,13 +26,11 @@ from perf.scenario import Findings, Options, Scenario, Stage
 from perf.scenarios.parts.arrivals import Arrivals, Witness
 from perf.scenarios.parts.held_commits import held_commits
 from perf.scenarios.parts.shared import (
-    agreement,
+    conclude,
     connected_percent,
     conversations_of,
     note_generator,
-    note_troubles,
     outcome_of,
-    settle,
 )
 from perf.scenarios.parts.ways import Way, app, every_way
 from perf.targets import outcome
@@ -114,13 +112,7 @@ async def run(stage: Stage) -> Findings:
             for number, way in enumerate(it.ways):
                 await _held(it, way, it.conversations[number % len(it.conversations)])
         await it.witness.done()
-        findings = _findings(it)
-        await settle(it.fleets[0], findings, it.fleets[1])
-        for fleet in it.fleets:
-            note_troubles(fleet, findings)
-    note_troubles(it.fleets[0], findings, it.arrivals)
-    findings.concluding = agreement
-    return findings
+        return await conclude(_findings(it), it.arrivals, *it.fleets)
 
 
 @asynccontextmanager

@@ -24,13 +24,11 @@ from perf.rig.environment import Crowd
 from perf.scenario import Findings, Options, Scenario, Stage
 from perf.scenarios.parts.moments import Moments
 from perf.scenarios.parts.shared import (
-    agreement,
+    conclude,
     connected_percent,
     conversations_of,
     note_generator,
-    note_troubles,
     outcome_of,
-    settle,
     still,
 )
 from perf.targets import outcome
@@ -100,13 +98,7 @@ async def run(stage: Stage) -> Findings:
                 await loop.run(begun)
             it.skipped = loop.skipped
             await until(lambda: it.moments.complete, within_s=LATER_S)
-        findings = _findings(it)
-        await settle(it.near, findings, it.far)
-        for fleet in (it.near, it.far):
-            note_troubles(fleet, findings)
-    note_troubles(it.near, findings, it.moments)
-    findings.concluding = agreement
-    return findings
+        return await conclude(_findings(it), it.moments, it.near, it.far)
 
 
 @asynccontextmanager

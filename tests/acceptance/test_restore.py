@@ -119,30 +119,40 @@ async def test_after_a_restore_no_device_shows_what_is_lost_and_what_waited_is_d
                 assert (again["message"], again["position"]) == (once["message"], once["position"])
                 ben.send(room.id, "new")
                 await ben.settled()
-                with database(directory) as sql:
-                    expected = scene.bodies(sql, room.id)
-                    last = scene.last_seq(sql, room.id)
-                assert expected == [*kept, *waiting, "new"]
+                expected = [*kept, *waiting, "new"]
+                await every_device_shows(expected, [ann, ben], foreign, room, directory)
                 for client in (ann, ben):
-                    await eventually(
-                        lambda it=client: it.core.cursors.get(room.id) == last,
-                        within=PATIENCE_S,
-                        what=lambda it=client: (it.core.cursors, last),
-                    )
-                    assert await shown(client, room.id) == expected
                     assert await shown(client, lost) == []
                     assert client.core.left[lost] == 0
-                await foreign.reaches(room.id, last)
-                assert foreign.bodies(room.id) == expected
-                (file,) = next(
-                    one for one in await ben.messages(room.id) if one.body == "plan"
-                ).attachments
-                assert await ben.rest.download(file) == FILE
+                assert await attached(ben, room) == FILE
                 for pane in (alice, bob):
                     pane.shows("kept on the page", "waited on the page")
                     assert "lost on the page" not in pane.texts()
                 await foreign.cut()
     assert foreign.violations == []
+
+
+async def every_device_shows(
+    expected: list[str], clients: list[Client], foreign: Device, room: Room, directory: Path
+) -> None:
+    with database(directory) as sql:
+        assert scene.bodies(sql, room.id) == expected
+        last = scene.last_seq(sql, room.id)
+    for client in clients:
+        await eventually(
+            lambda it=client: it.core.cursors.get(room.id) == last,
+            within=PATIENCE_S,
+            what=lambda it=client: (it.core.cursors, last),
+        )
+        assert await shown(client, room.id) == expected
+    await foreign.reaches(room.id, last)
+    assert foreign.bodies(room.id) == expected
+
+
+async def attached(client: Client, room: Room) -> bytes:
+    """What came with the plan."""
+    (file,) = next(one for one in await client.messages(room.id) if one.body == "plan").attachments
+    return await client.rest.download(file)
 
 
 async def lose(ann: Client, ben: Client, room: Room) -> str:

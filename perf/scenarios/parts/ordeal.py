@@ -236,19 +236,24 @@ async def _prepared(
                 ground=ground,
                 seed=seed,
             )
-            whole = Fleet(url=place.url, recorder=recorder, observer=watch)
-            whole.devices = site.devices
-            yield Ordeal(
-                stage=stage,
-                site=site,
-                fault=known.make(site),
-                moment=moment(seed, endured.name, known.hold_s),
-                watch=watch,
-                recorder=recorder,
-                generator=Generator(stage.series),
-                endured=endured,
-                whole=whole,
-            )
+            yield _ordeal(stage, known, endured, site, watch)
+
+
+def _ordeal(stage: Stage, known: Known, endured: Endured, site: Site, watch: Bystanders) -> Ordeal:
+    recorder = site.near.recorder
+    whole = Fleet(url=stage.environment.url, recorder=recorder, observer=watch)
+    whole.devices = site.devices
+    return Ordeal(
+        stage=stage,
+        site=site,
+        fault=known.make(site),
+        moment=moment(stage.options.seed, endured.name, known.hold_s),
+        watch=watch,
+        recorder=recorder,
+        generator=Generator(stage.series),
+        endured=endured,
+        whole=whole,
+    )
 
 
 async def _connected(

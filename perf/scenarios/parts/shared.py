@@ -128,6 +128,18 @@ async def settle(fleet: Fleet, findings: Findings, *others: Fleet) -> None:
         one.disconnect()
 
 
+async def conclude(
+    findings: Findings, troubles: Troubles, first: Fleet, *others: Fleet
+) -> Findings:
+    """The end of a suite with a fleet on each server: all level, what went wrong noted, the judge asked."""
+    await settle(first, findings, *others)
+    note_troubles(first, findings, troubles)
+    for fleet in others:
+        note_troubles(fleet, findings)
+    findings.concluding = agreement
+    return findings
+
+
 def unconfirmed(*fleets: Fleet) -> int:
     """How many marks their own devices were not shown yet; where there are only counts none ever is."""
     devices = [one for fleet in fleets for one in fleet.devices if one.online]
