@@ -58,20 +58,25 @@ DOWNLOAD: dict[str, Any] = {
 )
 def upload_file(request: DeviceRequest) -> Status[AttachmentOut]:
     """Upload a file: `multipart/form-data`, one part `file`. Then name its id in a message's `attachments`; without one it goes after a day."""
-    with closing(Intake(most=conf.current().file_bytes)) as intake:
-        return Status(201, _shown(_kept(request, intake, *_receive(request, intake))))
+    settings = conf.current()
+    try:
+        contents.refuse_beyond(settings.files_waiting, request.auth.user_id)  # before it is read
+        with closing(Intake(most=settings.file_bytes)) as intake:
+            return Status(201, _shown(_kept(request, intake, *_receive(request, intake))))
+    except contents.TooManyWaiting as error:
+        raise Declined(Problem.TOO_MANY_FILES, error.most) from None
 
 
 def _kept(request: DeviceRequest, intake: Intake, name: str, declared: str) -> Attachment:
-    """Keep what the intake holds. Raises Declined or Refused."""
+    """Keep what the intake holds. Raises Declined, Refused or TooManyWaiting."""
     settings = conf.current()
     kind = kind_of(intake.head, declared, settings.file_types)
     if settings.only_file_types and kind == UNKNOWN:
         raise Declined(Problem.FILE_TYPE, declared or kind)
-    if contents.waiting(request.auth.user_id) >= settings.files_waiting:
-        raise Declined(Problem.TOO_MANY_FILES, settings.files_waiting)
     try:
-        return contents.keep(intake, device=request.auth, name=name, kind=kind)
+        return contents.keep(
+            intake, device=request.auth, name=name, kind=kind, most=settings.files_waiting
+        )
     except OSError:
         logger.exception("a file can't be stored")
         raise Declined(Problem.FILES_UNAVAILABLE) from None

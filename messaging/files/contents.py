@@ -2,7 +2,8 @@
 
 Laws: a content is whole before a row names it, so only rows tell that a content is there: one that is
 stored without a row is the rest of an accident, and is written anew. Whoever stores or removes a
-content holds its lock (PostgreSQL's, until the transaction ends), whatever process it is in.
+content holds its lock (PostgreSQL's, until the transaction ends), whatever process it is in. Who adds
+an upload of a user holds that user's lock, too, from the count on: always after the content's.
 """
 
 import logging
@@ -17,7 +18,7 @@ from django.db import connection, transaction
 
 from messaging.files.intake import Intake
 from messaging.models import Attachment
-from messaging.protocol.errors import Refusal, Refused
+from messaging.protocol.errors import LockstepError, Refusal, Refused
 from presence.models import Device
 
 logger = logging.getLogger(__name__)
@@ -27,6 +28,16 @@ LOCK_TIMEOUT_MS = 10_000  # somebody stores the same content, perhaps in a stora
 LOCK = """
 SELECT set_config('lock_timeout', %s, true), pg_advisory_xact_lock(hashtextextended(%s, 0))
 """
+
+
+class TooManyWaiting(LockstepError):
+    """A user's upload beyond the most that may wait for a message."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+
+    def __str__(self) -> str:
+        return f"{self.most} uploads of this user wait for a message; no more are kept."
 
 
 def storage() -> Storage:
@@ -43,13 +54,15 @@ def place_of(sha256: str) -> str:
 def alone_with(sha256: str) -> Iterator[None]:
     """A transaction in which nobody else stores or removes this content. Raises DatabaseError."""
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute(LOCK, [str(LOCK_TIMEOUT_MS), f"lockstep file {sha256}"])
+        _lock(f"lockstep file {sha256}")
         yield
 
 
-def keep(intake: Intake, *, device: Device, name: str, kind: str) -> Attachment:
-    """Store an upload that is complete. Raises Refused if the device was revoked meanwhile, OSError, DatabaseError."""
+def keep(intake: Intake, *, device: Device, name: str, kind: str, most: int) -> Attachment:
+    """Store an upload that is complete, beside fewer than `most` that wait for a message.
+
+    Raises Refused if the device was revoked meanwhile, TooManyWaiting, OSError, DatabaseError.
+    """
     assert intake.file is not None
     with alone_with(intake.sha256):
         known = Attachment.objects.filter(sha256=intake.sha256).exclude(file="").first()
@@ -58,9 +71,16 @@ def keep(intake: Intake, *, device: Device, name: str, kind: str) -> Attachment:
         )  # else it was lost, and is mended
         if not is_admitted(device):
             raise Refused(Refusal.REVOKED)
+        place = known.file if known and there else _store(intake)
+        try:
+            refuse_beyond(most, device.user_id, alone=True)
+        except TooManyWaiting:
+            if known is None:  # the database has just answered: the content's lock is still ours
+                _remove(place)
+            raise
         return Attachment.objects.create(
             device=device,
-            file=known.file if known and there else _store(intake),
+            file=place,
             name=name,
             size=intake.size,
             type=kind,
@@ -68,9 +88,12 @@ def keep(intake: Intake, *, device: Device, name: str, kind: str) -> Attachment:
         )
 
 
-def waiting(user: UUID) -> int:
-    """How many uploads of a user's devices no message has taken yet."""
-    return Attachment.objects.filter(message=None, device__user=user).count()
+def refuse_beyond(most: int, user: UUID, *, alone: bool = False) -> None:
+    """Raise TooManyWaiting if so many uploads of a user wait for a message; `alone`, nobody adds one until the transaction ends."""
+    if alone:
+        _lock(f"lockstep uploads {user}")
+    if Attachment.objects.filter(message=None, device__user=user).count() >= most:
+        raise TooManyWaiting(most)
 
 
 def is_admitted(device: Device) -> bool:
@@ -87,10 +110,20 @@ def _store(intake: Intake) -> str:
         stored = storage().save(place, File(intake.file))
         _sync(stored)
     except BaseException:
-        with suppress(Exception):  # what is wrong is told already
-            storage().delete(place)
+        _remove(place)
         raise
     return stored
+
+
+def _remove(place: str) -> None:
+    """Remove what was stored, after something went wrong that is told already."""
+    with suppress(Exception):
+        storage().delete(place)
+
+
+def _lock(what: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(LOCK, [str(LOCK_TIMEOUT_MS), what])
 
 
 def _sync(place: str) -> None:

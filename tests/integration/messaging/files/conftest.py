@@ -47,12 +47,16 @@ def taken(content: bytes) -> Intake:
 def keep(shelf: Path, world: Any) -> Keep:
     """Keep a content as an upload of Ann's device."""
 
-    def keep(content: bytes, *, device: Device | None = None, name: str = "a.bin") -> Attachment:
+    def keep(
+        content: bytes, *, device: Device | None = None, name: str = "a.bin", most: int = 100
+    ) -> Attachment:
         intake = taken(content)
         assert intake.file is not None
         with intake.file:
             kind = kind_of(intake.head, "", ())
-            return contents.keep(intake, device=device or world.device, name=name, kind=kind)
+            return contents.keep(
+                intake, device=device or world.device, name=name, kind=kind, most=most
+            )
 
     return keep
 

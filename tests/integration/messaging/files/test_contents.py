@@ -1,8 +1,10 @@
 """Contents in their storage: whole before a row names them, each once, whoever comes at once."""
 
 import hashlib
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ from django.db import connections
 from django.db.models.functions import Now
 
 from messaging.files import contents
-from messaging.files.contents import place_of
+from messaging.files.contents import TooManyWaiting, place_of
+from messaging.files.intake import Intake
 from messaging.models import Attachment
 from messaging.protocol.errors import Refusal, Refused
 from presence.models import Device
@@ -111,3 +114,28 @@ def test_who_stores_the_same_content_at_once_shares_it(keep: Keep, shelf: Path) 
     assert Attachment.objects.count() == 8
     assert len(set(Attachment.objects.values_list("file", flat=True))) == 1
     assert list(stored(shelf).values()) == [CONTENT]
+
+
+def test_of_uploads_that_come_at_once_no_more_are_kept_than_may_wait(
+    keep: Keep, shelf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All are stored before the first one is counted."""
+    store, together = contents._store, threading.Barrier(6)
+
+    def store_together(intake: Intake) -> str:
+        place = store(intake)
+        together.wait(20)
+        return place
+
+    def kept(number: int) -> bool:
+        try:
+            keep(bytes([number]) * 10, most=3)
+        except TooManyWaiting:
+            return False
+        return True
+
+    keep(CONTENT)
+    monkeypatch.setattr(contents, "_store", store_together)
+    made = in_threads(*[partial(kept, number) for number in range(6)])
+    assert sorted(map(bool, made)) == [False] * 4 + [True] * 2
+    assert Attachment.objects.count() == len(stored(shelf)) == 3
