@@ -20,7 +20,7 @@ from perf.rig.environment import Crowd
 from perf.scenario import Findings, Options, Scenario, Stage
 from perf.scenarios.parts import dose, verdicts
 from perf.scenarios.parts.endured import Endured
-from perf.scenarios.parts.ordeal import MEMBERS, endure
+from perf.scenarios.parts.ordeal import endure
 from perf.scenarios.parts.shared import agreement, conversations_of
 from perf.targets import TABLE, Outcome, outcome
 
@@ -37,13 +37,14 @@ def names(options: Options) -> list[str]:
 
 
 def crowd(options: Options) -> Crowd:
-    """Conversations of twenty for each fault."""
-    return Crowd(conversations=dose.conversations(options) * len(names(options)), members=MEMBERS)
+    """A few conversations for each fault."""
+    rooms = dose.conversations(options) * len(names(options))
+    return Crowd(conversations=rooms, members=dose.members(options))
 
 
 def plan(options: Options) -> dict[str, Any]:
     """What --dry-run prints."""
-    reaching = dose.wanted(options) / (dose.rate_of(options) * MEMBERS)
+    reaching = dose.wanted(options) / (dose.rate_of(options) * dose.members(options))
     each = STARTING_S + max(dose.calm_s(options) + LONGEST_S, reaching)
     return {
         "faults": {name: _foretold(options, name) for name in names(options)},

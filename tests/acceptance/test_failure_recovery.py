@@ -15,8 +15,9 @@ from perf.progress import Progress
 from perf.rig.environment import Crowd, private
 from perf.scenario import Options, Stage
 from perf.scenarios.failure_recovery import findings
+from perf.scenarios.parts.dose import QUICK_MEMBERS
 from perf.scenarios.parts.endured import Endured
-from perf.scenarios.parts.ordeal import MEMBERS, suffer
+from perf.scenarios.parts.ordeal import suffer
 from tests.commands import perf
 
 FIRST = "server-kill"
@@ -89,7 +90,7 @@ async def test_a_fault_that_does_nothing_proves_nothing(
     for name in ("DATABASE_URL", "REDIS_URL", "LOCKSTEP_DATA"):
         monkeypatch.delenv(name, raising=False)
     directory = RunDirectory.make(tmp_path, scenario="sham", seed=1)
-    crowd = Crowd(conversations=2, members=MEMBERS)
+    crowd = Crowd(conversations=2, members=QUICK_MEMBERS)
     async with private(crowd=crowd, logs=directory.logs) as place:
         with Recorder(directory.history_of(0), run="1-sham", scenario="sham", seed=1) as recorder:
             stage = Stage(

@@ -39,7 +39,6 @@ from perf.scenarios.parts.endured import Endured
 from perf.scenarios.parts.shared import conversations_of
 from perf.targets import TABLE
 
-MEMBERS = 20  # of each conversation, half of them on each server
 RESTLESS_SHARE = 0.1  # of that rate, by the restless ones
 STEADY_MIX = Mix(send=0.85, edit=0.1, read=0.05)
 RESTLESS_MIX = Mix(send=0.5, edit=0.2, delete=0.1, read=0.1, resume=0.1)
@@ -261,7 +260,8 @@ async def _connected(
 ) -> tuple[Fleet, Fleet, Bystanders]:
     """Every second member of each conversation on the first server, the others on the second."""
     names = conversations_of(accounts)
-    watch = Bystanders(others=MEMBERS - 1, restless=names[-1:], meter=stage.series)
+    others = dose.members(stage.options) - 1
+    watch = Bystanders(others=others, restless=names[-1:], meter=stage.series)
     groups = [[one for one in accounts if one.conversations[0] == name] for name in names]
     near = Fleet(url=stage.environment.url, recorder=recorder, observer=watch)
     far = Fleet(url=far_url, recorder=recorder, observer=watch)
