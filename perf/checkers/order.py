@@ -1,11 +1,13 @@
 """Order in real time, for each conversation alone: what was asked for after something was known comes
-after it, and one device's requests come in the order in which it began them.
+after it, and one device's requests come in the order in which it began them. After a refusal or a lost connection
+that is promised of its sends only: an edit or a deletion is held to its place by the version it is based on.
 
 A place is proved by the promise or, without one, by the store. Linear after one sort by time.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -30,6 +32,16 @@ class Placed(NamedTuple):
     sent: int
     operation: Operation
     place: int
+
+    @property
+    def is_send(self) -> bool:
+        """Whether it is a new message."""
+        return self.operation.sent.what == "send"
+
+    @property
+    def is_smooth(self) -> bool:
+        """Whether it was neither refused nor on its way when a connection ended."""
+        return not (self.operation.doubted or self.operation.refusals)
 
 
 def examine(evidence: Evidence, truth: Truth, judgement: Judgement) -> None:
@@ -73,23 +85,38 @@ def _placed(evidence: Evidence, truth: Truth) -> dict[str, list[Placed]]:
 
 
 def _judge_devices(conversation: str, requests: list[Placed], judgement: Judgement) -> None:
+    sends = [one for one in requests if one.is_send]
+    smooth = [one for one in requests if one.is_smooth]
+    crossed = {
+        after.operation.sent.client_id: (before, after)
+        for before, after in (*_crossed(sends), *_crossed(smooth))
+    }
+    for before, after in crossed.values():
+        sent = after.operation.sent
+        judgement.convict(
+            "nonmonotonic send",
+            f"Device {sent.device} sent {before.operation.sent.client_id} before {sent.client_id} to "
+            f"conversation {conversation}, but they are stored as changes {before.place} and "
+            f"{after.place}.",
+            conversation=conversation,
+            device=sent.device,
+            seqs=(before.place, after.place),
+        )
+    judged = [one for one in requests if one.is_send or one.is_smooth]
+    devices = {one.operation.sent.device for one in judged}
+    judgement.check("nonmonotonic send", times=len(judged) - len(devices))
+
+
+def _crossed(requests: Iterable[Placed]) -> Iterator[tuple[Placed, Placed]]:
+    """Requests that are not stored after the one with the highest place that their device sent before."""
     last: dict[int, Placed] = {}
     for request in requests:
-        sent = request.operation.sent
-        before = last.get(sent.device)
+        device = request.operation.sent.device
+        before = last.get(device)
         if before is not None and request.place <= before.place:
-            judgement.convict(
-                "nonmonotonic send",
-                f"Device {sent.device} sent {before.operation.sent.client_id} before {sent.client_id} to "
-                f"conversation {conversation}, but they are stored as changes {before.place} and "
-                f"{request.place}.",
-                conversation=conversation,
-                device=sent.device,
-                seqs=(before.place, request.place),
-            )
-        if before is None or request.place > before.place:
-            last[sent.device] = request
-    judgement.check("nonmonotonic send", times=len(requests) - len(last))
+            yield before, request
+        else:
+            last[device] = request
 
 
 def _judge_time(

@@ -1,6 +1,7 @@
 """What the judge says besides guilty: what it tolerates, what it can't know, and how sure it is."""
 
 import random
+from typing import Literal
 
 import msgspec
 import pytest
@@ -9,8 +10,10 @@ from perf.checkers import NAMES, SOMETIMES, TOLERATED, judge
 from perf.checkers.planted import Model, story
 from perf.checkers.planted.trials import named
 from perf.history.events import (
+    Acked,
     AnyEvent,
     Change,
+    Closed,
     Cursors,
     Delivered,
     DeviceMade,
@@ -202,3 +205,19 @@ def test_the_ledger_of_a_run_that_lost_something_does_not_balance() -> None:
     judgement = judge(evidence(lost, last=2))
     assert named(judgement) == {"lost"}
     assert not judgement.ledger.balanced
+
+
+@pytest.mark.parametrize(
+    ("what", "lost", "crossed"),
+    [("send", False, 1), ("send", True, 1), ("edit", False, 1), ("edit", True, 0)],
+)
+def test_an_edit_loses_its_place_before_a_send_only_when_its_connection_is_lost(
+    what: Literal["send", "edit"], lost: bool, crossed: int
+) -> None:
+    """It is repeated later then, and what it is based on tells whether it still applies; sends keep their order."""
+    ends: list[AnyEvent] = [Closed(4, 1, 1006, "server"), Opened(5, 1, "s3", {ROOM: 0}, {})]
+    first = Sent(2, 1, 2, "run.1.1", ROOM, 5, what, "m1" if what == "edit" else None)
+    second = Sent(3, 1, 3, "run.1.2", ROOM, 6)
+    answers = [Acked(6, 1, "run.1.2", "m2", 2, 2, 1), Acked(7, 1, "run.1.1", "m1", 3, 3, 1)]
+    found = evidence(first, second, *(ends if lost else ()), *answers, last=3)
+    assert judge(found).counts["nonmonotonic send"] == crossed
