@@ -52,9 +52,9 @@ class Bodies:
         if body.may_have(headers.get(b"content-length", b"0")):
             await self._app(scope, body, send)
         if body.silent:
-            await respond(decline(Problem.TOO_SLOW, f"{SILENCE_S:g}"), send)
+            await respond(too_slow(), send)
         elif body.passed:
-            await self._refuse(_too_large(scope["path"]), body, receive, headers, send)
+            await self._refuse(too_large(scope["path"]), body, receive, headers, send)
 
     async def _refuse(
         self,
@@ -70,12 +70,28 @@ class Bodies:
         await respond(answer, send)
 
 
+class Pace:
+    """How long the next part of a body may take."""
+
+    def __init__(self) -> None:
+        self._until = monotonic() + SILENCE_S
+
+    def took(self, size: int) -> None:
+        """So many bytes have come."""
+        self._until += size / SLOWEST
+
+    @property
+    def left(self) -> float:
+        """Seconds."""
+        return max(min(SILENCE_S, self._until - monotonic()), 0.0)
+
+
 class Body:
     """Receives for the application; a body that passes a limit looks to it like a client that has gone."""
 
     def __init__(self, receive: Receive, limit: int) -> None:
         self._receive, self._left = receive, limit
-        self._until = monotonic() + SILENCE_S
+        self._pace = Pace()
         self.whole = False
         self.passed = self.silent = False
 
@@ -89,14 +105,14 @@ class Body:
         if self.whole:
             return await self._receive()  # its answer is being made: that may take any time
         try:
-            async with asyncio.timeout(min(SILENCE_S, self._until - monotonic())):
+            async with asyncio.timeout(self._pace.left):
                 event = await self._receive()
         except TimeoutError:
             self.silent = True
             return GONE
         size = len(event.get("body", b""))
         self._left -= size
-        self._until += size / SLOWEST
+        self._pace.took(size)
         self.passed = self._left < 0
         self.whole = not event.get("more_body", False)
         return GONE if self.passed else event
@@ -135,10 +151,16 @@ async def _drop(receive: Receive) -> None:
         pass
 
 
-def _too_large(path: str) -> HttpResponse:
+def too_large(path: str) -> HttpResponse:
+    """The answer to a body above the bound of its path."""
     if path == UPLOADS:
         return decline(Problem.FILE_TOO_LARGE, FileTooLarge(conf.current().file_bytes))
     return refuse(Refusal.TOO_LARGE, Refusal.TOO_LARGE.text(f"{most(path)} bytes a request"))
+
+
+def too_slow() -> HttpResponse:
+    """The answer to a body of which nothing comes, or too little."""
+    return decline(Problem.TOO_SLOW, f"{SILENCE_S:g}")
 
 
 async def respond(response: HttpResponse, send: Send) -> None:

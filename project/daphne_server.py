@@ -1,6 +1,6 @@
 """Daphne as we run it: no signals of its own, drained before it stops, and no client with more than its share.
 
-It takes a whole request into a file before it asks the application: so the body is bounded here, too.
+Its WebSockets are here, its HTTP is in `daphne_http`.
 """
 
 import asyncio
@@ -9,9 +9,9 @@ import socket
 from collections.abc import Awaitable, Callable
 
 from daphne import http_protocol
-from daphne.http_protocol import WebRequest
 from daphne.server import Server, reactor  # first of all: it installs the reactor for asyncio
 from daphne.ws_protocol import WebSocketFactory, WebSocketProtocol
+from twisted.web.http import _GenericHTTPChannelProtocol
 
 from messaging.protocol.errors import CloseCode
 from project import farewell
@@ -73,27 +73,6 @@ class Protocol(WebSocketProtocol):  # type: ignore[misc]
         return len(self.transport.dataBuffer) + int(self.transport._tempDataLen)
 
 
-class Request(WebRequest):  # type: ignore[misc]
-    """A request whose body ends where it is twice what its route takes; up to there its sender hears why."""
-
-    _left = 0
-
-    def gotLength(self, length: int | None) -> None:  # noqa: N802 - Twisted's name
-        """The head is here: the body is to come."""
-        from project import bodies  # noqa: PLC0415 - it needs Django, which the application has loaded by now
-
-        self._left = 2 * bodies.most(self.channel._path.partition(b"?")[0].decode("latin-1"))
-        super().gotLength(length)
-
-    def handleContentChunk(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
-        """Keep a part of the body."""
-        self._left -= len(data)
-        if self._left < 0:
-            self.channel.loseConnection()
-        else:
-            super().handleContentChunk(data)
-
-
 def run(
     listener: socket.socket,
     *,
@@ -122,10 +101,16 @@ def run(
         on_end(loop, lambda: tasks.append(loop.create_task(end())))
         tasks.append(loop.create_task(begin()))
 
+    application = importlib.import_module("project.asgi").application
+    from project.daphne_http import Channel, Request  # noqa: PLC0415 - it needs Django, which is there by now
+
     WebSocketFactory.protocol = Protocol
     http_protocol.WebRequest = Request
+    http_protocol.HTTPFactory.protocol = lambda _: _GenericHTTPChannelProtocol(
+        Channel()  # type: ignore[no-untyped-call]
+    )
     server = Server(
-        application=importlib.import_module("project.asgi").application,
+        application=application,
         endpoints=[f"fd:fileno={listener.fileno()}"],
         signal_handlers=False,
         ready_callable=start,

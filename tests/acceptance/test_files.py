@@ -147,7 +147,7 @@ async def test_a_file_above_the_limit_is_refused_in_one_line(
 async def test_who_asks_to_send_far_too_much_is_refused_before_it_comes(
     server: Server, room: Room
 ) -> None:
-    """Daphne lets it come, into a file of its own: there a proxy has to refuse it."""
+    """Daphne always says that it may come; what comes is dropped, and that is told in the end."""
     told = await asyncio.to_thread(claim, server, room.first, 100 * MOST)
     assert told["code"] == "file_too_large"
 
@@ -264,7 +264,7 @@ def started(server: Server, seat: Seat, file: str) -> socket.socket:
 async def test_memory_does_not_grow_by_the_size_of_files(
     server: Server, room: Room, tmp_path: Path
 ) -> None:
-    """Daphne takes a request's body as a whole: there it does."""
+    """Daphne gives the application a whole body at once: there it does."""
     rest = client_of(server, room.first).rest
     source, target = tmp_path / "large", tmp_path / "copy"
     await asyncio.to_thread(source.write_bytes, os.urandom(MOST))

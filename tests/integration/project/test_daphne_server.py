@@ -6,23 +6,32 @@ On other paths than `/ws/` it is quiet: it prints what is asked of it.
 import asyncio
 import contextlib
 import os
+import select
 import socket
 import subprocess
 import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import django
 import pytest
+from channels.routing import ProtocolTypeRouter
 
 from project.limits import FRAGMENTS
 
 PATIENCE_S = 20.0
 ROOT = Path(__file__).resolve().parents[3]
 FLOOD = 64  # messages of 1 MiB: far more than the kernel takes for a client that does not read
+MIB = 2**20
+DRIP_S = 0.05  # between bytes
+IN_A_HURRY_S = (
+    1.5  # for a head, and for a body to go on; on a busy machine no other test may miss it
+)
 QUIET = b"GET /quiet HTTP/1.1\r\n"
+LONG = b"POST /api/login HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n"
 HANDSHAKE = (
     b"GET /ws/ HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
@@ -32,6 +41,10 @@ HANDSHAKE = (
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     """Write more than is taken, revoke, and say so once the connection is gone."""
     if scope["type"] == "http":
+        while (event := await receive()).get("more_body"):
+            pass
+        if event["type"] == "http.disconnect":
+            return
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b""})
         return
@@ -57,6 +70,11 @@ def serve() -> None:
     from project import daphne_server
 
     django.setup()
+    from project import bodies, daphne_http
+
+    bodies.SILENCE_S = daphne_http.HEAD_S = IN_A_HURRY_S  # type: ignore[attr-defined]
+    bodies.DROP_S = 2 * IN_A_HURRY_S
+    bounded = bodies.Bodies(application)
 
     class Patient(daphne_server.Protocol):
         """Autobahn's own patience, of a fraction of a second, is not what cuts the device off."""
@@ -73,7 +91,9 @@ def serve() -> None:
         return None
 
     daphne_server.Protocol = Patient  # type: ignore[misc]
-    sys.modules["project.asgi"] = types.SimpleNamespace(application=application)  # type: ignore[assignment]
+    sys.modules["project.asgi"] = types.SimpleNamespace(  # type: ignore[assignment]
+        application=ProtocolTypeRouter({"http": bounded, "websocket": application})
+    )
     daphne_server.run(
         socket.socket(fileno=0),
         warm_up=nothing,
@@ -164,18 +184,65 @@ def test_daphne_refuses_a_message_of_fragments_without_end(
     assert (1009).to_bytes(2, "big") in made.recv(4096)
 
 
+def posted(path: str, length: int | None) -> bytes:
+    """The head of a request whose body has so many bytes, or comes in chunks."""
+    size = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
+    return f"POST {path} HTTP/1.1\r\nHost: x\r\n{size}\r\n\r\n".encode()
+
+
 @pytest.mark.slow
-def test_daphne_does_not_take_a_body_without_end(
-    client: tuple[socket.socket, subprocess.Popen[str]],
+@pytest.mark.parametrize(
+    ("path", "length", "status"),
+    [
+        ("/api/login", 40 * MIB, 413),
+        ("/api/files", 40 * MIB, 401),
+        ("/api/files", 20 * MIB, 401),
+        ("/api/login", None, 413),
+    ],
+)
+def test_of_a_body_that_is_not_taken_daphne_keeps_next_to_nothing(
+    client: tuple[socket.socket, subprocess.Popen[str]], path: str, length: int | None, status: int
 ) -> None:
-    """It would fill the disk, for a stranger."""
-    made, _ = client
-    made.sendall(b"POST /api/login HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n")
-    sent = 0
-    with contextlib.suppress(OSError):
-        while sent < 64 * 2**20:
-            sent += made.send(bytes(2**16))
-    assert sent < 64 * 2**20
+    """Of a stranger's either. It goes to a file, before anybody is asked: it would fill the disk."""
+    made, server = client
+    most, piece = 0, bytes(2**16)
+    made.sendall(posted(path, length))
+    for _ in range((length or 40 * MIB) // len(piece)):
+        made.sendall(b"10000\r\n" + piece + b"\r\n" if length is None else piece)
+        most = max(most, kept(server.pid))
+    made.sendall(b"0\r\n\r\n" if length is None else b"")
+    assert made.recv(4096).split()[1] == str(status).encode()
+    assert most <= MIB + 1
+
+
+def kept(pid: int) -> int:
+    """Bytes in temporary files without a name that a process has open."""
+    found = 0
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            if "/tmp" in (name := os.readlink(link)) and name.endswith("(deleted)"):
+                found += link.stat().st_size
+    return found
+
+
+@pytest.mark.slow
+def test_what_drips_in_or_has_no_end_is_cut_off_by_daphne_and_told_why(
+    server: tuple[tuple[str, int], subprocess.Popen[str]],
+) -> None:
+    """A byte now and then is never silent for long, and kept a connection for ever."""
+    said = (b"", b"POST /api/login HTTP/1.1\r\nX-Slow: ", posted("/api/login", 10**5), LONG)
+    with contextlib.ExitStack() as stack:
+        waiting = {stack.enter_context(socket.create_connection(server[0])): it for it in said}
+        answers: dict[bytes, bytes] = {}
+        for made, head in waiting.items():
+            made.sendall(head)
+        began = monotonic()
+        while waiting and monotonic() - began < PATIENCE_S:
+            for made in select.select(list(waiting), [], [], DRIP_S)[0]:
+                answers[waiting.pop(made)] = made.recv(4096)
+            for made in waiting:
+                made.sendall(b"x")
+        assert [answers[head][9:12] for head in said] == [b"", b"", b"408", b"413"]
 
 
 @pytest.mark.slow
