@@ -228,14 +228,24 @@ class Hub:
             self._repair_later(topic)
 
     async def catch_up(self, topic: Topic) -> None:
-        """Read what a topic lacks, as of now: whoever writes on will be heard by the bus."""
-        while self.topics.get(topic.conversation) is topic:
-            page = await self._page(topic.conversation, topic.position)
-            if page is None or page.upto <= topic.position:
-                return
-            self.apply(page)
-            if not page.cut:
-                return
+        """Read what a topic lacks, as of now: whoever writes on will be heard by the bus.
+
+        One at a time; whoever asks meanwhile has it look once more. Each new session asks: were each
+        to read for itself, a process that is behind would read every page for every one of them.
+        """
+        topic.asked = True
+        if topic.reading:
+            return
+        topic.reading = True
+        try:
+            while topic.asked and self.topics.get(topic.conversation) is topic:
+                topic.asked = False
+                page = await self._page(topic.conversation, topic.position)
+                if page is not None and page.upto > topic.position:
+                    self.apply(page)
+                    topic.asked = topic.asked or page.cut
+        finally:
+            topic.reading = False
 
     async def _page(self, conversation: str, since: int) -> Batch | None:
         while conversation in self.topics:

@@ -31,6 +31,7 @@ class Topic:
     __slots__ = (
         "_ring",
         "_ring_bytes",
+        "asked",
         "conversation",
         "devices",
         "early",
@@ -38,6 +39,7 @@ class Topic:
         "joined",
         "links",
         "position",
+        "reading",
         "repairing",
         "shown",
         "waiting",
@@ -48,6 +50,7 @@ class Topic:
         self.links: set[Link] = set()
         self.waiting: dict[int, Batch] = {}
         self.joined = self.repairing = False
+        self.asked = self.reading = False  # whether it is to be read from the database, and is
         self.devices = 0
         # By device: the marks that the sessions here have seen, and the newest that are ahead of us.
         self.shown: dict[str, tuple[int, int]] = {}

@@ -8,8 +8,10 @@ import pytest
 from prometheus_client import REGISTRY
 
 from messaging.engine import Engine
+from messaging.hub.feed import PAGE
 from messaging.protocol.errors import CloseCode
 from messaging.protocol.frames import Send
+from messaging.protocol.server.batch import Batch
 from tests import scene
 from tests.device import Device
 from tests.scene import Psql, Room
@@ -234,20 +236,51 @@ async def test_batches_out_of_order_doubled_or_lost_are_repaired_from_the_databa
     bob = await attach(room.second)
     await bob.reaches(room.id, 2)
     hub = engine.hub
-    with sql.transaction():
-        sql.execute("SET LOCAL lockstep.writer = 'journal'")  # no triggers: nobody is told
-        sql.execute(
-            "INSERT INTO messaging_message (conversation_id, seq, position, body)"
-            " SELECT %s, n, n, 'm' || n FROM generate_series(3, 12) n",
-            [room.id],
-        )
-        sql.execute("UPDATE messaging_conversation SET last_seq = 12 WHERE id = %s", [room.id])
+    unheard(sql, room, upto=12)
     whole = (await hub.feed.pages([(room.id, 2)], limit=100))[room.id, 2]
     parts = [whole.after(n).until(n + 1) for n in range(2, 12)]
     for n in (1, 1, 0, 5, 3, 0, 9):  # the others never come
         hub.apply(parts[n])
     await bob.reaches(room.id, 12)
     assert bob.bodies(room.id) == [f"m{n}" for n in range(3, 13)]
+
+
+async def test_what_a_conversation_lacks_is_read_once_however_many_ask(
+    engine: Engine, attach: Any, room: Room, sql: Psql
+) -> None:
+    """Each new session asks: read for each, the pages of a process that was behind kept it behind."""
+    bob = await attach(room.second)
+    unheard(sql, room, upto=1_002)
+    hub, read = engine.hub, list[int]()
+    topic, page = hub.topics[room.id], hub.feed.page
+
+    async def counting(conversation: str, since: int) -> Batch | None:
+        read.append(since)
+        return await page(conversation, since)
+
+    hub.feed.page = counting  # type: ignore[method-assign]
+    asked = []
+    for _ in range(20):
+        asked.append(asyncio.create_task(hub.catch_up(topic)))
+        await asyncio.sleep(0)
+    await asyncio.gather(*asked)
+    await bob.reaches(room.id, 1_002)
+    assert bob.bodies(room.id) == scene.bodies(sql, room.id)
+    assert len(read) <= 1_000 / PAGE + 1
+
+
+def unheard(sql: Psql, room: Room, *, upto: int) -> None:
+    """Write changes 3 to `upto` without triggers: nobody is told."""
+    with sql.transaction():
+        sql.execute("SET LOCAL lockstep.writer = 'journal'")
+        sql.execute(
+            "INSERT INTO messaging_message (conversation_id, seq, position, body)"
+            " SELECT %s, n, n, 'm' || n FROM generate_series(3, %s) n",
+            [room.id, upto],
+        )
+        sql.execute(
+            "UPDATE messaging_conversation SET last_seq = %s WHERE id = %s", [upto, room.id]
+        )
 
 
 async def test_topics_live_only_as_long_as_their_sessions(
