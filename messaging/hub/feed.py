@@ -1,6 +1,6 @@
 """Reads of the change feed and of standings, for all sessions of this process on one connection each.
 
-Whatever is asked for in one turn of the loop is one statement. A page and the conversation's
+Whatever is asked for until the connection is free is one statement. A page and the conversation's
 `last_seq` come from one snapshot, so a page tells how far it reaches.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import psycopg
@@ -22,7 +22,14 @@ from presence.roster import with_users
 
 PAGE_BYTES = 65_536  # of bodies and files' names; the message that passes it is the last, so a page has at most twice that
 PAGE = 200  # messages; at about 200 bytes each a page is 40 KiB
+# Those who were cut off in one moment lack nearly the same: who asks for so many changes less than another
+# gets the other's page. Read for each, sixty who came back to a busy process waited for each other for 20 s.
+NEAR = PAGE // 2
+AT_ONCE = 32  # pages in one statement, about a megabyte
 STATEMENT_TIMEOUT_MS = 10_000
+
+Key: TypeAlias = tuple[str, int]
+"""A conversation, and the change after which to read."""
 
 FEED = """
 SELECT c.id::text, asked.since, c.last_seq, page.fetched, page.count, page.upto, page.oldest, page.messages, page.fences
@@ -97,33 +104,44 @@ class FeedReader:
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._lock = asyncio.Lock()
         self._closed = False
-        self._asked: dict[tuple[str, int], asyncio.Future[Batch | None]] = {}
+        self._asked: dict[Key, asyncio.Future[Batch | None]] = {}
+        self._reading: asyncio.Task[None] | None = None
 
     async def page(self, conversation: str, since: int) -> Batch | None:
-        """The changes after `since`, at most PAGE of them; None if there is no such conversation."""
-        key = (conversation, since)
+        """The changes after `since`, at most PAGE of them; None if there is no such conversation.
+
+        It may begin before `since`, by NEAR at most, when somebody asks for that at the same time.
+        """
+        key, loop = (conversation, since), asyncio.get_running_loop()
         future = self._asked.get(key)
         if future is None:
-            loop = asyncio.get_running_loop()
-            if not self._asked:
-                loop.call_soon(self._read_soon)
             future = self._asked[key] = loop.create_future()
+            if self._reading is None or self._reading.done():
+                self._reading = loop.create_task(self._read_all())
         return await asyncio.shield(future)
 
-    def _read_soon(self) -> None:
-        asked, self._asked = self._asked, {}
-        task = asyncio.get_running_loop().create_task(self._read(asked))
-        task.add_done_callback(lambda done: _fail(asked, done))
+    async def _read_all(self) -> None:
+        while self._asked:
+            asked = {key: self._asked.pop(key) for key in list(self._asked)[:AT_ONCE]}
+            try:
+                await self._read(asked)
+            except Exception as error:  # those who asked are told
+                _fail(asked, error)
+            except BaseException:
+                _fail({**asked, **self._asked}, asyncio.CancelledError())
+                raise
 
-    async def _read(self, asked: dict[tuple[str, int], asyncio.Future[Batch | None]]) -> None:
-        pages = await self.pages(list(asked), limit=PAGE)
+    async def _read(self, asked: dict[Key, asyncio.Future[Batch | None]]) -> None:
+        first = _firsts(asked)
+        pages = await self.pages(list(dict.fromkeys(first.values())), limit=PAGE)
+        beyond = [key for key in asked if not _reaches(pages.get(first[key]), key)]
+        if beyond:  # large messages: the page of the first ends before
+            pages |= await self.pages(beyond, limit=PAGE)
         for key, future in asked.items():
             if not future.done():
-                future.set_result(pages.get(key))
+                future.set_result(pages.get(key, pages.get(first[key])))
 
-    async def pages(
-        self, pairs: Sequence[tuple[str, int]], *, limit: int
-    ) -> dict[tuple[str, int], Batch]:
+    async def pages(self, pairs: Sequence[Key], *, limit: int) -> dict[Key, Batch]:
         """The pages of many (conversation, since) pairs, one snapshot for all."""
         rows = await self._fetch(
             FEED, ([p[0] for p in pairs], [p[1] for p in pairs], PAGE_BYTES, limit)
@@ -241,11 +259,24 @@ def _batch(row: tuple[Any, ...], limit: int) -> Batch:
     )
 
 
-def _fail(
-    asked: dict[tuple[str, int], asyncio.Future[Batch | None]], task: asyncio.Task[None]
-) -> None:
-    error = asyncio.CancelledError() if task.cancelled() else task.exception()
+def _firsts(asked: Iterable[Key]) -> dict[Key, Key]:
+    """For each the one whose page it gets: the first of its conversation that is near."""
+    found: dict[Key, Key] = {}
+    first = ("", 0)
+    for key in sorted(asked):
+        if key[0] != first[0] or key[1] - first[1] > NEAR:
+            first = key
+        found[key] = first
+    return found
+
+
+def _reaches(page: Batch | None, key: Key) -> bool:
+    """Whether the page has what is asked for; None is the answer of all who ask for the conversation."""
+    return page is None or not page.cut or page.upto > key[1]
+
+
+def _fail(asked: dict[Key, asyncio.Future[Batch | None]], error: BaseException) -> None:
     for future in asked.values():
-        if error is not None and not future.done():
+        if not future.done():
             future.set_exception(error)
             future.exception()  # whoever still waits sees it; nobody waiting is no error

@@ -1,7 +1,7 @@
 """Marks on their way into the database: coalesced per (device, conversation), stored, then announced.
 
 Marks only rise, so the newest of each pair stands for all before it. The first is stored at once,
-then whatever gathered, at most every 50 ms, and under load so seldom that marks stay a small part of
+then whatever gathered, at most every 100 ms, and under load so seldom that marks stay a small part of
 the work. A mark whose row somebody else holds locked waits alone.
 """
 
@@ -25,7 +25,7 @@ from presence import database
 
 logger = logging.getLogger(__name__)
 
-PACE_S = 0.05
+PACE_S = 0.1
 PACE_S_PER_MARK = (
     0.001  # storing one and showing it to ten devices costs about 50 us: at most 5 % of a core
 )

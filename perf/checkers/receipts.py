@@ -16,7 +16,7 @@ from perf.checkers.truth import FOREVER, Truth
 from perf.history.reader import Evidence
 
 SETTLED_NS = 1_000_000_000
-"""A mark is stored and shown within; it takes twice 50 ms when all is well."""
+"""A mark is stored and shown within; it takes twice 100 ms when all is well."""
 
 PER_MARK_NS = 2_000_000
 """And so much more for each device and conversation with marks: the server takes 1 ms each under load."""

@@ -1,4 +1,4 @@
-"""When a client acknowledges: the first time at once, then at most every 50 ms, earlier if half the window is used.
+"""When a client acknowledges: the first time at once, then at most every 100 ms, earlier if half the window is used.
 
 All conversations share one frame. An ack per frame from every device would cost more than the
 messages themselves; half a window is where a server reads on for a session that fell behind.
@@ -6,7 +6,7 @@ messages themselves; half a window is where a server reads on for a session that
 
 from __future__ import annotations
 
-ACK_MS = 50.0
+ACK_MS = 100.0
 
 
 class Acks:

@@ -147,10 +147,13 @@ class Outgoing:
     def take(self) -> str | bytes | None:
         """The next WebSocket message, or None. What is due leaves together."""
         encoded = self._encoded
+        if not encoded:
+            return None
         most = _fitting(encoded)
         self._encoded = encoded[most:]
-        self._bare = [place - most for place in self._bare if place >= most]
-        return self._codec.join(encoded[:most]) if most else None
+        if self._bare:
+            self._bare = [place - most for place in self._bare if place >= most]
+        return self._codec.join(encoded[:most])
 
     def take_bare(self) -> str | bytes | None:
         """The same of the bare frames alone."""

@@ -1,9 +1,9 @@
 /**
- * When a device acknowledges: the first frame of a connection at once, then at most every 50 ms for all conversations
+ * When a device acknowledges: the first frame of a connection at once, then at most every 100 ms for all conversations
  * together, or at once when half of the server's window is used.
  */
 
-const ACK_MS = 50;
+const ACK_MS = 100;
 
 export class Acks {
   constructor() {

@@ -19,7 +19,7 @@ from perf.rig.database import Connection, connected
 from perf.rig.environment import Environment
 
 MESSAGES, QUICK_MESSAGES = 20, 3
-PAUSE_S = 0.15  # receipts are paced at 50 ms by the client and again by the server
+PAUSE_S = 0.25  # receipts are paced at 100 ms by the client and again by the server
 REACH_S = 10.0
 TEXT = "x" * 100
 
