@@ -23,8 +23,9 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
 from messaging.protocol.errors import CloseCode
+from presence import attempts
 from project import services, valkey
-from tests import scene
+from tests import minute, scene
 from tests.acceptance.stack import ROOT, Stack, await_true, fetch, needed, running
 from tests.device import Device
 from tests.plugin import migrated
@@ -168,11 +169,15 @@ async def test_without_valkey_nobody_is_ready_and_everybody_is_served(
 
 def test_guesses_are_counted_by_the_address_that_the_proxy_saw(stack: Stack) -> None:
     """Neither by the proxy's own, which everybody shares, nor by one that the client made up."""
-    tries = [guess(stack, "127.0.0.2") for _ in range(21)]  # a new minute may begin meanwhile
-    assert tries[:10] == [404] * 10
-    assert 429 in tries
-    assert guess(stack, "127.0.0.2", claimed="203.0.113.1") == 429
-    assert guess(stack, "127.0.0.3") == 404
+
+    def tried(before: int) -> tuple[list[int], int, int]:
+        one, another = f"127.0.{before}.2", f"127.0.{before}.3"
+        tries = [guess(stack, one) for _ in range(2 * attempts.FAILURES)]
+        return tries, guess(stack, one, claimed="203.0.113.1"), guess(stack, another)
+
+    tries, claimed, elsewhere = minute.within_one(tried)
+    assert tries[: attempts.FAILURES] == [404] * attempts.FAILURES
+    assert (tries[-1], claimed, elsewhere) == (429, 429, 404)
 
 
 def guess(stack: Stack, address: str, *, claimed: str | None = None) -> int:

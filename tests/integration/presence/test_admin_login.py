@@ -1,8 +1,6 @@
 """The log-in of the admin is no way round the limit on wrong passwords."""
 
-import time
 from contextlib import ExitStack
-from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -13,6 +11,7 @@ from django.test import Client
 from presence import attempts, logins
 from presence.attempts import TooMany
 from presence.models import User
+from tests import minute
 
 pytestmark = pytest.mark.usefixtures("transactional_db")
 PASSWORD = "correct horse"
@@ -20,9 +19,7 @@ PASSWORD = "correct horse"
 
 @pytest.fixture(autouse=True)
 def counters_of_its_own(settings: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one window: a test that a minute's end falls into would count anew."""
-    now = time.time()
-    monkeypatch.setattr(attempts, "time", SimpleNamespace(time=lambda: now))
+    minute.hold(monkeypatch)
     settings.CACHES = {"default": {**settings.CACHES["default"], "KEY_PREFIX": str(uuid4())}}
 
 

@@ -17,15 +17,16 @@ from presence import attempts, links
 from presence.attempts import TooMany
 from presence.models import Device, LinkCode, User
 from presence.tokens import DeviceRevoked, register, token_hash
-from tests import scene
+from tests import minute, scene
 
 ADDRESS = "192.0.2.1"
 Linked = tuple[Device, str] | None
 
 
 @pytest.fixture(autouse=True)
-def counters_of_its_own(settings: Any, redis_url: str) -> None:
+def counters_of_its_own(settings: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wrong codes of earlier tests don't count; nothing of the server's is flushed."""
+    minute.hold(monkeypatch)
     settings.CACHES = {"default": {**settings.CACHES["default"], "KEY_PREFIX": str(uuid4())}}
 
 
@@ -190,7 +191,7 @@ def test_whatever_is_wrong_with_a_code_the_same_statements_find_out(phone: Devic
 def test_a_code_lasts_two_minutes_of_the_database_whatever_our_clock_says(
     phone: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempts.time, "time", lambda: 4_000_000_000.0)
+    monkeypatch.setattr("time.time", lambda: 4_000_000_000.0)
     monkeypatch.setattr("django.utils.timezone.now", lambda: 1 / 0)
     with connection.cursor() as cursor:
         first = links.issue(phone)

@@ -11,6 +11,7 @@ from django.test import Client
 from presence import attempts, logins
 from presence.models import Device, User
 from presence.tokens import rotate
+from tests import minute
 
 if TYPE_CHECKING:
     from tests.integration.messaging.api.conftest import Person
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 PASSWORD = "correct horse"
 
 pytestmark = pytest.mark.usefixtures("transactional_db")
+
+
+@pytest.fixture(autouse=True)
+def one_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guesses of a test are all counted in the same."""
+    minute.hold(monkeypatch)
 
 
 def post(path: str, body: Any, *, authorization: str = "") -> Any:

@@ -12,11 +12,19 @@ from django.test import Client
 
 from presence import attempts, links
 from presence.models import Device, LinkCode, User
+from tests import minute
 
 if TYPE_CHECKING:
     from tests.integration.messaging.api.conftest import Person
 
 pytestmark = pytest.mark.usefixtures("transactional_db")
+
+
+@pytest.fixture(autouse=True)
+def one_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guesses of a test are all counted in the same."""
+    minute.hold(monkeypatch)
+
 
 CODE = r"[0-9A-HJKMNP-TV-Z]{4}-[0-9A-HJKMNP-TV-Z]{4}"
 
