@@ -127,11 +127,9 @@ async def test_a_page_names_the_stays_that_end_in_it(
     assert (await page(feed, room.id, fence)).fences == ()
 
 
-async def test_pages_asked_for_in_one_turn_are_one_statement(
-    feed: FeedReader, room: Room, sql: Psql
-) -> None:
-    rooms = [scene.new_room(sql, *room.seats) for _ in range(10)]
-    fetched: list[object] = []
+def counted(feed: FeedReader) -> list[Any]:
+    """The parameters of every statement from now on."""
+    fetched: list[Any] = []
     fetch = feed._fetch
 
     async def counting(statement: Any, parameters: Any) -> list[tuple[Any, ...]]:
@@ -139,12 +137,52 @@ async def test_pages_asked_for_in_one_turn_are_one_statement(
         return await fetch(statement, parameters)
 
     feed._fetch = counting  # type: ignore[method-assign]
+    return fetched
+
+
+async def test_pages_asked_for_in_one_turn_are_one_statement(
+    feed: FeedReader, room: Room, sql: Psql
+) -> None:
+    rooms = [scene.new_room(sql, *room.seats) for _ in range(10)]
+    fetched = counted(feed)
     nowhere = room.first.user
     asked = [feed.page(r.id, 0) for r in rooms] + [feed.page(rooms[0].id, 0), feed.page(nowhere, 0)]
     *pages, none = await asyncio.gather(*asked)
     assert len(fetched) == 1
     assert none is None
     assert [p.conversation for p in pages if p] == [*(r.id for r in rooms), rooms[0].id]
+
+
+async def test_pages_asked_for_while_one_is_read_are_one_statement(
+    feed: FeedReader, room: Room, sql: Psql
+) -> None:
+    rooms = [scene.new_room(sql, *room.seats) for _ in range(10)]
+    fetched, asked = counted(feed), list[asyncio.Task[Batch | None]]()
+    for one in rooms:
+        asked.append(asyncio.create_task(feed.page(one.id, 0)))
+        for _ in range(3):  # it is under way
+            await asyncio.sleep(0)
+    pages = await asyncio.gather(*asked)
+    assert len(fetched) == 2
+    assert [p.conversation for p in pages if p] == [r.id for r in rooms]
+
+
+@pytest.mark.parametrize(("length", "read"), [(10, 1), (40_000, 2)])
+async def test_devices_that_lack_nearly_the_same_get_one_page_if_it_reaches_them(
+    feed: FeedReader, room: Room, sql: Psql, length: int, read: int
+) -> None:
+    sql.execute(
+        "INSERT INTO messaging_message (conversation_id, body)"
+        " SELECT %s, repeat('x', %s) FROM generate_series(1, 20) n",
+        [room.id, length],
+    )
+    fetched = counted(feed)
+    pages = await asyncio.gather(*(feed.page(room.id, since) for since in range(20)))
+    assert len(fetched) == read
+    assert len(fetched[0][0]) == 1
+    for since, found in enumerate(pages):
+        assert found is not None
+        assert found.since <= since < found.upto
 
 
 async def test_the_reader_comes_back_after_its_connection_is_lost(
