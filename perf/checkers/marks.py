@@ -5,8 +5,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass, field
 
-from perf.checkers.truth import Truth
-from perf.history.events import Added, AnyEvent, Closed, Cursors, Marked, Opened
+from perf.checkers.truth import FOREVER, Truth
+from perf.history.events import Added, AnyEvent, Closed, Cursors, Marked, Opened, Unreached
 from perf.history.reader import Evidence
 
 
@@ -56,10 +56,19 @@ class Said:
 
 @dataclass(slots=True)
 class Sessions:
-    """When a device's sessions began (ns), and when the last one ended."""
+    """When a device's sessions began (ns), and when the last one ended: what could be told and heard of it.
+
+    `out`: from when to when a fault keeps it out of reach.
+    """
 
     opened: list[int] = field(default_factory=list)
     ended: int | None = None
+    out: tuple[int, int] = (0, 0)
+
+    def end(self, t: int) -> None:
+        """The connection ends; what comes after its end ends nothing."""
+        if self.ended is None:
+            self.ended = self.out[0] if self.out[0] <= t < self.out[1] else t
 
 
 class Marks:
@@ -97,8 +106,10 @@ class Marks:
                 self.added[self._ids[event.device], event.conversation] = event.t
                 self._of(event.device, event.conversation, event.since)
             case Closed() | Cursors():
-                sessions = self.sessions[event.device]
-                sessions.ended = event.t if sessions.ended is None else sessions.ended
+                self.sessions[event.device].end(event.t)
+            case Unreached():
+                until = FOREVER if event.until is None else event.until
+                self.sessions[event.device].out = event.since, until
 
     def _of(self, device: int, conversation: str, cursor: int) -> Said:
         key = (self._ids[device], conversation)
@@ -108,7 +119,7 @@ class Marks:
         return said
 
 
-_HEARD = (Marked, Opened, Added, Closed, Cursors)
+_HEARD = (Marked, Opened, Added, Closed, Cursors, Unreached)
 
 
 def _before(truth: Truth) -> dict[str, int]:

@@ -27,6 +27,7 @@ PROPERTIES: Final = {
     "realtime inversion": "what was sent after something was known comes after it",
     "nonmonotonic send": "requests of one device to one conversation are stored in the order sent",
     "delivery after a fence": "after leaving, and after a revocation has answered, nothing more comes",
+    "misrouted presence": "who shares no conversation with somebody is not shown that they are here",
     "ghost online": "who has gone is shown as offline in time",
     "ghost offline": "who is here is shown as here in time",
     "cursor drift": "the client's own cursors are what the one rule gives",
@@ -35,7 +36,7 @@ PROPERTIES: Final = {
 
 NAMES: Final = tuple(PROPERTIES)
 
-SECURITY: Final = frozenset({"misrouted", "delivery after a fence"})
+SECURITY: Final = frozenset({"misrouted", "misrouted presence", "delivery after a fence"})
 """Anomalies that show somebody what is not for them."""
 
 TOLERATED: Final = {
@@ -49,6 +50,10 @@ TOLERATED: Final = {
     "asked, so it may overlap with what came meanwhile.",
     "marks read again": "After a welcome the marks are read from the database, and may be overtaken by "
     "newer ones on their way; the greatest counts.",
+    "out of reach": "What is shown to a device that a fault keeps out of reach stands still, and others are shown "
+    "that its user has gone, or has not, as the server can know: from the fault's beginning to its end.",
+    "out of sight": "Who shares no conversation with somebody any more is shown that they are offline, also "
+    "while they are here.",
 }
 """What looks like an anomaly and is none, with the reason."""
 

@@ -20,6 +20,7 @@ from perf.history.events import (
     MarkSeen,
     Opened,
     Page,
+    PresenceSeen,
     Refused,
     Removed,
     Sent,
@@ -63,6 +64,8 @@ def _narrowed(event: AnyEvent, name: str, keys: set[str], pages: set[int]) -> An
             return event if event.page in pages else None
         case Acked() | Refused():
             return event if event.client_id in keys else None
+        case PresenceSeen():  # who may see whom is decided by all conversations
+            return None
     return event if getattr(event, "conversation", name) == name else None
 
 

@@ -6,7 +6,9 @@ their monotonic clock only.
 
 from __future__ import annotations
 
-from perf.faults.fault import Fault
+from collections.abc import Iterable
+
+from perf.faults.fault import Fault, Silence
 from perf.load.device import Device
 
 
@@ -28,6 +30,10 @@ class StalledReader(Fault):
         """Read on."""
         for device in getattr(self, "_stalled", []):
             device.stall(stalled=False)
+
+    def silences(self) -> Iterable[Silence]:
+        """Those: they don't see what they are told."""
+        yield Silence(devices=getattr(self, "_stalled", []), untold=True)
 
     async def felt(self) -> dict[str, float]:
         """They are behind the others."""

@@ -8,12 +8,13 @@ it, never that the rig did it. A fault that nobody felt proves nothing: its run 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from perf.faults.ground import Ground, Lay, plain
 from perf.faults.links import Links
+from perf.history.events import Unreached
 from perf.history.testimony import clock
 from perf.load.device import Device
 from perf.load.fleet import Fleet
@@ -24,12 +25,7 @@ from perf.rig.server import Server
 
 Span: TypeAlias = tuple[float, float]
 
-UNHEARD = frozenset({"ghost offline"})
-"""What can't be judged where devices believe to be connected to a server that is not, or has no database:
-by what the database says they are gone, and that is what others are shown (G7)."""
-
-UNTOLD = frozenset({"ghost online"})
-"""The same where devices can be told nothing: what they were shown last stands until they notice."""
+NOTICED_S = 30.0  # after so long the most silent client has noticed that its connection is dead
 
 WAITED_S = 1.0  # hundreds of commits take place in so long
 
@@ -103,6 +99,20 @@ class Site:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Silence:
+    """What of presence can't be known of some devices: nothing reaches them (`untold`), or nobody hears of
+    them (`unheard`). `lost`: only the connections that they have, until they notice; `lasts_s`: so long
+    after the fault has begun, if not just as long as it lasts.
+    """
+
+    devices: Sequence[Device]
+    untold: bool = False
+    unheard: bool = False
+    lost: bool = False
+    lasts_s: Callable[[float], float] = float
+
+
 class Fault(ABC):
     """One thing that goes wrong. `hold_s` is how long it lasts, between the two.
 
@@ -114,8 +124,6 @@ class Fault(ABC):
     what: str
     hold_s: Span = (3.0, 6.0)
     lasting: bool = True
-    blind_to: frozenset[str] = frozenset()
-    """Anomalies of which nothing can be known under this fault: client and server differ rightly."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
@@ -136,6 +144,27 @@ class Fault(ABC):
     async def felt(self) -> dict[str, float]:
         """What others met of it so far, by name; all 0 if nobody met anything."""
         return {}
+
+    def silences(self) -> Iterable[Silence]:
+        """Whom it keeps from hearing or being heard; the judge holds what they are shown meanwhile against nobody."""
+        return ()
+
+    def testify(self, since: float, until: float | None = None) -> None:
+        """Tell the history whom it keeps out of reach, once it has begun and once it is over (seconds of `clock`)."""
+        for silence in self.silences():
+            over = None if until is None else since + silence.lasts_s(until - since)
+            for device in silence.devices:
+                self.site.near.recorder.record(
+                    Unreached(
+                        t=int(clock() * 1e9),
+                        device=device.number,
+                        since=int(since * 1e9),
+                        until=None if over is None else int(over * 1e9),
+                        untold=silence.untold,
+                        unheard=silence.unheard,
+                        lost=silence.lost,
+                    )
+                )
 
     def unfelt(self, felt: Mapping[str, float]) -> list[str]:
         """What of it nobody felt, by name, after all that was: nothing if it proves something."""

@@ -5,7 +5,9 @@ Its clients, PostgreSQL and Valkey are reached over a real network then; nobody 
 
 from __future__ import annotations
 
-from perf.faults.fault import UNHEARD, UNTOLD, Fault
+from collections.abc import Iterable
+
+from perf.faults.fault import NOTICED_S, Fault, Silence
 from perf.rig.children import RigError
 from perf.rig.hosts import Host
 
@@ -16,7 +18,6 @@ class HostCut(Fault):
     name = "host-cut"
     what = "the second server is a host of its own, and no packet reaches or leaves it"
     hold_s = (8.0, 14.0)
-    blind_to = UNHEARD | UNTOLD
     behind = 0.0
     _cut = False
 
@@ -36,6 +37,17 @@ class HostCut(Fault):
         self.behind = max(self.behind, self.site.behind())
         return {"devices behind": self.behind, **self.met("lost connections")}
 
+    def silences(self) -> Iterable[Silence]:
+        """Its devices. TCP waits twice as long before each time that it sends again (RFC 6298, 5.5): so what got lost
+        comes at the latest when it is over for as long as it lasted."""
+        yield Silence(
+            devices=self.site.far.devices,
+            untold=True,
+            unheard=True,
+            lost=True,
+            lasts_s=lambda lasted: 2 * lasted,
+        )
+
     @property
     def _host(self) -> Host:
         if self.site.ground.host is None:
@@ -53,6 +65,16 @@ class HostLost(HostCut):
         """Cut it off first, so that no FIN and no RST gets out."""
         await super().begin()
         await self.site.victim.kill()
+
+    def silences(self) -> Iterable[Silence]:
+        """Its devices: no connection of theirs goes on, and nobody tells them."""
+        yield Silence(
+            devices=self.site.far.devices,
+            untold=True,
+            unheard=True,
+            lost=True,
+            lasts_s=lambda _: NOTICED_S,
+        )
 
     async def end(self) -> None:
         """Switch it on."""

@@ -9,8 +9,9 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final
 
-from perf.faults.fault import UNHEARD, UNTOLD, Fault, Known, Site
+from perf.faults.fault import Fault, Known, Site
 from perf.faults.schedule import Step, steps
+from perf.history.testimony import clock
 
 COUNT: Final = 5
 NAME: Final = "nemesis"
@@ -23,7 +24,6 @@ class Nemesis(Fault):
     name = NAME
     what = WHAT
     hold_s = (0.0, 0.0)
-    blind_to = UNHEARD | UNTOLD  # what any of its faults may be blind to
 
     def __init__(self, site: Site, known: Mapping[str, Known]) -> None:
         super().__init__(site)
@@ -49,13 +49,15 @@ class Nemesis(Fault):
         return [name for name in chosen if not felt.get(name)]
 
     async def _strike(self, step: Step) -> None:
-        fault = self._known[step.name].make(self.site)
+        fault, since = self._known[step.name].make(self.site), clock()
         try:
             await fault.begin()
+            fault.testify(since)
             await asyncio.sleep(step.hold_s)
             met = sum((await fault.felt()).values())
         finally:
             await fault.end()
+            fault.testify(since, clock())
         # A kill is met only when somebody looks for what is gone.
         met = max(met, sum((await fault.felt()).values()))
         self._felt[step.name] = self._felt.get(step.name, 0.0) + met

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from perf.faults.fault import UNHEARD, UNTOLD, Fault, Known, Site, Span
+from perf.faults.fault import NOTICED_S, Fault, Known, Silence, Site, Span
 from perf.faults.proxy import Proxy, Rule
 
 LinkName: TypeAlias = Literal["clients", "postgres", "valkey"]
@@ -17,17 +17,24 @@ NARROW = Rule(
     bytes_per_s=20_000
 )  # about an old telephone line's, many times less than the load needs
 STUCK = Rule(stuck=True)
+SLOW = frozenset({"delay", "jitter", "bandwidth"})  # kinds that let everything pass
+FROZEN_S = 12.0  # after so long a server gives up a database that says nothing
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """One way in which a line fails: what is done to its proxy, and by which of its effects it is felt."""
+    """One way in which a line fails: what is done to its proxy, and by which of its effects it is felt.
+
+    `untold`: nothing comes down the line; `unheard`: nothing goes up; `lost`: so it is for the connections there were.
+    """
 
     name: str
     what: str
     impose: Callable[[Proxy], None]
     effects: tuple[str, ...]
-    blind_to: frozenset[str] = frozenset()
+    untold: bool = False
+    unheard: bool = False
+    lost: bool = False
     hold_s: Span = (3.0, 6.0)
 
 
@@ -50,7 +57,9 @@ KINDS: Final = (
         impose=lambda proxy: proxy.forget(),
         effects=("forgotten",),
         # The device believes to be here until it asks; for the server it has gone, and it says so.
-        blind_to=UNHEARD | UNTOLD,
+        untold=True,
+        unheard=True,
+        lost=True,
         hold_s=(1.0, 1.0),
     ),
     Kind(
@@ -76,7 +85,8 @@ KINDS: Final = (
         what="nothing passes, nobody is told",
         impose=lambda proxy: proxy.impose({"up": STUCK, "down": STUCK}),
         effects=("stuck",),
-        blind_to=UNTOLD,
+        untold=True,
+        unheard=True,
         hold_s=(6.0, 12.0),
     ),
     Kind(
@@ -84,6 +94,7 @@ KINDS: Final = (
         what="nothing passes towards who was connected to, answers do",
         impose=lambda proxy: proxy.impose({"up": STUCK}),
         effects=("stuck",),
+        unheard=True,
         hold_s=(6.0, 12.0),
     ),
     Kind(
@@ -91,10 +102,15 @@ KINDS: Final = (
         what="requests pass, no answer does",
         impose=lambda proxy: proxy.impose({"down": STUCK}),
         effects=("stuck",),
-        blind_to=UNTOLD,
+        untold=True,
         hold_s=(6.0, 12.0),
     ),
 )
+
+
+def _noticed(lasted_s: float) -> float:
+    """How long a server is without its database that has lost the connections and is not told."""
+    return max(lasted_s, FROZEN_S)
 
 
 class NetworkFault(Fault):
@@ -104,10 +120,7 @@ class NetworkFault(Fault):
         super().__init__(site)
         self.name, self.what, self.hold_s = named(link, kind), sentence(link, kind), kind.hold_s
         self._proxy: Proxy = getattr(site.links, link)
-        self._kind = kind
-        self.blind_to = {"clients": kind.blind_to, "postgres": UNHEARD, "valkey": frozenset[str]()}[
-            link
-        ]
+        self._link, self._kind = link, kind
         self._effects = {name: self._proxy.effects[name] for name in kind.effects}
 
     async def begin(self) -> None:
@@ -117,6 +130,20 @@ class NetworkFault(Fault):
     async def end(self) -> None:
         """Mend it."""
         self._proxy.heal()
+
+    def silences(self) -> Iterable[Silence]:
+        """The second server's devices, if nothing reaches them; or, if it can't reach the database, nobody hears of them."""
+        devices, kind = self.site.far.devices, self._kind
+        if self._link == "postgres" and kind.name not in SLOW:
+            yield Silence(devices=devices, unheard=True, lasts_s=_noticed if kind.lost else float)
+        elif self._link == "clients" and (kind.untold or kind.unheard):
+            yield Silence(
+                devices=devices,
+                untold=kind.untold,
+                unheard=kind.unheard,
+                lost=kind.lost,
+                lasts_s=(lambda _: NOTICED_S) if kind.lost else float,
+            )
 
     async def felt(self) -> dict[str, float]:
         """What happened to real traffic: connections and chunks that met the fault."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import suppress
 
 import psutil
 
-from perf.faults.fault import Fault
+from perf.faults.fault import Fault, Silence
 from perf.rig.server import Server
 
 
@@ -51,6 +52,10 @@ class ServerPause(Fault):
         for process in getattr(self, "_stopped", []):
             with suppress(psutil.NoSuchProcess):
                 process.resume()
+
+    def silences(self) -> Iterable[Silence]:
+        """Its devices: it tells them nothing, and hears of none of them."""
+        yield Silence(devices=self.site.far.devices, untold=True, unheard=True)
 
     async def felt(self) -> dict[str, float]:
         """Its devices fell behind the others', or lost their connections."""

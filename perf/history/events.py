@@ -227,6 +227,18 @@ class Fault(Event, frozen=True, array_like=True, tag="fault"):
     effect: dict[str, float] = {}
 
 
+class Unreached(Event, frozen=True, array_like=True, tag="unreached"):
+    """By the record of a fault, from `since` to `until` (None: to be said) nothing reaches a device (`untold`), or what
+    it says, and that it goes, reaches nobody (`unheard`); if its connection is `lost`, no longer than that."""
+
+    device: DeviceNumber
+    since: int
+    until: int | None
+    untold: bool
+    unheard: bool
+    lost: bool = False
+
+
 class RunEnded(Event, frozen=True, array_like=True, tag="end"):
     """The file is whole. A file without this line was cut off."""
 
@@ -255,6 +267,7 @@ AnyEvent: TypeAlias = (
     | PresenceStale
     | Cursors
     | Fault
+    | Unreached
     | RunEnded
 )
 

@@ -102,7 +102,11 @@ def findings(endured: Sequence[Endured]) -> Findings:
         judgement=judgement,
         latency=after.summary(),
         steps=[one.row() for one in endured],
-        figures={"not_judged": {one.name: one.unknowable for one in endured if one.unknowable}},
+        figures={
+            "not_judged": {
+                one.name: out for one in endured if (out := one.judgement.tolerated["out of reach"])
+            }
+        },
         coverage=[_felt(one) for one in endured] + _tested(endured, judgement),
         broken=[f"{one.name}: {sentence}" for one in endured for sentence in one.broken],
         unknown=[

@@ -44,7 +44,7 @@ GOALS = frozenset(
     (
         *("lost", "lost ack", "lost receipt", "reordered", "delivery after a fence"),
         *("resume", "catch-up", "edit while offline", "deletion seen", "leaving", "late joiner"),
-        "fault felt",
+        *("misrouted presence", "ghost online", "ghost offline", "fault felt"),
     )
 )
 
@@ -159,7 +159,7 @@ async def _prepared(stage: Stage) -> AsyncIterator[Production]:
 
 def _findings(it: Production) -> Findings:
     floor, travels, office = it.office.floor, it.travels, it.office
-    here = [one for one in travels.devices if one.number not in travels.gone]
+    here = [one for one in travels.fleet.devices if one.number not in travels.gone]
     devices = kept(it.shelves, [*floor.staying, *here], late=floor.late | travels.late)
     stored, trusted = it.stage.directory.stored, office.generator
 

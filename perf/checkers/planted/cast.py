@@ -60,5 +60,14 @@ class Machine:
     requests: list[Request] = field(default_factory=list)
     connected: bool = False
     revoked: bool = False
+    severed: int = 0  # since when a fault keeps it out of reach; 0: none does
+    unsaid: dict[str, int] = field(
+        default_factory=dict
+    )  # what it was added to meanwhile, and since what
     sessions: int = 0
     keys: int = 0
+
+    @property
+    def reached(self) -> bool:
+        """Whether the service knows of a session, and can tell it anything."""
+        return self.connected and not self.severed

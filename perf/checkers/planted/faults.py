@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perf.checkers.planted import in_frames, in_marks, in_sessions, in_store
+from perf.checkers.planted import in_frames, in_marks, in_presence, in_sessions, in_store
 from perf.checkers.planted.mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -10,4 +10,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *in_sessions.MUTANTS,
     *in_store.MUTANTS,
     *in_marks.MUTANTS,
+    *in_presence.MUTANTS,
 )

@@ -1,4 +1,4 @@
-"""Mutants of marks and of presence."""
+"""Mutants of marks."""
 
 from __future__ import annotations
 
@@ -7,32 +7,17 @@ from collections.abc import Iterator
 
 import msgspec
 
-from perf.checkers.planted.mutant import Mutant, shuffled
+from perf.checkers.planted.mutant import Mutant, ends, insert_before, shuffled
 from perf.history.events import (
-    Closed,
     Cursors,
     DeviceMade,
     Marked,
     MarkSeen,
     Opened,
-    PresenceSeen,
-    RunEnded,
     StoredConversation,
     StoredMark,
 )
 from perf.history.memory import History
-
-LONG_NS = 20_000_000_000  # longer than presence may be wrong
-
-
-def _ends(history: History, chance: random.Random) -> list[Cursors]:
-    """The ends of devices that were connected then."""
-    return [event for event in shuffled(history.all(Cursors), chance) if event.connected]
-
-
-def _insert_before(history: History, end: Cursors, *events: MarkSeen | PresenceSeen) -> None:
-    file, index = history.place(end)
-    file[index:index] = events
 
 
 def _sights(history: History, observer: int) -> Iterator[MarkSeen]:
@@ -46,10 +31,10 @@ def _sights(history: History, observer: int) -> Iterator[MarkSeen]:
 
 
 def _regress(history: History, chance: random.Random) -> bool:
-    for end in _ends(history, chance):
+    for end in ends(history, chance):
         for seen in _sights(history, end.device):
             lower = msgspec.structs.replace(seen, t=end.t - 1, delivered=seen.delivered - 1, read=0)
-            _insert_before(history, end, lower)
+            insert_before(history, end, lower)
             return True
     return False
 
@@ -69,10 +54,10 @@ def _read_first(history: History, chance: random.Random) -> bool:
 
 
 def _foretell(history: History, chance: random.Random) -> bool:
-    for end in _ends(history, chance):
+    for end in ends(history, chance):
         for seen in _sights(history, end.device):
             higher = msgspec.structs.replace(seen, t=end.t - 1, delivered=10_000)
-            _insert_before(history, end, higher)
+            insert_before(history, end, higher)
             return True
     return False
 
@@ -90,7 +75,7 @@ def _said_at_last(history: History, chance: random.Random) -> Iterator[tuple[Mar
     """The last marks of devices that stayed to the end, and who they are."""
     ids = {made.device: made.id for made in history.all(DeviceMade)}
     began = {event.device: event.t for event in history.all(Opened)}
-    for end in _ends(history, chance):
+    for end in ends(history, chance):
         mine = [event for event in history.all(Marked) if event.device == end.device]
         if mine and mine[-1].t > began[end.device]:
             yield mine[-1], end, ids[end.device]
@@ -108,7 +93,7 @@ def _lose_stored(history: History, chance: random.Random) -> bool:
 def _lose_shown(history: History, chance: random.Random) -> bool:
     """One device is not shown what another said last."""
     for marked, end, device in _said_at_last(history, chance):
-        for observer in _ends(history, chance):
+        for observer in ends(history, chance):
             sights = [
                 seen
                 for seen in history.all(MarkSeen)
@@ -127,43 +112,6 @@ def _lose_shown(history: History, chance: random.Random) -> bool:
     return False
 
 
-def _stay_longer(history: History, *kinds: type, device: int | None = None) -> None:
-    """The run ends later, for everybody or for one device."""
-    for events in history.files:
-        for index, event in enumerate(events):
-            late = isinstance(event, kinds) and event.t > _rest(history)
-            if late and (device is None or getattr(event, "device", device) == device):
-                events[index] = msgspec.structs.replace(event, t=event.t + LONG_NS)
-
-
-def _rest(history: History) -> int:
-    """The moment before the ends begin."""
-    return min(event.t for event in history.all(Cursors)) - 1
-
-
-def _haunt_online(history: History, chance: random.Random) -> bool:
-    """Everybody goes but one device, which is not told."""
-    users = {made.device: made.user for made in history.all(DeviceMade)}
-    for end in _ends(history, chance):
-        if any(users[other.device] != users[end.device] for other in _ends(history, chance)):
-            _stay_longer(history, Cursors, Closed, device=end.device)
-            return True
-    return False
-
-
-def _haunt_offline(history: History, chance: random.Random) -> bool:
-    """A device is told that a user has gone who has not."""
-    users = {made.device: made.user for made in history.all(DeviceMade)}
-    ends = _ends(history, chance)
-    if len(ends) < 2:
-        return False
-    user = users[ends[1].device]
-    seen = PresenceSeen(_rest(history), ends[0].device, user, "offline", 1 << 60)
-    _insert_before(history, ends[0], seen)
-    _stay_longer(history, Cursors, Closed, RunEnded)
-    return True
-
-
 MUTANTS = (
     Mutant("receipt regression", "a mark goes back", _regress),
     Mutant("read before delivered", "a mark says read beyond delivered", _read_first),
@@ -171,6 +119,4 @@ MUTANTS = (
     Mutant("phantom receipt", "a mark is stored beyond the last change", _store_ahead),
     Mutant("lost receipt", "a mark is not stored", _lose_stored),
     Mutant("lost receipt", "a mark is not shown to somebody", _lose_shown),
-    Mutant("ghost online", "somebody who has gone is still shown", _haunt_online),
-    Mutant("ghost offline", "somebody who is here is shown as gone", _haunt_offline),
 )

@@ -31,12 +31,14 @@ from perf.history.events import (
     RunEnded,
     Sent,
     Stay,
+    Unreached,
 )
 from perf.history.memory import History
 
 Step: TypeAlias = tuple[int, int, int]
 """What to do, and two choices."""
 
+LONG_NS = 20_000_000_000  # longer than presence may be wrong
 REST_NS = 3_000_000_000  # at the end: long enough for every mark to be stored and shown
 SYSTEM_DIGEST = 5  # of the messages by which the model says who came and who left
 
@@ -64,15 +66,16 @@ class Model(Scribe):
 
     def finish(self, *, away: int = 1) -> History:
         """Let everyone but the last `away` devices come back and get everything; return the history."""
+        for machine in self.machines:
+            self._join(machine)
         staying = [machine for machine in self.machines if not machine.revoked]
         for machine in staying[: len(staying) - away]:
             self._connect(machine)
             while machine.requests:
                 self._answer(machine, self.rooms[0], 0)
+        self._feed_up(staying)
         for machine in staying:
             for room in self.rooms:
-                while self._feed(machine, room, 100):
-                    pass
                 self._mark(machine, room, 1)
         self._clock += REST_NS
         for machine in self.machines:
@@ -83,6 +86,12 @@ class Model(Scribe):
         for file in self._files:
             file.append(RunEnded(self._now()))
         return History(self._files, self._stored())
+
+    def _feed_up(self, machines: Iterable[Machine]) -> None:
+        for machine in machines:
+            for room in self.rooms:
+                while self._feed(machine, room, 100):
+                    pass
 
     # What can happen
 
@@ -130,7 +139,7 @@ class Model(Scribe):
 
     def _answer(self, machine: Machine, room: Room, choice: int) -> None:
         """A device gets the answer to its first request, which is stored or refused by then."""
-        if not machine.connected or not machine.requests:
+        if not machine.reached or not machine.requests:
             return
         request = machine.requests.pop(0)
         sent, stored = request.sent, request.stored
@@ -171,7 +180,7 @@ class Model(Scribe):
     def _feed(self, machine: Machine, room: Room, choice: int) -> bool:
         """A device is sent what it lacks: the newest states from the database, or each change as it was."""
         cursor, stay = machine.cursors.get(room.name), room.stay(machine.user)
-        if cursor is None or stay is None or not machine.connected or room.name in machine.left:
+        if cursor is None or stay is None or not machine.reached or room.name in machine.left:
             return False
         end = room.last if stay.left is None else min(room.last, stay.left)
         if cursor >= end:
@@ -197,13 +206,15 @@ class Model(Scribe):
         """A connection ends."""
         if machine.connected:
             machine.connected = False
+            machine.unsaid.clear()
             by: Literal["rig", "server"] = "rig" if choice % 2 else "server"
             self._tell(machine, Closed(self._now(), machine.number, 1006, by))
             self._announce(machine.user)
 
     def _reconnect(self, machine: Machine, room: Room, choice: int) -> None:
         """A device comes back, perhaps with cursors that it had before."""
-        if not machine.connected and not machine.revoked and choice % 5 == 0:
+        away = not machine.connected and not machine.revoked and not machine.severed
+        if away and choice % 5 == 0:
             cursor = machine.cursors.get(room.name)
             if cursor is not None and room.name not in machine.left:
                 machine.cursors[room.name] = max(cursor - 1, OLD)
@@ -212,7 +223,7 @@ class Model(Scribe):
     def _mark(self, machine: Machine, room: Room, choice: int) -> None:
         """A device says how far it is; the others are shown it."""
         cursor, stay = machine.cursors.get(room.name), room.stay(machine.user)
-        if not machine.connected or cursor is None or stay is None or stay.left is not None:
+        if not machine.reached or cursor is None or stay is None or stay.left is not None:
             return
         delivered, read = machine.marks.get(room.name, (0, 0))
         delivered = max(delivered, cursor)
@@ -221,7 +232,7 @@ class Model(Scribe):
         self._tell(machine, Marked(self._now(), machine.number, room.name, delivered, read))
         for one in self.machines:
             theirs = room.stay(one.user)
-            if one.connected and theirs is not None and theirs.left is None:
+            if one.reached and theirs is not None and theirs.left is None:
                 seen = MarkSeen(self._now(), one.number, room.name, machine.id, delivered, read)
                 self._tell(one, seen)
 
@@ -235,14 +246,23 @@ class Model(Scribe):
         if stay.left is None:
             ended = Stay(room.name, machine.user, stay.joined, made.seq)
             room.stays[room.stays.index(stay)] = ended
+            self._show_moved(machine.user)
             return
         room.stays.append(Stay(room.name, machine.user, made.seq, None))
         for one in self.machines:
             if one.user == machine.user:
                 one.left.discard(room.name)
-                since = one.cursors.setdefault(room.name, made.seq - 1)
-                if one.connected:
-                    self._tell(one, Added(self._now(), one.number, room.name, since))
+                one.unsaid[room.name] = one.cursors.setdefault(room.name, made.seq - 1)
+                self._say_added(one)
+        self._show_moved(machine.user)
+
+    def _say_added(self, machine: Machine) -> None:
+        """Whoever is not connected finds it in the welcome; whom nothing reaches hears of it later."""
+        if machine.reached:
+            for name, since in machine.unsaid.items():
+                self._tell(machine, Added(self._now(), machine.number, name, since))
+        if machine.reached or not machine.connected:
+            machine.unsaid.clear()
 
     def _write_foreign(self, machine: Machine, room: Room, choice: int) -> None:
         """Somebody writes SQL: a new message, or a change of one that may be older than the run."""
@@ -288,6 +308,46 @@ class Model(Scribe):
             effect = {"connections": 1.0} if phase == "felt" else {}
             self._files[0].append(Fault(self._now(), "cut", phase, "redis", effect))
 
+    def _sever(self, machine: Machine, room: Room, choice: int) -> None:
+        """A fault keeps a connected device out of reach, perhaps for long; or it is over."""
+        if machine.severed:
+            if choice % 2:
+                self._feed_up(self.machines)
+                self._clock += LONG_NS
+            self._join(machine)
+        elif machine.connected:
+            machine.severed = self._now()
+            self._record(machine, until=None)
+            self._announce(machine.user)
+
+    def _join(self, machine: Machine) -> None:
+        """The fault is over: the device is told what it was not."""
+        if not machine.severed:
+            return
+        self._record(machine, until=self._now())
+        machine.severed = 0
+        if not machine.connected:
+            return
+        self._say_added(machine)
+        for room in self.rooms:  # what was on its way, also if its user has left meanwhile
+            if room.name not in machine.left:
+                self._show_marks(machine, room)
+        self._announce(machine.user)
+        for one in self.machines:
+            self._show_presence(machine, one.user)
+
+    def _record(self, machine: Machine, *, until: int | None) -> None:
+        now, number, since = self._now(), machine.number, machine.severed
+        self._tell(machine, Unreached(now, number, since, until, untold=True, unheard=True))
+
+    def _show_marks(self, machine: Machine, room: Room) -> None:
+        for one in self.machines:
+            if room.name in one.marks:
+                seen = MarkSeen(
+                    self._now(), machine.number, room.name, one.id, *one.marks[room.name]
+                )
+                self._tell(machine, seen)
+
     _ACTS: tuple[Callable[[Model, Machine, Room, int], object], ...] = (
         _send,
         _feed_all,
@@ -309,6 +369,7 @@ class Model(Scribe):
         _feed_all,
         _break,
         _revoke,
+        _sever,
     )
 
 

@@ -149,6 +149,17 @@ def newest(history: History) -> dict[str, Change]:
     return {row.id: row for line in lines for row in line.changes}
 
 
+def ends(history: History, chance: random.Random) -> list[Cursors]:
+    """The ends of devices that were connected then."""
+    return [event for event in shuffled(history.all(Cursors), chance) if event.connected]
+
+
+def insert_before(history: History, end: Cursors, *events: AnyEvent) -> None:
+    """Have these happen before a device's end, in its file."""
+    file, index = history.place(end)
+    file[index:index] = events
+
+
 def shuffled(items: Iterable[T], chance: random.Random) -> list[T]:
     """The items in random order."""
     found = list(items)

@@ -67,7 +67,7 @@ class Scribe:
         machine.cursors[page.conversation] = page.upto
 
     def _connect(self, machine: Machine) -> None:
-        if machine.connected or machine.revoked:
+        if machine.connected or machine.revoked or machine.severed:
             return
         machine.connected = True
         machine.sessions += 1
@@ -80,17 +80,37 @@ class Scribe:
         hello = dict(machine.cursors)
         self._tell(machine, Opened(self._now(), machine.number, session, hello, welcome))
         self._announce(machine.user)
-        for one in self.machines:
-            self._show_presence(machine, one.user)
+        self._show_everyone(machine)
 
     def _announce(self, user: str) -> None:
         for one in self.machines:
-            if one.connected:
+            if one.reached and self._share(one.user, user):
                 self._show_presence(one, user)
 
+    def _show_everyone(self, machine: Machine) -> None:
+        for one in self.machines:
+            if self._share(machine.user, one.user):
+                self._show_presence(machine, one.user)
+
+    def _show_moved(self, user: str) -> None:
+        """Somebody came to a conversation or left: who shares none with them any more is shown nobody."""
+        for one in self.machines:
+            if one.reached:
+                others = {other.user for other in self.machines} if one.user == user else {user}
+                for other in sorted(others):
+                    self._show_presence(one, other)
+
+    def _share(self, user: str, other: str) -> bool:
+        """Whether two users may see each other."""
+        return user == other or any(
+            all((stay := room.stay(one)) and stay.left is None for one in (user, other))
+            for room in self.rooms
+        )
+
     def _show_presence(self, machine: Machine, user: str) -> None:
-        here = any(one.connected for one in self.machines if one.user == user)
-        state: Literal["online", "offline"] = "online" if here else "offline"
+        here = any(one.reached for one in self.machines if one.user == user)
+        shown = here and self._share(machine.user, user)
+        state: Literal["online", "offline"] = "online" if shown else "offline"
         event = PresenceSeen(self._now(), machine.number, user, state, self._clock)
         self._tell(machine, event)
 

@@ -26,7 +26,6 @@ class Endured:
     unfelt: list[str] = field(default_factory=list)  # what of it nobody felt
     skipped: str = ""  # why it can't be had here
     checked: int = 0  # what the fault itself compared with the database
-    unknowable: dict[str, int] = field(default_factory=dict)  # by anomaly: not counted as one
     refusals: dict[str, int] = field(default_factory=dict)
     closures: int = 0
     judgement: Judgement = field(default_factory=Judgement)

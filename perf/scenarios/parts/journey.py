@@ -40,7 +40,6 @@ class Journey:
     back: Latency = field(default_factory=Latency)  # from the connect to having all that was missed
     fetched: Latency = field(default_factory=Latency)
     checks: dict[str, tuple[int, int]] = field(default_factory=dict)
-    devices: list[Device] = field(default_factory=list)  # of all journeys
     late: set[int] = field(default_factory=set)
     gone: set[int] = field(default_factory=set)
 
@@ -60,15 +59,6 @@ class Journey:
         await self._offline(laptop, ann, bob, room)
         await self._revoke(ann, laptop, bob, room)
         await self._leave(cid, ann, bob, room)
-        for device in (
-            ann,
-            bob,
-            cid,
-            laptop,
-        ):  # who shares nothing is shown as offline: that is no ghost
-            self.fleet.devices.remove(device)
-            device.testify()
-            device.leave()
         return accounts
 
     async def _talk(self, ann: Device, bob: Device, cid: Device) -> str:
@@ -192,7 +182,6 @@ class Journey:
         if device is None:
             raise FleetError(f"a device could not connect: {self.fleet.failures[-1]}")
         self.fleet.devices.append(device)
-        self.devices.append(device)
         return device
 
     async def _says(self, device: Device, room: str, *others: Device) -> Sent:

@@ -118,6 +118,7 @@ class Ordeal:
         self.stage.progress.say(f"{fault.name}: {fault.what}")
         try:
             await fault.begin()
+            fault.testify(since)
             over = since if not fault.lasting else clock()
             await asyncio.sleep(hold_s)
             await self._feel()
@@ -125,6 +126,7 @@ class Ordeal:
             if fault.lasting:
                 over = clock()
             await fault.end()
+            fault.testify(since, clock())
         self._note("end", over)
         self.endured.lasted_s = over - since
         return over
@@ -183,7 +185,6 @@ async def suffer(
     directory = stage.directory.within(f"faults/{endured.name}")
     async with _prepared(stage, known, endured, accounts, directory) as ordeal:
         await ordeal.run()
-        endured.unknowable = dict.fromkeys(ordeal.fault.blind_to, 0)
         endured.refusals = dict(ordeal.watch.refusals)
         endured.closures = len(ordeal.watch.closures)
         endured.broken += ordeal.fault.broken
@@ -278,9 +279,5 @@ async def _judge(
     async with connected(stage.environment.database_url) as connection:
         await write_final_reads(connection, directory.stored, starts={}, users=users)
     endured.judgement = await asyncio.to_thread(lambda: judge(load(directory), goals=GOALS))
-    for name in endured.unknowable:
-        endured.unknowable[name] = endured.judgement.counts[name]
-        endured.judgement.counts[name] = endured.judgement.checked[name] = 0
-        endured.judgement.witnesses.pop(name, None)
     if endured.judgement.liveness.behind:
         endured.broken.append(f"{endured.judgement.liveness.behind} devices never caught up")

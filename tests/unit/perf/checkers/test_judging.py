@@ -149,7 +149,7 @@ def test_without_the_database_what_others_saw_stands_in_for_the_truth(seed: int)
     chance = random.Random(seed)
     model = Model(users=3, devices=2)
     steps = [tuple(chance.randrange(60) for _ in range(3)) for _ in range(150)]
-    model.play((act, one, other) for act, one, other in steps if act % 20 != MOVE)
+    model.play((act, one, other) for act, one, other in steps if act % 21 != MOVE)
     history = model.finish()
     history.stored = None
     judgement = judge(history.evidence())
