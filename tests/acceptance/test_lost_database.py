@@ -9,6 +9,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager
 from time import monotonic
+from typing import Any
 
 import psutil
 import psycopg
@@ -19,7 +20,7 @@ from project import postgres, services
 from tests import scene, server
 from tests.device import Device
 from tests.frozen import cluster, frozen
-from tests.scene import Seat
+from tests.scene import Room, Seat
 from tests.server import Server
 
 pytestmark = pytest.mark.long
@@ -64,50 +65,62 @@ async def connected(to: Server, seat: Seat) -> AsyncIterator[Device]:
     assert device.violations == []
 
 
+@pytest.fixture
+def room(private: services.Services) -> Room:
+    with psycopg.connect(private.database_url, autocommit=True) as sql:
+        return scene.new_room(sql)
+
+
+@pytest.fixture
+def serving(private: services.Services) -> Iterator[Server]:
+    made = Server("uvicorn", {"DATABASE_URL": private.database_url, "REDIS_URL": private.redis_url})
+    yield made
+    made.stop()
+
+
 @pytest.mark.parametrize("away", [stopped, killed])
 async def test_without_a_database_sessions_stay_are_told_so_and_go_on(
-    private: services.Services, away: Callable[[services.Services], AbstractContextManager[None]]
+    private: services.Services,
+    room: Room,
+    serving: Server,
+    away: Callable[[services.Services], AbstractContextManager[None]],
 ) -> None:
-    environment = {"DATABASE_URL": private.database_url, "REDIS_URL": private.redis_url}
-    with psycopg.connect(private.database_url, autocommit=True) as sql:
-        room = scene.new_room(sql)
-    serving = Server("uvicorn", environment)
-    try:
-        async with connected(serving, room.first) as ann, connected(serving, room.second) as bob:
-            await bob.reaches(room.id, (await ann.write(room.id, "before"))["seq"])
-            with away(private):
-                began = monotonic()
-                told = [await ann.write(room.id, "one")]
-                waited = monotonic() - began
-                told += [await ann.write(room.id, "two")]
-                began_again = monotonic()
-                told += [await ann.write(room.id, "one") for _ in range(5)]
-                quickly = monotonic() - began_again
-                late = await Device(room.first.token).connect(await server.dial(serving.port))
-                assert await late.ended() == CloseCode.UNAVAILABLE
-                while monotonic() - began < LAPSED_S:
-                    told += [await ann.write(room.id, "one")]
-                    await asyncio.sleep(0.05)
+    async with connected(serving, room.first) as ann, connected(serving, room.second) as bob:
+        await bob.reaches(room.id, (await ann.write(room.id, "before"))["seq"])
+        with away(private):
+            until = monotonic() + LAPSED_S
+            told = await refused_at_once(ann, room)
+            late = await Device(room.first.token).connect(await server.dial(serving.port))
+            assert await late.ended() == CloseCode.UNAVAILABLE
+            while monotonic() < until:
                 told += [await ann.write(room.id, "one")]
-                assert [(await device.ask(type="ping"))["type"] for device in (ann, bob)] == [
-                    "pong"
-                ] * 2
-            print(f"\ntold after {waited:.1f} s")
-            assert waited < TOLD_S
-            assert told.pop(1)["code"] == "after_refused"
-            # Once it has been away for so long, most are refused without trying; one a second tries.
-            codes = [frame.get("code") for frame in told]
-            assert codes[0] == "database_unavailable"
-            assert set(codes) == {"database_unavailable", "unavailable"}
-            print(f"five more were refused within {quickly:.2f} s")
-            assert all(frame["retry_after"] > 0 for frame in told)
-            for body in ("one", "two", "after"):
-                while (await ann.write(room.id, body))["type"] != "ok":
-                    pass
-            with psycopg.connect(private.database_url, autocommit=True) as sql:
-                await bob.reaches(room.id, scene.last_seq(sql, room.id))
-                assert scene.bodies(sql, room.id) == ["before", "one", "two", "after"]
-            assert bob.bodies(room.id) == ["before", "one", "two", "after"]
-            assert (ann.closed, bob.closed) == (None, None)
-    finally:
-        serving.stop()
+                await asyncio.sleep(0.05)
+            told += [await ann.write(room.id, "one")]
+            answers = [await device.ask(type="ping") for device in (ann, bob)]
+            assert [answer["type"] for answer in answers] == ["pong"] * 2
+        # Once it has been away for so long, most are refused without trying; one a second tries.
+        assert {frame.get("code") for frame in told} == {"database_unavailable", "unavailable"}
+        assert all(frame["retry_after"] > 0 for frame in told)
+        for body in ("one", "two", "after"):
+            while (await ann.write(room.id, body))["type"] != "ok":
+                pass
+        with psycopg.connect(private.database_url, autocommit=True) as sql:
+            await bob.reaches(room.id, scene.last_seq(sql, room.id))
+            assert scene.bodies(sql, room.id) == ["before", "one", "two", "after"]
+        assert bob.bodies(room.id) == ["before", "one", "two", "after"]
+        assert (ann.closed, bob.closed) == (None, None)
+
+
+async def refused_at_once(ann: Device, room: Room) -> list[Any]:
+    """The answers to writes without a database: the first in its time, what would come after it, and more of the first."""
+    began = monotonic()
+    first = await ann.write(room.id, "one")
+    waited = monotonic() - began
+    assert waited < TOLD_S
+    assert first["code"] == "database_unavailable"
+    assert (await ann.write(room.id, "two"))["code"] == "after_refused"
+    began = monotonic()
+    more = [await ann.write(room.id, "one") for _ in range(5)]
+    quickly = monotonic() - began
+    print(f"\ntold after {waited:.1f} s; five more were refused within {quickly:.2f} s")
+    return [first, *more]
