@@ -36,6 +36,10 @@ LOCK_TIMEOUT_MS = 50  # another process's batch commits well within it
 # batch of one costs as much CPU as one of five, and a lone message is never held up.
 PACE_S = 0.005
 ENOUGH = 16  # writes
+# What a statement may take before the next batch is half as large, and how small a slow disk may make it:
+# a disk that takes so long for a commit takes it for any size.
+LONG_S = 0.1
+LEAST_ROWS = 125
 
 
 class Journal:
@@ -46,9 +50,8 @@ class Journal:
         self._queue: deque[Entry] = deque()
         self._settling = Settling()
         self._slow = SlowLanes(self._settling, self._recall)
-        self._most = (
-            BATCH_ROWS  # in the next batch: halved by what can't be stored, doubled by a commit
-        )
+        # In the next batch: halved by what can't be stored or took long, doubled by a commit that did not.
+        self._most = BATCH_ROWS
         self._work = asyncio.Event()
         self._closing = False
         self._began = 0.0  # the last batch, by the monotonic clock
@@ -221,11 +224,18 @@ class Journal:
                 await self._split(entries, error, again=again)
                 return
             else:
-                self._most = min(BATCH_ROWS, 2 * self._most)
+                self._adapt(len(entries), monotonic() - began)
                 self._last = partial(self._finish, entries, outcomes)
                 if skip_locked:  # its locked writes must be in the slow lane before more are taken
                     self._finish_last()
                 return
+
+    def _adapt(self, rows: int, took: float) -> None:
+        """Make the next batch as large as the database stores in time."""
+        if took > LONG_S:
+            self._most = min(self._most, max(LEAST_ROWS, rows // 2))
+        else:
+            self._most = min(BATCH_ROWS, 2 * self._most)
 
     async def _append(self, entries: Sequence[Entry], *, skip_locked: bool) -> list[Outcome]:
         """Run a batch, and answer the last one while the database works on it."""

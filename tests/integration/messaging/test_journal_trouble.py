@@ -262,3 +262,37 @@ async def test_whoever_waits_when_the_journal_closes_is_told_that_the_outcome_is
     assert outcomes == [Refusal.DATABASE_UNAVAILABLE] * 2
     assert not Refusal.DATABASE_UNAVAILABLE.definite
     assert await sent(journal, room, "c") == [Refusal.SHUTTING_DOWN]
+
+
+@contextlib.contextmanager
+def slow_rows(sql: Psql) -> Iterator[None]:
+    """Each row takes the database a millisecond and more."""
+    sql.execute(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$BEGIN PERFORM pg_sleep(0.001); RETURN NEW; END$$"
+    )
+    sql.execute(
+        "CREATE TRIGGER slow BEFORE INSERT ON messaging_message FOR EACH ROW EXECUTE FUNCTION slow()"
+    )
+    try:
+        yield
+    finally:
+        sql.execute("DROP FUNCTION slow() CASCADE")
+
+
+async def test_a_batch_that_took_long_is_followed_by_smaller_ones(
+    journal: Journal, room: Room, sql: Psql
+) -> None:
+    """Else a database that falls behind is asked for more and more at a time, and all wait for it together."""
+
+    def ask(*numbers: int) -> list[asyncio.Task[Any]]:
+        return [asyncio.create_task(sent(journal, room, f"m{n}")) for n in numbers]
+
+    with slow_rows(sql):
+        first = ask(*range(200))
+        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.gather(*first, *ask(*range(200, 450)))
+    sizes = (
+        "SELECT count(*) FROM messaging_message WHERE body ~ '^m' GROUP BY xmin ORDER BY min(seq)"
+    )
+    assert [row[0] for row in sql.execute(sizes)] == [200, 125, 125]
