@@ -2,14 +2,15 @@
 
 Two passes, one over topics and people, one over presence: each every 5 s, in slices of at most 5,000 ids, at most 5 % of the time; above that the pass
 stretches. While the bus is deaf it is every 250 ms, and while hints ask for passes too it takes at most
-half of the time. Also the ears for NOTIFY, the second hand, and the eye on other processes' leases.
+half of the time. A pass that fails, or takes long once, has waited for the database, and is no measure
+of the work: of two in a row the shorter one counts. Also the ears for NOTIFY, the second hand, and the eye on other processes' leases.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from time import monotonic
 from typing import Any
 
@@ -60,31 +61,37 @@ class Reconciler:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _run(self) -> None:
-        last_full = monotonic()
+        last_full, last = monotonic(), float("inf")
         while True:
             began = monotonic()
-            try:
-                await self._pass(since_last=began - last_full)
+            if await self._succeeds(self._pass(since_last=began - last_full)):
                 last_full = began
-            except psycopg.Error as error:
-                logger.debug("the reconciler waits for the database: %s", error)
-            except Exception:  # whatever it is, the next pass is the repair of everything else
-                logger.exception("a pass of the reconciler failed")
-            took = monotonic() - began
-            metrics.pass_seconds.set(took)
-            await self._rest(took, self._hub.check_all, at_least=took)
+                took = monotonic() - began
+                metrics.pass_seconds.set(took)
+            else:
+                took = 0.0
+            rest, last = min(took, last), took
+            await self._rest(rest, self._hub.check_all, at_least=rest)
 
     async def _run_presence(self) -> None:
+        last = float("inf")
         while True:
             began = monotonic()
-            try:
-                await self._presence_pass()
-            except psycopg.Error as error:
-                logger.debug("presence waits for the database: %s", error)
-            except Exception:
-                logger.exception("a pass over presence failed")
-            took = monotonic() - began
-            await self._rest(took, self._hub.presence.check_all, at_least=took * PRESENCE_REST)
+            done = await self._succeeds(self._presence_pass())
+            took = monotonic() - began if done else 0.0
+            rest, last = min(took, last), took
+            await self._rest(rest, self._hub.presence.check_all, at_least=rest * PRESENCE_REST)
+
+    async def _succeeds(self, work: Coroutine[Any, Any, None]) -> bool:
+        try:
+            await work
+        except psycopg.Error as error:
+            logger.debug("the reconciler waits for the database: %s", error)
+        except Exception:  # whatever it is, the next pass is the repair of everything else
+            logger.exception("a pass of the reconciler failed")
+        else:
+            return True
+        return False
 
     async def _presence_pass(self) -> None:
         if not (self._hub.presence.hears or self._hub.bus.deaf):
@@ -93,13 +100,13 @@ class Reconciler:
         await self._hub.presence.check()
 
     async def _follow_leases(self) -> None:
-        """Ask for a pass over presence when a process's lease has run out: nobody else would say so."""
+        """Ask for a pass over presence when a process's lease has run out, or holds again: nobody else would say so."""
         known: set[str] = set()
         while True:
             wait = LEASES_S
             try:
                 leases = await self._hub.presence.leases()
-                if known - leases.keys():
+                if known != leases.keys():
                     self._hub.presence.check_all.set()
                 known = set(leases)
                 wait = min([LEASES_S, *leases.values()]) + LEASE_OVER_S

@@ -15,13 +15,14 @@ import pytest
 from prometheus_client import REGISTRY
 
 from messaging.engine import Engine
-from messaging.hub import presence
+from messaging.hub import presence, reconciler
 from messaging.hub.presence import PresenceBoard
 from messaging.hub.waiting import Due
 from presence import liveness
 from presence.tokens import new_token
 from project import services, valkey
 from tests import scene
+from tests.frozen import backends, frozen
 from tests.peer import Peer
 from tests.plugin import GIVEN
 from tests.scene import Psql, Room
@@ -32,6 +33,7 @@ pytestmark = pytest.mark.django_db
 DEBOUNCE_S = 2.0
 STORM, CREW = 2_000, 49  # sessions, of so many users
 SOON_S = 1.0
+FROZEN_S = 1.5  # less than a statement's time-out: the pass goes on where it stood
 
 
 def lose(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
@@ -169,6 +171,28 @@ async def test_presence_stands_still_and_says_so_while_the_database_is_away(
     assert not told[-1].get("stale", False)
     assert (ann.closed, bob.closed) == (None, None)
     await say(bob, type="presence.watch", users=[room.first.user])
+
+
+@pytest.mark.slow
+async def test_a_pass_that_waited_for_the_database_is_no_reason_to_rest(
+    engine: Engine, attach: Any, room: Room, sql: Psql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It rested for twenty times as long as an outage, and what was shown stood for minutes if a hint was lost."""
+    ann, board = await attach(room.first), engine.hub.presence
+    await attach(room.second)
+    await shows(ann, room.second.user, state="online")
+    monkeypatch.setattr(reconciler, "PASS_S", 0.5)
+    with frozen(*backends(sql, "lockstep presence")):
+        engine.hub.compare_all()
+        await scene.eventually(lambda: board._pass is not None)
+        await asyncio.sleep(FROZEN_S)
+    await scene.eventually(lambda: board._pass is None)
+    lose(monkeypatch, board, "hint")
+    sql.execute(
+        "INSERT INTO presence_status (user_id, text) VALUES (%s, 'unheard')", [room.second.user]
+    )
+    async with asyncio.timeout(2 * FROZEN_S):
+        await shows(ann, room.second.user, text="unheard")
 
 
 @pytest.mark.slow
