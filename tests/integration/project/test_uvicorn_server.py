@@ -13,6 +13,8 @@ import uvloop
 from project import ports, uvicorn_server
 
 Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 PATIENCE_S = 30
 CROWD = 64  # connections
 
@@ -22,30 +24,87 @@ HANDSHAKE = (
 )
 
 
-class Flood:
-    """An ASGI application that writes until the connection fails."""
+class Application:
+    """An ASGI application that tells when it has ended."""
 
     def __init__(self) -> None:
         self.ended = asyncio.Event()
+        self.written = 0  # bytes
 
-    async def __call__(
-        self,
-        scope: Message,
-        receive: Callable[[], Awaitable[Message]],
-        send: Callable[[Message], Awaitable[None]],
-    ) -> None:
-        await receive()
-        await send({"type": "websocket.accept"})
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         try:
-            with contextlib.suppress(OSError):
-                while True:
-                    await send({"type": "websocket.send", "bytes": bytes(2**16)})
+            await self.serve(receive, send)
         finally:
             self.ended.set()
+
+    async def serve(self, receive: Receive, send: Send) -> None:
+        """Say OK to every request."""
+        start = {"type": "http.response.start", "status": 200}
+        await send({**start, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body"})
+
+
+class Flood(Application):
+    """Accepts a socket and writes until the connection fails, or nothing was taken for `patience_s`; then closes as for a revoked device."""
+
+    def __init__(self, *, patience_s: float | None = None) -> None:
+        super().__init__()
+        self._patience_s = patience_s
+
+    async def serve(self, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        with contextlib.suppress(OSError):  # a TimeoutError is one, too
+            while True:
+                async with asyncio.timeout(self._patience_s):
+                    await send({"type": "websocket.send", "bytes": bytes(2**16)})
+                self.written += 2**16
+        if self._patience_s is not None:
+            await send({"type": "websocket.close", "code": 4501})
+
+
+class Endless(Application):
+    """Its answer has no end, but with its client."""
+
+    async def serve(self, receive: Receive, send: Send) -> None:
+        writing = asyncio.create_task(self._write(send))
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        writing.cancel()
+
+    async def _write(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while True:
+            await send({"type": "http.response.body", "body": bytes(2**16), "more_body": True})
 
 
 async def nothing() -> None:
     """What these servers have to warm up, and to drain."""
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    application: Application | None = None, **options: Any
+) -> AsyncIterator[tuple[tuple[str, int], uvicorn_server.Server]]:
+    """Our server with this application, and uvicorn's options; its address, and itself."""
+    config = uvicorn.Config(
+        application or Application(),
+        http=uvicorn_server.HttpProtocol,
+        ws=uvicorn_server.WebSocketProtocol,
+        ws_per_message_deflate=False,
+        timeout_keep_alive=PATIENCE_S,
+        lifespan="off",
+        log_config=None,
+        **options,
+    )
+    ready = asyncio.Event()
+    server = uvicorn_server.Server(config, warm_up=nothing, drain=nothing, ready=ready.set)
+    with socket.create_server(("127.0.0.1", 0), backlog=CROWD) as listener:
+        running = asyncio.create_task(server.serve(sockets=[listener]))
+        await asyncio.wait_for(ready.wait(), PATIENCE_S)
+        yield listener.getsockname(), server
+        server.begin_end()
+        await asyncio.wait_for(running, PATIENCE_S)
 
 
 async def test_a_client_that_stops_reading_is_cut_after_a_ping_without_an_answer(
@@ -53,31 +112,15 @@ async def test_a_client_that_stops_reading_is_cut_after_a_ping_without_an_answer
 ) -> None:
     monkeypatch.setattr(uvicorn_server, "PING_CUT_S", 0.1)
     application = Flood()
-    config = uvicorn.Config(
-        application,
-        ws=uvicorn_server.WebSocketProtocol,
-        ws_ping_interval=0.2,
-        ws_ping_timeout=0.2,
-        ws_per_message_deflate=False,
-        lifespan="off",
-        log_config=None,
-    )
-    ready = asyncio.Event()
-
-    server = uvicorn_server.Server(config, warm_up=nothing, drain=nothing, ready=ready.set)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        await asyncio.wait_for(ready.wait(), PATIENCE_S)
-        with socket.create_connection(listener.getsockname()) as client:
+    async with serving(application, ws_ping_interval=0.2, ws_ping_timeout=0.2) as (address, server):
+        with socket.create_connection(address) as client:
             client.sendall(HANDSHAKE)
             await asyncio.wait_for(application.ended.wait(), PATIENCE_S)
         assert not server.server_state.connections
-        server.begin_end()
-        await asyncio.wait_for(serving, PATIENCE_S)
 
 
 async def test_nobody_waits_for_a_process_that_is_still_starting() -> None:
-    config = uvicorn.Config(answer, lifespan="off", log_config=None)
+    config = uvicorn.Config(Application(), lifespan="off", log_config=None)
     ready = asyncio.Event()
     with contextlib.closing(ports.reserve("127.0.0.1", 0)) as holder:
         address = holder.getsockname()
@@ -93,39 +136,6 @@ async def test_nobody_waits_for_a_process_that_is_still_starting() -> None:
             socket.create_connection(address).close()
             server.begin_end()
             await asyncio.wait_for(serving, PATIENCE_S)
-
-
-async def answer(
-    scope: Message,
-    receive: Callable[[], Awaitable[Message]],
-    send: Callable[[Message], Awaitable[None]],
-) -> None:
-    """Say OK to every request."""
-    await send(
-        {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]}
-    )
-    await send({"type": "http.response.body"})
-
-
-@contextlib.asynccontextmanager
-async def answering(application: Any = answer) -> AsyncIterator[tuple[str, int]]:
-    """Our server with an application that says OK, or another one; its address."""
-    config = uvicorn.Config(
-        application,
-        http=uvicorn_server.HttpProtocol,
-        timeout_keep_alive=PATIENCE_S,
-        lifespan="off",
-        log_config=None,
-    )
-    ready = asyncio.Event()
-
-    server = uvicorn_server.Server(config, warm_up=nothing, drain=nothing, ready=ready.set)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        await asyncio.wait_for(ready.wait(), PATIENCE_S)
-        yield listener.getsockname()
-        server.begin_end()
-        await asyncio.wait_for(serving, PATIENCE_S)
 
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -154,7 +164,7 @@ async def test_a_client_that_says_no_whole_request_is_not_kept(
     said: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(uvicorn_server, "HEAD_S", 0.2)
-    async with answering() as address:
+    async with serving() as (address, _):
         heard = await ask(address, *said)
     assert heard.count(b" 200 ") == said.count(REQUEST)
 
@@ -163,7 +173,7 @@ async def test_a_client_whose_request_drips_in_is_not_kept_either(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(uvicorn_server, "HEAD_S", 0.5)
-    async with answering() as address:
+    async with serving() as (address, _):
         reader, writer = await asyncio.open_connection(*address)
         dripping = asyncio.create_task(drip(writer))
         assert await asyncio.wait_for(reader.read(), PATIENCE_S / 2) == b""
@@ -182,75 +192,29 @@ def test_a_busy_loop_accepts_several_connections_in_each_turn() -> None:
     """libuv alone would accept one."""
 
     async def crowd() -> int:
-        ready = asyncio.Event()
-
-        config = uvicorn.Config(answer, lifespan="off", log_config=None)
-        server = uvicorn_server.Server(config, warm_up=nothing, drain=nothing, ready=ready.set)
-        with contextlib.ExitStack() as stack:
-            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=CROWD))
-            serving = asyncio.create_task(server.serve(sockets=[listener]))
-            await asyncio.wait_for(ready.wait(), PATIENCE_S)
-            for _ in range(CROWD):
-                client = stack.enter_context(socket.socket())
-                client.connect(listener.getsockname())  # the kernel answers
-            turns = 0
-            while len(server.server_state.connections) < CROWD:
-                await asyncio.sleep(0)
-                turns += 1
-        server.begin_end()
-        await asyncio.wait_for(serving, PATIENCE_S)
+        turns = 0
+        async with serving() as (address, server):
+            with contextlib.ExitStack() as stack:
+                for _ in range(CROWD):
+                    client = stack.enter_context(socket.socket())
+                    client.connect(address)  # the kernel answers
+                while len(server.server_state.connections) < CROWD:
+                    await asyncio.sleep(0)
+                    turns += 1
         return turns
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert runner.run(crowd()) < CROWD / 2
 
 
-class Revoked(Flood):
-    """Writes until the client has taken nothing for a moment, then closes as for a revoked device."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written = 0
-
-    async def __call__(
-        self,
-        scope: Message,
-        receive: Callable[[], Awaitable[Message]],
-        send: Callable[[Message], Awaitable[None]],
-    ) -> None:
-        await receive()
-        await send({"type": "websocket.accept"})
-        with contextlib.suppress(TimeoutError):
-            while True:
-                async with asyncio.timeout(0.2):
-                    await send({"type": "websocket.send", "bytes": bytes(2**16)})
-                self.written += 2**16
-        await send({"type": "websocket.close", "code": 4501})
-        self.ended.set()
-
-
 async def test_a_revoked_device_that_does_not_read_never_gets_what_was_still_ours() -> None:
-    application = Revoked()
-    config = uvicorn.Config(
-        application,
-        ws=uvicorn_server.WebSocketProtocol,
-        ws_per_message_deflate=False,
-        lifespan="off",
-        log_config=None,
-    )
-    ready = asyncio.Event()
-
-    server = uvicorn_server.Server(config, warm_up=nothing, drain=nothing, ready=ready.set)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        await asyncio.wait_for(ready.wait(), PATIENCE_S)
-        with socket.create_connection(listener.getsockname()) as client:
+    application = Flood(patience_s=0.2)
+    async with serving(application) as (address, _):
+        with socket.create_connection(address) as client:
             client.sendall(HANDSHAKE)
             await asyncio.wait_for(application.ended.wait(), PATIENCE_S)
             taken = await asyncio.to_thread(everything, client)
         assert taken < application.written
-        server.begin_end()
-        await asyncio.wait_for(serving, PATIENCE_S)
 
 
 def everything(client: socket.socket) -> int:
@@ -263,36 +227,12 @@ def everything(client: socket.socket) -> int:
     return count
 
 
-class Endless:
-    """An ASGI application whose answer has no end; it notes when its client is gone."""
-
-    def __init__(self) -> None:
-        self.gone = asyncio.Event()
-
-    async def __call__(
-        self,
-        scope: Message,
-        receive: Callable[[], Awaitable[Message]],
-        send: Callable[[Message], Awaitable[None]],
-    ) -> None:
-        writing = asyncio.create_task(self._write(send))
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        self.gone.set()
-        writing.cancel()
-
-    async def _write(self, send: Callable[[Message], Awaitable[None]]) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        while True:
-            await send({"type": "http.response.body", "body": bytes(2**16), "more_body": True})
-
-
 async def test_a_client_that_does_not_read_its_answer_is_not_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(uvicorn_server, "UNREAD_S", 0.2)
     application = Endless()
-    async with answering(application) as address:
+    async with serving(application) as (address, _):
         with socket.create_connection(address) as client:
             client.sendall(REQUEST)
-            await asyncio.wait_for(application.gone.wait(), PATIENCE_S)
+            await asyncio.wait_for(application.ended.wait(), PATIENCE_S)
