@@ -310,8 +310,8 @@ class Hub:
 
     def _on_receipts(self, marks: dict[str, list[DeviceMark]], **_: object) -> None:
         for conversation, moved in marks.items():
-            self.marks.show(conversation, moved)
             self.bus.publish_marks(conversation, moved)
+        self.spawn(self.marks.show_all(marks))
 
     # Presence and typing
 

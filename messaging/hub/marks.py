@@ -20,6 +20,10 @@ from messaging.protocol.frames import DeviceMark, MarkSummary, Receipts
 
 logger = logging.getLogger(__name__)
 
+# Marks that were stored together are shown in ten parts over so long: all in one moment they held messages up, here and
+# in the clients.
+SPREAD_S = 0.05
+PARTS = 10
 SUMMARY_DEVICES = 100
 SUMMARY_S = 1.0
 FOR_EVER_S = 1e9
@@ -32,6 +36,16 @@ class MarkBoard:
         self._topics, self._feed = topics, feed
         self._to_summarize: set[str] = set()
         self._outage = Outage(logger, "the marks of large conversations can't be counted")
+
+    async def show_all(self, moved: Mapping[str, list[DeviceMark]]) -> None:
+        """Show the marks of many conversations, a part of them at a time."""
+        conversations = list(moved)
+        part = max(1, -(-len(conversations) // PARTS))
+        for start in range(0, len(conversations), part):
+            if start:
+                await asyncio.sleep(SPREAD_S / PARTS)
+            for conversation in conversations[start : start + part]:
+                self.show(conversation, moved[conversation])
 
     def show(self, conversation: str, marks: list[DeviceMark]) -> None:
         """Show marks that moved to everyone here, unless they were shown."""

@@ -56,3 +56,18 @@ async def test_a_hint_that_comes_later_than_a_newer_mark_was_read_for_a_welcome_
     for session, delivered in ((link, [4, 6]), (other, [4, 6])):
         receipts = [frame for frame in session.heard() if isinstance(frame, Receipts)]
         assert [one.delivered for frame in receipts for one in frame.marks] == delivered
+
+
+async def test_marks_of_many_conversations_leave_room_for_others_between_them() -> None:
+    """All in one moment they would hold back the messages behind them, here and in every client."""
+    rooms = [f"room {n}" for n in range(25)]
+    topics, links = {room: Topic(room, 9) for room in rooms}, {r: Seen("bob", r) for r in rooms}
+    for room in rooms:
+        topics[room].links.add(links[room])
+    board = MarkBoard(topics, SlowReader())  # type: ignore[arg-type]
+    showing = asyncio.create_task(board.show_all({room: [mark(5)] for room in rooms}))
+    await asyncio.sleep(0)
+    shown = [room for room in rooms if links[room].heard()]
+    assert shown == rooms[:3]
+    await showing
+    assert all(links[room].heard() for room in rooms[3:])
