@@ -180,7 +180,8 @@ class PlainFrames(WebSocketsSansIOProtocol):
     async def send(self, message: Any) -> None:
         """Write a message: plain ones at once, in one frame; a revoked device's close cuts it off."""
         if message["type"] == "websocket.send" and self.handshake_complete:
-            await self.writable.wait()
+            if not self.writable.is_set():
+                await self.writable.wait()
             if self.disconnected:
                 raise ClientDisconnected
             if not self.close_sent and self.conn.state is OPEN:
