@@ -149,8 +149,11 @@ class Desk:
             if device.phase == "closed":
                 device.switch()
         self.all_live(len(self.devices))
-        for device in self.devices[2:]:
-            device.log_out()
+        if others := self.devices[2:]:
+            for device in others:
+                device.log_out()
+            self.all_live(2)
+            self.chrome.refresh()  # ticks wait for a device that is gone until the page asks who is there
         alice, bob = self.pair()
         bob.look()
         alice.look()
