@@ -38,8 +38,16 @@ PART = {
     "required": ["file"],
     "properties": {"file": {"type": "string", "format": "binary"}},
 }
+FETCH = {
+    f"{method}_file": {
+        "operationRef": f"#/paths/~1api~1files~1{{file}}/{method}",
+        "parameters": {"file": "$response.body#/id"},
+    }
+    for method in ("get", "head")
+}
 UPLOAD: dict[str, Any] = {
-    "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": PART}}}
+    "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": PART}}},
+    "responses": {201: {"links": FETCH}},
 }
 CONTENT = {"schema": {"type": "string", "format": "binary"}}
 DOWNLOAD: dict[str, Any] = {

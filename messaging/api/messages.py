@@ -50,7 +50,7 @@ class MessageIn(Given):
 class MessageChange(Given):
     client_id: Key
     body: Body
-    base_version: Version
+    base_version: Annotated[Version, Field(strict=True)]
 
 
 class StoredOut(Shown):

@@ -43,13 +43,17 @@ class PresencesOut(Shown):
 class PresenceIn(Given):
     """What is left out stays as it is. `state` is a session's and said on its socket."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"minProperties": 1})
 
     text: Text | None = Field(None, max_length=MAX_STATUS)
     until: int | None = Field(
-        None, ge=0, le=LAST_MS, description="When the text ends; a text without it lasts."
+        None,
+        strict=True,
+        ge=0,
+        le=LAST_MS,
+        description="When the text ends; a text without it lasts.",
     )
-    invisible: bool | None = None
+    invisible: bool | None = Field(None, strict=True)
 
     @model_validator(mode="after")
     def something(self) -> Self:

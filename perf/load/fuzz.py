@@ -7,13 +7,16 @@ is meant to be so is left out, with the reason in LEFT_OUT.
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
+from perf.load.rest import Rest
 from perf.rig import children
 from perf.rig.children import RigError
 
@@ -32,6 +35,12 @@ SPARED: Mapping[str, str] = {
 }
 """Paths that are not tried, and why."""
 
+REFUSED_ONLY: Mapping[str, str] = {
+    "POST /api/login": "no password is guessed",
+    "POST /api/devices": "no proof of a log-in is guessed",
+}
+"""Operations that chance never gets an answer of 2xx, and why."""
+
 
 class Failure(msgspec.Struct, frozen=True):
     """One kind of failure: what it is, how often, and of which operations."""
@@ -43,14 +52,26 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Fuzzed(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of it: operations of the document that were tried, and requests."""
+    """What came of it: operations of the document that were tried, requests, and answers by operation and hundred (`2xx`)."""
 
     document: int
     tested: int
     requests: int
+    answers: dict[str, dict[str, int]] = {}
     failures: list[Failure] = []
     errors: list[Failure] = []
-    left_out: Mapping[str, str] = msgspec.field(default_factory=lambda: {**LEFT_OUT, **SPARED})
+    left_out: Mapping[str, str] = msgspec.field(
+        default_factory=lambda: {**LEFT_OUT, **SPARED, **REFUSED_ONLY}
+    )
+
+    @property
+    def unasked(self) -> list[str]:
+        """Operations that were to be tried, and were not."""
+        return sorted(one for one, found in self.answers.items() if not found)
+
+    def never(self, hundred: str) -> list[str]:
+        """Operations of which no answer was of this hundred."""
+        return sorted(one for one, found in self.answers.items() if hundred not in found)
 
 
 class _Counts(msgspec.Struct):
@@ -68,6 +89,30 @@ class _Report(msgspec.Struct):
     errors: list[Failure]
 
 
+class _Request(msgspec.Struct):
+    method: str
+    url: str
+
+
+class _Response(msgspec.Struct):
+    status: int
+
+
+class _Entry(msgspec.Struct):
+    request: _Request
+    response: _Response
+
+
+class _Log(msgspec.Struct):
+    entries: list[_Entry]
+
+
+class _Archive(msgspec.Struct):
+    """What we need of an HTTP archive (HAR 1.2)."""
+
+    log: _Log
+
+
 def installed() -> bool:
     """Whether schemathesis is there."""
     return find_spec("schemathesis") is not None
@@ -81,7 +126,8 @@ async def fuzz(
     `phases` are schemathesis' own: `coverage` tries every parameter at its bounds, `fuzzing` at random.
     It ends itself after `seconds`, and is ended when that takes a minute longer.
     """
-    found, log = logs / "fuzz.json", logs / "fuzz.log"
+    found, archive, log = logs / "fuzz.json", logs / "fuzz.har", logs / "fuzz.log"
+    operations = await _documented(url)
     command = [
         *(sys.executable, "-c", PROGRAM, "run", f"{url}/api/openapi.json"),
         *("--header", f"Authorization: Bearer {token}", "--seed", str(seed)),
@@ -90,8 +136,8 @@ async def fuzz(
         *(part for path in SPARED for part in ("--exclude-path", path)),
         *("--request-timeout", "20", "--generation-database", "none", "--no-color"),
         *("--suppress-health-check", "all", "--warnings", "off"),
-        *("--report", "json,junit", "--report-json-path", str(found)),
-        *("--report-junit-path", str(logs / "fuzz.xml")),
+        *("--report", "json,junit,har", "--report-json-path", str(found)),
+        *("--report-junit-path", str(logs / "fuzz.xml"), "--report-har-path", str(archive)),
     ]
     child = await children.start(command, env={}, log=log, talks=False)
     try:
@@ -104,7 +150,9 @@ async def fuzz(
     finally:
         await children.stop(child, patience_s=2.0)
     try:
-        return read(found.read_bytes())
+        fuzzed = read(found.read_bytes())
+        answers = answers_of(archive.read_bytes(), operations)
+        return msgspec.structs.replace(fuzzed, answers=answers)
     except (OSError, msgspec.DecodeError):
         raise RigError(f"schemathesis left no report: {children.last_words(log)}") from None
 
@@ -120,3 +168,36 @@ def read(report: bytes) -> Fuzzed:
         failures=found.failures,
         errors=found.errors,
     )
+
+
+async def _documented(url: str) -> list[str]:
+    """The operations of the document that are tried, as `GET /api/users`. Raises RigError."""
+    rest = Rest(url)
+    try:
+        paths = (await rest.ask("GET", "/api/openapi.json")).json()["paths"]
+    finally:
+        await rest.close()
+    return [
+        f"{method.upper()} {path}"
+        for path, methods in paths.items()
+        for method in methods
+        if path not in SPARED
+    ]
+
+
+def answers_of(archive: bytes, operations: Iterable[str]) -> dict[str, dict[str, int]]:
+    """How often each operation was answered with which hundred, by an HTTP archive. Raises msgspec.DecodeError."""
+    found: dict[str, dict[str, int]] = {one: {} for one in operations}
+    # A path without parameters comes first: `/devices/link` is no `/devices/{device}`.
+    known = [
+        (re.compile(re.sub(r"\{[^}]*\}", "[^/]*", one)), found[one])
+        for one in sorted(found, key=lambda one: one.count("{"))
+    ]
+    for entry in msgspec.json.decode(archive, type=_Archive).log.entries:
+        asked = f"{entry.request.method} {urlsplit(entry.request.url).path}"
+        for pattern, counts in known:
+            if pattern.fullmatch(asked):
+                hundred = f"{entry.response.status // 100}xx"
+                counts[hundred] = counts.get(hundred, 0) + 1
+                break
+    return found

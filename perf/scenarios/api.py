@@ -141,9 +141,9 @@ async def run(stage: Stage) -> Findings:
             if beside.statements is not None:
                 findings.figures["database_statements"] = await beside.statements.top(8)
             findings.coverage += await _repeats(it, stage.environment)
-            await settle(it.fleet, findings)
         await _door(stage, rest, findings)
         await fuzzing.judge(stage, findings)
+        await settle(it.fleet, findings)  # the fuzzer adds who listens to its conversations
     finally:
         await rest.close()
     findings.concluding = agreement

@@ -67,6 +67,33 @@ def test_what_schemathesis_found_is_read_from_its_report() -> None:
     assert found.failures == [fuzz.Failure("Server error", 2, ["GET /x"], "ST1")]
 
 
+def test_what_each_operation_answered_is_read_from_the_archive() -> None:
+    said = [
+        ("POST", "/api/devices/link?x=/api/users", 404),
+        ("GET", "/api/devices/7", 200),
+        ("GET", "/api/devices/a%2Fb", 404),
+        ("GET", "/api/devices/9", 204),
+        ("TRACE", "/api/devices/9", 405),
+        ("GET", "/elsewhere", 404),
+    ]
+    entries = [
+        {"request": {"method": how, "url": f"http://x{url}"}, "response": {"status": status}}
+        for how, url, status in said
+    ]
+    archive = json.dumps({"log": {"entries": entries}}).encode()
+    document = ["GET /api/devices/{device}", "POST /api/devices/{device}", "POST /api/devices/link"]
+    answers = fuzz.answers_of(archive, [*document, "GET /api/users"])
+    assert answers == {
+        "GET /api/devices/{device}": {"2xx": 2, "4xx": 1},
+        "POST /api/devices/{device}": {},
+        "POST /api/devices/link": {"4xx": 1},
+        "GET /api/users": {},
+    }
+    found = fuzz.Fuzzed(document=4, tested=2, requests=6, answers=answers)
+    assert found.unasked == ["GET /api/users", "POST /api/devices/{device}"]
+    assert set(found.never("2xx")) == {*found.unasked, "POST /api/devices/link"}
+
+
 def answering(*answers: bytes) -> Handler:
     """A server that gives these answers, one a request, and closes after them."""
 

@@ -160,6 +160,15 @@ async def test_only_the_author_edits_and_the_author_or_an_admin_deletes(
     assert (await ann.acall("DELETE", f"/messages/{by_bob}{query}")).status == 200
 
 
+@pytest.mark.parametrize("version", ["1", True, 0])
+async def test_a_version_is_a_whole_number_as_the_document_says(
+    ann: Person, group: str, version: object
+) -> None:
+    message = (await say(ann, group)).json["message"]
+    edit = {"client_id": "e", "body": "x", "base_version": version}
+    assert (await ann.acall("PATCH", f"/messages/{message}", edit)).code == "invalid_request"
+
+
 async def test_a_stranger_neither_writes_nor_reads(cid: Person, ann: Person, group: str) -> None:
     message = (await say(ann, group)).json["message"]
     assert (await say(cid, group)).code == "no_such_conversation"

@@ -86,6 +86,8 @@ def test_a_device_says_how_it_is_here(ann: Person, node: Node) -> None:
         ({"text": "\x00"}, "NUL"),
         ({"text": "x", "until": -1}, "body.until"),
         ({"text": "x", "until": 2**60}, "body.until"),
+        ({"until": "5"}, "body.until"),
+        ({"invisible": 0}, "body.invisible"),
     ],
 )
 def test_what_cannot_be_said_is_refused(ann: Person, given: dict[str, Any], reason: str) -> None:
