@@ -11,13 +11,13 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 from perf.checkers import prose, reach
 from perf.checkers.judgement import Judgement
 from perf.checkers.reach import Here, Reach
 from perf.checkers.sharing import LATE_NS, Sharing
-from perf.checkers.spans import ALWAYS, Span, contains, inside, merged, outside
+from perf.checkers.spans import Span, contains, inside, merged, outside
 from perf.history.events import PresenceSeen
 from perf.history.reader import Evidence
 
@@ -25,6 +25,7 @@ BOUND_NS = LATE_NS
 """How long a view may be wrong: a killed process's lease runs out within (T21)."""
 
 Name: TypeAlias = Literal["ghost online", "ghost offline"]
+GHOSTS: Final[tuple[Name, ...]] = get_args(Name)
 
 
 def examine(evidence: Evidence, judgement: Judgement) -> None:
@@ -86,37 +87,45 @@ class View:
         moments = [event.t for event in seen]
         for began, ended in self.known.sessions.get(self.observer, []):
             shown = seen[bisect_left(moments, began) : bisect_right(moments, ended)]
-            for since, until, online in _joined(shown, ended):
-                name: Name = "ghost online" if online else "ghost offline"
-                self.judgement.check(name)
-                for wrong in self._wrong((since, until), self.known.said, online=online):
+            if not shown:
+                continue
+            for name in GHOSTS:  # a view can only be wrong for too long if it is so for long
+                held = self._visible(name, self._knowable(name, (shown[0].t, ended)))
+                self.judgement.check(name, times=len(held))
+            for since, until, name in _joined(shown, ended):
+                for wrong in self._wrong(name, (since, until), self.known.said):
                     if _long(wrong):
                         self._weigh(name, wrong)
 
     def _weigh(self, name: Name, wrong: Span) -> None:
         """Convict a view that was wrong for too long, unless there is a reason."""
-        untold = self.known.untold.get(self.observer, [])
-        knowable = [
-            part
-            for stretch in outside(wrong, untold)
-            for part in self._wrong(stretch, self.known.here, online=name == "ghost online")
-            if _long(part)
-        ]
-        if not knowable:
-            self.judgement.tolerate("out of reach")
-            return
-        share = self.sharing.surely(self.viewer, self.user) if name == "ghost offline" else [ALWAYS]
-        visible = [part for stretch in knowable for part in inside(stretch, share) if _long(part)]
+        knowable = self._knowable(name, wrong)
+        visible = self._visible(name, knowable)
         if not visible:
-            self.judgement.tolerate("out of sight")
+            self.judgement.tolerate("out of sight" if knowable else "out of reach")
         for part in visible:
             self._convict_ghost(name, part)
 
-    def _wrong(self, stretch: Span, here: Here, *, online: bool) -> Iterator[Span]:
-        """The parts of a stretch in which what was shown was not so, and not said to be stale."""
-        stale = self.known.stale.get(self.observer, [])
-        for part in outside(stretch, stale):
-            if online:
+    def _knowable(self, name: Name, stretch: Span) -> list[Span]:
+        """For how long the server could know that such a view is wrong, and the device could be told."""
+        return [
+            part
+            for told in outside(stretch, self.known.untold.get(self.observer, []))
+            for part in self._wrong(name, told, self.known.here)
+            if _long(part)
+        ]
+
+    def _visible(self, name: Name, parts: Sequence[Span]) -> list[Span]:
+        """Of these the ones in which the user was to be seen: that they have gone is told to everybody."""
+        if name == "ghost online":
+            return list(parts)
+        share = self.sharing.surely(self.viewer, self.user)
+        return [shared for part in parts for shared in inside(part, share) if _long(shared)]
+
+    def _wrong(self, name: Name, stretch: Span, here: Here) -> Iterator[Span]:
+        """The parts of a stretch in which such a view would be wrong, and was not said to be stale."""
+        for part in outside(stretch, self.known.stale.get(self.observer, [])):
+            if name == "ghost online":
                 yield from outside(part, here.perhaps[self.user])
             else:
                 yield from inside(part, here.surely[self.user])
@@ -145,15 +154,15 @@ def _long(span: Span) -> bool:
     return span[1] - span[0] > BOUND_NS
 
 
-def _joined(shown: Sequence[PresenceSeen], ended: int) -> Iterator[tuple[int, int, bool]]:
-    """The stretches of time, up to the session's end, in which the same was shown."""
-    current: tuple[int, bool] | None = None
+def _joined(shown: Sequence[PresenceSeen], ended: int) -> Iterator[tuple[int, int, Name]]:
+    """The stretches of time, up to the session's end, in which the same was shown, and what it would be if wrong."""
+    current: tuple[int, Name] | None = None
     for event in shown:
-        online = event.state != "offline"
-        if current is not None and current[1] == online:
+        name: Name = "ghost offline" if event.state == "offline" else "ghost online"
+        if current is not None and current[1] == name:
             continue
         if current is not None:
             yield current[0], event.t, current[1]
-        current = event.t, online
+        current = event.t, name
     if current is not None:
         yield current[0], ended, current[1]

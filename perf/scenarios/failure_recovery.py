@@ -97,6 +97,12 @@ def findings(endured: Sequence[Endured]) -> Findings:
         after.merge(one.after)
     unshown = [f"{one.name}: {one.skipped}" for one in endured if one.skipped]
     unshown += [f"{one.name}: nobody felt {name}" for one in endured for name in one.unfelt]
+    unshown += [
+        f"{one.name}: {name} was not tested"
+        for one in endured
+        for name in one.untested
+        if not one.skipped
+    ]
     return Findings(
         outcomes=[*agreement(judgement), recovery(endured)],
         judgement=judgement,

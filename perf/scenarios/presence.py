@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from perf.checkers.presence import BOUND_NS
 from perf.coverage import Covered
 from perf.history.events import Fault
 from perf.history.testimony import clock
@@ -38,6 +39,8 @@ STORM, QUICK_STORM = 2_000, 100  # devices that come at once
 STORM_AT_ONCE = 100  # connecting at a time
 OFFLINE_AFTER_S = 2.0  # the product's default: so long a flapping connection is waited for
 KILLED_S = 15.0  # patience with what may take 10 s (G7)
+# Who was killed comes back later than a view may be wrong, or no ghost could be told from a late view.
+GONE_S = BOUND_NS / 1e9 + 1.0
 FLAPS, FLAP_S = 5, 0.4
 GOALS = frozenset({"ghost online", "ghost offline", "fault felt", "lost"})
 
@@ -270,7 +273,7 @@ async def _killed(it: Onlookers) -> None:
     for user, before in kept.items():
         held = it.sightings.changes_of(user) == before
         it.check("a user of the surviving server is not shown as changed", held=held)
-    await _restarted(it, [far for _, far in gone], lost, watchers)
+    await _restarted(it, [far for _, far in gone], lost, watchers, since=since)
 
 
 def _feel(it: Onlookers, times: int) -> None:
@@ -286,9 +289,14 @@ def _in_room(it: Onlookers, user: str, devices: Sequence[Device]) -> list[Device
 
 
 async def _restarted(
-    it: Onlookers, devices: Sequence[Device], lost: set[str], watchers: Sequence[Device]
+    it: Onlookers,
+    devices: Sequence[Device],
+    lost: set[str],
+    watchers: Sequence[Device],
+    *,
+    since: float,
 ) -> None:
-    """A new server in its place knows nobody; who comes back is shown again."""
+    """A new server in its place knows nobody; who comes back is shown again, once it could be told who was a ghost."""
     for device in devices:
         device.leave()
     before = {user: it.sightings.changes_of(user) for user in lost}
@@ -297,6 +305,7 @@ async def _restarted(
     for user in lost:
         held = it.sightings.changes_of(user) == before[user]
         it.check("a restarted server resurrects nobody", held=held)
+    await asyncio.sleep(max(since + GONE_S - clock(), 0.0))
     for device in devices:
 
         async def comes(device: Device = device) -> float:

@@ -44,7 +44,7 @@ GOALS = frozenset(
     (
         *("lost", "lost ack", "lost receipt", "reordered", "delivery after a fence"),
         *("resume", "catch-up", "edit while offline", "deletion seen", "leaving", "late joiner"),
-        *("misrouted presence", "ghost online", "ghost offline", "fault felt"),
+        *("misrouted presence", "fault felt"),
     )
 )
 

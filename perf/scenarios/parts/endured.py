@@ -36,7 +36,13 @@ class Endured:
         """Of this fault alone."""
         if self.broken or self.judgement.anomalies:
             return "invalid"
-        return "unknown" if self.skipped or self.unfelt or not any(self.felt.values()) else "valid"
+        unfelt = self.skipped or self.unfelt or not any(self.felt.values())
+        return "unknown" if unfelt or self.untested or self.judgement.problems else "valid"
+
+    @property
+    def untested(self) -> list[str]:
+        """Of what its run had to test, what it never came by."""
+        return [one.name for one in self.judgement.coverage if one.met is None]
 
     def row(self) -> dict[str, Any]:
         """What the table says of it."""

@@ -150,8 +150,10 @@ class Floor:
         """Who is not level: here, answered, and at the same change of each room as the others; empty if all are."""
         for key in self.present:
             device = self.devices.get(key)
-            if device is None or not device.online or device.pending:
-                return f"device {key[1]} of person {key[0]} is not here, or waits for an answer"
+            if device is None or not device.online:
+                return f"device {key[1]} of person {key[0]} is not here"
+            if device.pending:
+                return f"device {key[1]} of person {key[0]} waits for an answer"
         for number, room in enumerate(self.rooms):
             cursors = {
                 self.devices[key].client.cursors.get(room.id, 0)

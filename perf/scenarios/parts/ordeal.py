@@ -49,7 +49,12 @@ REPAIRED_S = 6.0  # marks whose hint a fault has swallowed are found within 5 s 
 FLOOR_S = 0.05  # T2's limit: faster than that is well, however calm it was before
 LOOK_S = 0.1
 LOAD_S = 300.0  # the plan is longer than any ordeal
-GOALS = frozenset({"lost", "duplicated", "reordered", "gap", "lost ack", "fault felt"})
+GOALS = frozenset(
+    (
+        *("lost", "duplicated", "reordered", "gap", "lost ack", "nonmonotonic send"),
+        *("receipt regression", "phantom receipt", "lost receipt", "fault felt"),
+    )
+)
 
 
 @dataclass(kw_only=True)
