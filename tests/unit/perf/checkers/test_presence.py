@@ -1,6 +1,6 @@
 """Who counts as here: what only the server can know is held against nobody, everything else is."""
 
-from perf.checkers import judge
+from perf.checkers import Judgement, judge
 from perf.history.events import (
     AnyEvent,
     Closed,
@@ -23,8 +23,13 @@ def at(seconds: float) -> int:
     return int(seconds * SECOND)
 
 
-def ghosts(*events: AnyEvent) -> tuple[int, int]:
+def ghosts(*events: AnyEvent, until: float = 60) -> tuple[int, int]:
     """How many views were convicted: of those who had gone, and of those who were here."""
+    counts = judged(*events, until=until).counts
+    return counts["ghost online"], counts["ghost offline"]
+
+
+def judged(*events: AnyEvent, until: float = 60) -> Judgement:
     begin: list[AnyEvent] = [
         RunBegan(0, "run", "test", 0),
         DeviceMade(0, WATCHER, "d1", "watcher"),
@@ -35,9 +40,10 @@ def ghosts(*events: AnyEvent) -> tuple[int, int]:
         Opened(2, USER, "s2", {}, {}),
         PresenceSeen(3, WATCHER, "user", "online", 1),
     ]
-    end = [Cursors(at(60), number, {}, connected=number == WATCHER) for number in (WATCHER, USER)]
-    counts = judge(gather([[*begin, *events, *end, RunEnded(at(61))]], [])).counts
-    return counts["ghost online"], counts["ghost offline"]
+    end = [
+        Cursors(at(until), number, {}, connected=number == WATCHER) for number in (WATCHER, USER)
+    ]
+    return judge(gather([[*begin, *events, *end, RunEnded(at(until + 1))]], []))
 
 
 def test_who_is_shown_for_long_after_the_connection_ended_is_a_ghost() -> None:
@@ -76,3 +82,12 @@ def test_a_session_that_ended_stale_excuses_none_after_it() -> None:
     hello, again = Greeted(at(9), WATCHER), Opened(at(10), WATCHER, "s4", {}, {})
     seen = PresenceSeen(at(11), WATCHER, "user", "online", 5)
     assert ghosts(ended, stale, lost, hello, again, seen) == (1, 0)
+
+
+def test_a_view_is_tested_only_where_it_could_have_been_wrong_for_too_long() -> None:
+    gone = Closed(at(20), USER, 1006, "server")
+    offline = PresenceSeen(at(21), WATCHER, "user", "offline", 2)
+    for until, tested in ((9.0, (0, 0)), (29.0, (0, 1)), (31.0, (1, 1))):
+        events = (gone, offline) if until > 20 else ()
+        checked = judged(*events, until=until).checked
+        assert (checked["ghost online"], checked["ghost offline"]) == tested

@@ -100,6 +100,23 @@ def test_a_fault_that_was_felt_and_recovered_from_is_valid() -> None:
     assert findings([one]).verdict == "valid"
 
 
+def test_a_run_that_did_not_test_what_it_had_to_proves_nothing() -> None:
+    """Each fault for itself: that another one came by it says nothing."""
+    goals = frozenset({"lost receipt"})
+    whole = endured(name="lock", felt={"x": 1.0}, judgement=well(goals, tested=3))
+    other = endured(name="replay", felt={"x": 1.0}, judgement=well(goals, tested=0))
+    assert (whole.verdict, other.verdict) == ("valid", "unknown")
+    found = findings([whole, other])
+    assert found.verdict == "unknown"
+    assert "replay: lost receipt was not tested" in found.problems
+
+
+def well(goals: frozenset[str], *, tested: int) -> Judgement:
+    judgement = Judgement(goals=goals, messages=1, deliveries=1, promises=1)
+    judgement.check("lost receipt", times=tested)
+    return judgement
+
+
 def test_a_fault_that_nobody_felt_makes_the_verdict_unknown() -> None:
     one = endured(felt={"refusals": 0.0})
     assert one.verdict == "unknown"
