@@ -189,9 +189,6 @@ class Device:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._dialling is not None:
-            self._dialling.cancel()
-            self._dialling = None
         self._hang_up()
         now = clock()
         self._testimony.closed(NORMAL, now, by="rig")
@@ -221,7 +218,10 @@ class Device:
     # What the line says
 
     def on_open(self, line: Line) -> None:
-        """Say hello."""
+        """Say hello, unless the line was given up meanwhile."""
+        if line is not self._opening:
+            line.close()
+            return
         self._line = line
         self.sessions += 1
         self._hello = dict(self.client.cursors)
@@ -230,8 +230,10 @@ class Device:
         self.client.opened(now * 1000)
         self.flush()
 
-    def on_message(self, data: bytes) -> None:
-        """Take one WebSocket message."""
+    def on_message(self, line: Line, data: bytes) -> None:
+        """Take one WebSocket message of the line that counts."""
+        if line is not self._line:
+            return
         t, size = monotonic_ns(), len(data)
         self.bytes_received += size
         now = t * 1e-9
@@ -347,10 +349,14 @@ class Device:
             self._set_timer()
 
     def _hang_up(self) -> None:
+        """Close what is open, and give up what is being opened."""
         lines, self._line, self._opening = {self._line, self._opening}, None, None
         for line in lines:
             if line is not None:
                 line.close()
+        dialling, self._dialling = self._dialling, None
+        if dialling is not None and dialling is not asyncio.current_task():
+            dialling.cancel()
 
     def _give_up(self, now: float) -> None:
         """The rules call the connection dead: close what is left of it and come back."""
@@ -378,7 +384,8 @@ class Device:
             self.flush()
             return
         self.client.due(clock() * 1000)
-        if self.client.phase is Phase.CONNECTING:
-            self._dialling = self._loop.create_task(self._dial_again())
-        else:
+        if self.client.phase is not Phase.CONNECTING:
+            self._hang_up()
             self._set_timer()
+        elif self._dialling is None or self._dialling.done():
+            self._dialling = self._loop.create_task(self._dial_again())

@@ -24,7 +24,7 @@ class Owner(Protocol):
     def on_open(self, line: Line) -> None:
         """The handshake is done."""
 
-    def on_message(self, data: bytes) -> None:
+    def on_message(self, line: Line, data: bytes) -> None:
         """A message came."""
 
     def on_end(self, line: Line, code: int) -> None:
@@ -86,7 +86,7 @@ class Line(WSListener):
             self._code = int.from_bytes(data[:2], "big") or NO_CODE
             transport.disconnect()
             return
-        self._owner.on_message(data)
+        self._owner.on_message(self, data)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         """Pass it on."""

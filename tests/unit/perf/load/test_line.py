@@ -1,6 +1,19 @@
 """A line that was given up before it opened never opens: two at once would mix two sessions into one device."""
 
+from pathlib import Path
+
+import pytest
+
+from perf.history import testimony
+from perf.history.recorder import Recorder
+from perf.load.device import ConnectFailed, Device
 from perf.load.line import Line
+from perf.load.observer import Troubles
+from perf.load.surroundings import Surroundings
+from perf.load.wire import Pages
+from perf.rig.accounts import Account
+
+NOWHERE = "http://127.0.0.1:1"
 
 
 class Owner:
@@ -10,13 +23,15 @@ class Owner:
     def on_open(self, line: Line) -> None:
         self.opened += 1
 
-    def on_message(self, data: bytes) -> None: ...
+    def on_message(self, line: Line, data: bytes) -> None: ...
 
     def on_end(self, line: Line, code: int) -> None: ...
 
 
 class Transport:
     disconnected = False
+
+    def send_close(self) -> None: ...
 
     def disconnect(self) -> None:
         self.disconnected = True
@@ -35,3 +50,24 @@ def test_a_line_that_is_wanted_tells_its_owner() -> None:
     owner = Owner()
     Line(owner).on_ws_connected(Transport())  # type: ignore[arg-type]
     assert owner.opened == 1
+
+
+async def test_a_device_that_dials_again_hears_nothing_of_the_line_it_gave_up(
+    tmp_path: Path,
+) -> None:
+    """Its welcome was taken for that of the newer one, which was then sent requests before it was open."""
+    with Recorder(tmp_path / "0.jsonl", run="run", scenario="test", seed=1) as recorder:
+        around = Surroundings(
+            url=NOWHERE, recorder=recorder, observer=Troubles(), pages=Pages(recorder)
+        )
+        account = Account(user="u", device="d", token="t", conversations=("c",))
+        said = testimony.Testimony(recorder, device="d", user="u")
+        device = Device(account, around, said, starts={"c": 0})
+        with pytest.raises(ConnectFailed):
+            await device.connect()
+        stale, transport = Line(device), Transport()
+        stale.on_ws_connected(transport)  # type: ignore[arg-type]
+        assert transport.disconnected
+        assert device.sessions == 0
+        device.on_message(stale, b"this would be no frame")
+        assert device.bytes_received == 0
