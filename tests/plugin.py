@@ -31,6 +31,7 @@ GIVEN = {name: "" if WORKER else os.environ.get(name, "") for name in ("DATABASE
 # Tests start a hundred processes: without bytecode each compiles all of ours again.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+os.environ["HYPOTHESIS_NO_PLUGINS"] = "1"  # they are of others, and import trio in every process
 
 
 def pytest_addoption() -> None:

@@ -16,7 +16,7 @@ from presence.models import User
 from project.middleware import ANSWERS, PAGES
 from project.static import StaticFiles
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.usefixtures("transactional_db")
 
 HEADERS = {
     "X-Content-Type-Options": "nosniff",

@@ -56,6 +56,7 @@ def test_an_unknown_sabotage_is_refused_with_the_known_ones(environ: dict[str, s
     assert "drop, ack, swap" in (refusal(environ, SERVE) or "")
 
 
+@pytest.mark.slow
 def test_the_settings_refuse_in_one_line() -> None:
     environ = {**os.environ, "DJANGO_SETTINGS_MODULE": SETTINGS, VARIABLE: "drop"}
     environ.pop(MARK, None)

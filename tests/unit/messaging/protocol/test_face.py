@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 import messaging.protocol as face
 
 
@@ -15,6 +17,7 @@ def test_every_name_of_the_face_exists() -> None:
     )
 
 
+@pytest.mark.slow
 def test_protocol_and_client_need_no_django() -> None:
     """A program that only talks to a server installs msgspec and websockets."""
     program = (

@@ -68,7 +68,7 @@ def test_a_count_is_shown_per_second_however_late_the_line_was(tmp_path: Path) -
 
 def test_a_day_is_drawn_with_few_points_and_its_mean(tmp_path: Path) -> None:
     directory = RunDirectory(path=tmp_path)
-    lines = [{"t": at * 10**9, "server.rss_mb": 100 + at % 2} for at in range(86_400)]
+    lines = [{"t": n * 12 * 10**9, "server.rss_mb": 100 + n % 2} for n in range(7_200)]
     sample_run.write_lines(directory.series, lines)
     curve = Curve(name="server.rss_mb", label="", colour="first")
     found = points(curve, material.load(directory))
