@@ -12,10 +12,8 @@ from perf.rig import environment as environments
 from perf.rig.environment import Crowd
 from perf.scenario import Findings, Stage
 
-FUZZ_S, QUICK_FUZZ_S = (
-    45.0,
-    40.0,
-)  # at most: the quick form is done in a few, unless the machine is busy
+# At most: the quick form is done in a few, unless the machine is busy; the full one goes on for as long as it may.
+FUZZ_S, QUICK_FUZZ_S = 60.0, 40.0
 EXAMPLES, QUICK_EXAMPLES = 20, 1  # of each operation
 
 
@@ -51,7 +49,7 @@ async def judge(stage: Stage, findings: Findings) -> None:
         url=place.url,
         token=accounts[0].token,
         seed=stage.options.seed,
-        phases="fuzzing" if quick else "coverage,fuzzing",
+        phases="fuzzing" if quick else "coverage,fuzzing,stateful",
         examples=QUICK_EXAMPLES if quick else EXAMPLES,
         seconds=seconds(quick=quick),
         logs=place.logs,
