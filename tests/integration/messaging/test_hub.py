@@ -266,7 +266,8 @@ async def test_what_a_conversation_lacks_is_read_once_however_many_ask(
     await asyncio.gather(*asked)
     await bob.reaches(room.id, 1_002)
     assert bob.bodies(room.id) == scene.bodies(sql, room.id)
-    assert len(read) <= 1_000 / PAGE + 1
+    # For each it would be a hundred. Bob falls behind meanwhile, and reads some of it for himself.
+    assert len(read) <= 2 * (1_000 / PAGE + 1)
 
 
 def unheard(sql: Psql, room: Room, *, upto: int) -> None:
