@@ -8,7 +8,7 @@ from messaging.protocol.frames import DeviceMark, Mark, Receipts
 from messaging.protocol.server.session import Session
 from perf.sabotage.every import Every
 
-REGRESSED = 20  # frames of marks between two
+REGRESSED = 5  # frames of marks between two
 BACK = 3  # changes
 
 
