@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any, Protocol
 
 import pytest
+from websockets.exceptions import InvalidMessage
 
 from messaging.protocol.errors import CloseCode
 from messaging.protocol.frames import MAX_FRAME_BYTES
@@ -194,7 +195,7 @@ async def again(dial: Dial, server: Server, who: Device) -> None:
         while True:
             try:
                 await dial(server, who)
-            except OSError:
+            except (OSError, InvalidMessage):  # not there yet, or killed before it answered
                 await asyncio.sleep(0.05)
             else:
                 return
