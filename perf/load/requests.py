@@ -1,7 +1,7 @@
 """A device's requests that are under way: numbered, remembered, matched with their answers, and told of.
 
-A request is answered by its `ok`. If the connection is lost before that came, the feed may show that
-the request is stored: then no `ok` will follow, and that is the answer.
+A request is answered by its `ok`. If the connection is lost before that came, or a refusal came that leaves
+the outcome open, the feed may show that the request is stored: then no `ok` will follow, and that is the answer.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from perf.load.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from perf.load.device import Device
+
+
+NOWHERE = 0  # no connection: the request waits to go out again
 
 
 class Requests:
@@ -75,7 +78,7 @@ class Requests:
         self._settle(sent, now)
 
     def shown(self, it: Confirmed, session: int, now: float) -> None:
-        """The feed shows a message of ours; its `ok` follows if it went out on this connection."""
+        """The feed shows a message of ours; its `ok` follows if it is on its way on this connection."""
         sent = self.pending.get(it.client_id)
         if sent is not None:
             sent.message, sent.version, sent.seq = it.message, it.version, it.seq
@@ -92,12 +95,18 @@ class Requests:
         final = any(
             isinstance(one, Declined) and one.client_id == frame.client_id for one in happenings
         )
-        if frame.client_id in self.pending:
-            self._testimony.refused(frame, now, final=final)
-        sent = self.pending.pop(frame.client_id or "", None) if final else None
         self._around.observer.refused(self._device, frame.code, final=final)
-        if sent is not None:
+        sent = self.pending.get(frame.client_id or "")
+        if sent is None:
+            return
+        self._testimony.refused(frame, now, final=final)
+        if final:
+            del self.pending[sent.client_id]
             self._around.observer.gave_up(self._device, sent, frame)
+        elif sent.seq:  # the feed was faster, and nothing is sent again
+            self._settle(sent, now)
+        else:
+            sent.session = NOWHERE
 
     def _settle(self, sent: Sent, now: float) -> None:
         del self.pending[sent.client_id]
