@@ -11,7 +11,8 @@ from messaging.hub.topic import Link
 from messaging.protocol.frames import PresenceWatch
 
 LONG_S = 3_600.0  # what lies further ahead is found by a pass that comes before it
-SAME_S = 0.01  # moments that differ by less are one, and may be as late: each look computes them anew
+# Moments that differ by less are one, and may be as late: each look computes them anew.
+SAME_S = 0.01
 LATE_S = 0.002  # a timer that fires too early would look twice
 SPENT = 2  # moments kept for each that counts: those that were replaced lie where they were
 
