@@ -102,13 +102,7 @@ def run(
         tasks.append(loop.create_task(begin()))
 
     application = importlib.import_module("project.asgi").application
-    from project.daphne_http import Channel, Request  # noqa: PLC0415 - it needs Django, which is there by now
-
-    WebSocketFactory.protocol = Protocol
-    http_protocol.WebRequest = Request
-    http_protocol.HTTPFactory.protocol = lambda _: _GenericHTTPChannelProtocol(
-        Channel()  # type: ignore[no-untyped-call]
-    )
+    _take_our_protocols()
     server = Server(
         application=application,
         endpoints=[f"fd:fileno={listener.fileno()}"],
@@ -124,3 +118,14 @@ def run(
         server_name="",
     )
     server.run()
+
+
+def _take_our_protocols() -> None:
+    """Have Daphne make our sockets and requests; when the application is there."""
+    from project.daphne_http import Channel, Request  # noqa: PLC0415 - it needs Django, which is there by now
+
+    WebSocketFactory.protocol = Protocol
+    http_protocol.WebRequest = Request
+    http_protocol.HTTPFactory.protocol = lambda _: _GenericHTTPChannelProtocol(
+        Channel()  # type: ignore[no-untyped-call]
+    )
