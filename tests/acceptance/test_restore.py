@@ -89,14 +89,9 @@ async def test_after_a_restore_no_device_shows_what_is_lost_and_what_waited_is_d
             with database(directory) as sql:
                 foreign = Device(scene.new_seat(sql, room.first.user).token)
             await foreign.connect(await server.dial(site.port))
-            kept = [f"kept {n}" for n in range(20)]
-            for body in kept:
-                ann.send(room.id, body)
-            plan = await ann.rest.upload(FILE, name="plan.txt")
-            ann.send(room.id, "plan", attachments=[plan])
-            await ann.settled()
+            kept = await keep(ann, room)
             once = await foreign.write(room.id, "once")
-            kept += ["plan", "once"]
+            kept.append("once")
             alice.say("kept on the page")
             bob.shows("kept on the page")
 
@@ -130,6 +125,17 @@ async def test_after_a_restore_no_device_shows_what_is_lost_and_what_waited_is_d
                     assert "lost on the page" not in pane.texts()
                 await foreign.cut()
     assert foreign.violations == []
+
+
+async def keep(ann: Client, room: Room) -> list[str]:
+    """What happens before the backup: messages, the last of them with a file. Returns their bodies."""
+    kept = [f"kept {n}" for n in range(20)]
+    for body in kept:
+        ann.send(room.id, body)
+    plan = await ann.rest.upload(FILE, name="plan.txt")
+    ann.send(room.id, "plan", attachments=[plan])
+    await ann.settled()
+    return [*kept, "plan"]
 
 
 async def every_device_shows(
