@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from perf.checkers.reach import Spans
 from perf.checkers.spans import ALWAYS, Span, inside, merged
-from perf.history.events import Removed, Stay
+from perf.history.events import Opened, Removed, Stay
 from perf.history.reader import UNSEEN, Evidence
 
 LATE_NS = 10_000_000_000
@@ -124,6 +124,9 @@ class _Firsts:
         for event in evidence.events:
             if isinstance(event, Removed) and event.conversation in moved:
                 seen[event.conversation].append((event.upto, event.t))
+            elif isinstance(event, Opened):  # its feed begins behind what has happened
+                for name in moved.intersection(event.welcome):
+                    seen[name].append((event.welcome[name], event.t))
         self._uptos: dict[str, list[int]] = {}
         self._moments: dict[str, list[int]] = {}
         for name, found in seen.items():

@@ -12,6 +12,7 @@ from perf.history.events import (
     PresenceStale,
     RunBegan,
     RunEnded,
+    Stay,
 )
 from perf.history.reader import gather
 
@@ -91,3 +92,19 @@ def test_a_view_is_tested_only_where_it_could_have_been_wrong_for_too_long() -> 
         events = (gone, offline) if until > 20 else ()
         checked = judged(*events, until=until).checked
         assert (checked["ghost online"], checked["ghost offline"]) == tested
+
+
+def test_who_shares_a_conversation_that_was_silent_for_long_is_no_stranger() -> None:
+    stays = [Stay("room", "watcher", 1, None), Stay("room", "user", 2, None)]
+    begin = [RunBegan(0, "run", "test", 0), DeviceMade(0, WATCHER, "d1", "watcher")]
+    seen = PresenceSeen(at(2), WATCHER, "user", "online", 1)
+
+    def strangers(told_at: float) -> int:
+        cursor = {"room": 2}
+        first = Opened(at(1), WATCHER, "s1", {}, cursor if told_at == 1 else {})
+        gone, back = Closed(at(49), WATCHER, 1006, "rig"), Opened(at(50), WATCHER, "s2", {}, cursor)
+        events = [*begin, Greeted(0, WATCHER), first, seen, gone, back, RunEnded(at(60))]
+        return judge(gather([events], stays)).counts["misrouted presence"]
+
+    assert strangers(told_at=1) == 0  # both had joined by then, though no message ever came
+    assert strangers(told_at=50) == 1
