@@ -6,7 +6,9 @@ bounded by who asked for something within the last `burst_s`, and nobody gets a 
 
 from __future__ import annotations
 
-FEW = 1_024  # buckets that are not worth a look whether they are full
+# Buckets that are not worth a look whether they are full. With a thousand, a fortnight of new people was kept,
+# and looked like a leak to whoever counts what is left each night.
+FEW = 64
 ROUNDING = 1e-9  # s: no token
 
 

@@ -58,9 +58,18 @@ def test_buckets_that_are_full_again_are_forgotten() -> None:
     clock = Clock()
     buckets = Buckets(rate=10, burst_s=1)
     for n in range(50 * FEW):
-        clock.now += 0.001
+        clock.now += 0.01
         buckets.take(str(n), clock.now)
     assert len(buckets) <= FEW + 1
+
+
+def test_of_new_people_each_day_no_more_than_two_days_buckets_are_kept() -> None:
+    clock, day = Clock(), 150
+    buckets = Buckets(rate=10, burst_s=1)
+    for n in range(40 * day):
+        clock.now += 0.001 if n % day else 3_600
+        buckets.take(str(n), clock.now)
+        assert len(buckets) <= 2 * day
 
 
 def test_who_comes_back_under_the_same_key_gets_no_fresh_bucket() -> None:
