@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from perf.checkers.receipts import MOST_DEVICES
 from perf.history.recorder import Recorder
 from perf.history.testimony import clock
 from perf.load.device import Device
@@ -145,6 +146,16 @@ class Floor:
                     marks += 1
             self.devices[key].flush()
         return marks
+
+    def unconfirmed(self) -> int:
+        """How many marks of who is here their own devices were not shown yet; where there are only counts none ever is."""
+        found = 0
+        for room in self.rooms:
+            inside = [one for key, one in self.devices.items() if key[0] in room.members]
+            here = [self.devices[key] for key in self.present & self.devices.keys() if key[0] in room.members]  # fmt: skip
+            if len(inside) <= MOST_DEVICES:
+                found += sum(room.id in one.client.unsettled for one in here if one.online)
+        return found
 
     def behind(self) -> str:
         """Who is not level: here, answered, and at the same change of each room as the others; empty if all are."""

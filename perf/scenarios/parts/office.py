@@ -23,6 +23,7 @@ from perf.rig.server import Server
 from perf.scenarios.parts import errands, rollout
 from perf.scenarios.parts.days import Day, Moment, What
 from perf.scenarios.parts.floor import PATIENCE_S, Floor
+from perf.scenarios.parts.shared import MARKS_S
 
 SETTLE_S = BACK_S = 30.0  # T11's limit
 LOOK_S = 0.02
@@ -65,6 +66,7 @@ class Office:
         if not await until(lambda: not floor.behind(), within_s=SETTLE_S, look_s=LOOK_S):
             floor.problems.append(f"after {SETTLE_S:.0f} s not all were level: {floor.behind()}")
         await asyncio.sleep(MARKED_S + PER_MARK_S * floor.read())
+        await until(lambda: not floor.unconfirmed(), within_s=MARKS_S, look_s=LOOK_S)
 
     def _begin(self, it: Moment, intended: float, tasks: asyncio.TaskGroup) -> None:
         match it.what:

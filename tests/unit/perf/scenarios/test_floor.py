@@ -1,0 +1,53 @@
+"""A day ends once everyone who is here was shown their own last marks, where marks are shown at all."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from perf.scenarios.parts.floor import Floor, Room
+
+ROOM = "room"
+
+
+def device(*, unsettled: bool = True, online: bool = True) -> Any:
+    client = SimpleNamespace(unsettled={ROOM: None} if unsettled else {})
+    return SimpleNamespace(online=online, client=client)
+
+
+def floor(*devices: Any, members: int | None = None) -> Floor:
+    """Each person with one device, and the first `members` of them in the room."""
+    people = range(len(devices))
+    room = Room(id=ROOM, founder=0, members=set(people[: len(devices) if members is None else members]))  # fmt: skip
+    keys = [(person, 0) for person in people]
+    return Floor(
+        urls=[],
+        people=[],
+        recorder=SimpleNamespace(),  # type: ignore[arg-type]
+        shelves=SimpleNamespace(),  # type: ignore[arg-type]
+        devices=dict(zip(keys, devices, strict=True)),
+        present=set(keys),
+        rooms=[room],
+    )
+
+
+@pytest.mark.parametrize(
+    ("made", "waited_for"),
+    [
+        (floor(device(), device(), device(unsettled=False)), 2),
+        (floor(device(), device(online=False)), 1),
+        (floor(device(), device(), members=1), 1),
+        (floor(*[device()] * 100), 100),
+        (floor(*[device()] * 101), 0),  # only counts are shown there
+    ],
+)
+def test_marks_that_their_own_devices_were_not_shown_are_waited_for(
+    made: Floor, waited_for: int
+) -> None:
+    assert made.unconfirmed() == waited_for
+
+
+def test_who_has_gone_home_is_not_waited_for() -> None:
+    made = floor(device(), device())
+    made.present.discard((0, 0))
+    assert made.unconfirmed() == 1
