@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Iterator
+from time import monotonic
 
 import h11
 import uvicorn
@@ -27,6 +28,8 @@ from project.websocket import PlainFrames
 UNREAD_S = 60.0  # for a client to take 64 KiB of an answer: 1 KiB a second; a download goes on by its range
 PING_CUT_S = 1.0  # for the close frame to leave, after a ping without an answer
 END_CUT_S = 12.0  # uvicorn itself gives the closing handshake 10 s
+ANSWERS_S = 2.0  # for all clients to answer our close when the process ends: a busy one stands still for a second
+LOOK_S = 0.02
 
 
 class HttpProtocol(H11Protocol):
@@ -125,6 +128,25 @@ class Server(uvicorn.Server):
         copies = [one.dup() for one in sockets or [] for _ in range(ACCEPTS_A_TURN - 1)]
         await super().startup([*sockets, *copies] if sockets else None)
         self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close what is left, after the answers to the closes that the drain has sent.
+
+        A socket that is closed before is reset by whatever its client still says, and then the client is
+        never told why, or when to come back.
+        """
+        deadline = monotonic() + ANSWERS_S
+        while self._closing_handshakes and monotonic() < deadline:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(LOOK_S)
+        await super().shutdown(sockets)
+
+    @property
+    def _closing_handshakes(self) -> bool:
+        """Whether a client has not answered our close."""
+        return any(
+            isinstance(one, WebSocketProtocol) and one.close_sent
+            for one in self.server_state.connections
+        )
 
     def begin_end(self) -> None:
         """Begin to end: no new connections, drain, then stop."""

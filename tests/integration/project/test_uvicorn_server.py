@@ -63,6 +63,15 @@ class Flood(Application):
             await send({"type": "websocket.close", "code": 4501})
 
 
+class Farewell(Application):
+    """Accepts a socket and closes it at once, as a process does that ends."""
+
+    async def serve(self, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.close", "code": 1012})
+
+
 class Endless(Application):
     """Its answer has no end, but with its client."""
 
@@ -117,6 +126,35 @@ async def test_a_client_that_stops_reading_is_cut_after_a_ping_without_an_answer
             client.sendall(HANDSHAKE)
             await asyncio.wait_for(application.ended.wait(), PATIENCE_S)
         assert not server.server_state.connections
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_process_that_ends_waits_a_while_for_answers_to_its_close(
+    answers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uvicorn_server, "ANSWERS_S", PATIENCE_S if answers else 0.1)
+    closing, left = asyncio.Event(), []
+
+    async def shutdown(self: uvicorn.Server, sockets: object = None) -> None:
+        left.append(len(self.server_state.connections))
+        closing.set()
+        await end(self)
+
+    end = uvicorn.Server.shutdown
+    monkeypatch.setattr(uvicorn.Server, "shutdown", shutdown)
+    application = Farewell()
+    async with serving(application) as (address, server):
+        with socket.create_connection(address) as client:
+            client.sendall(HANDSHAKE)
+            await asyncio.wait_for(application.ended.wait(), PATIENCE_S)
+            server.begin_end()
+            if answers:
+                with pytest.raises(TimeoutError):  # its main loop looks ten times a second
+                    await asyncio.wait_for(closing.wait(), 0.3)
+                client.sendall(b"\x81\x80\0\0\0\0")  # what was on its way does not end it
+                client.sendall(b"\x88\x82\0\0\0\0\x03\xf4")
+            await asyncio.wait_for(closing.wait(), PATIENCE_S)
+    assert left == [0 if answers else 1]
 
 
 async def test_nobody_waits_for_a_process_that_is_still_starting() -> None:
