@@ -11,9 +11,14 @@ import argparse
 import asyncio
 import getpass
 import sys
+from collections.abc import Coroutine
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import Any, TypeVar
+from unicodedata import category
+from uuid import UUID
 
 from messaging.client import (
     ApiError,
@@ -27,7 +32,12 @@ from messaging.client import (
 from messaging.client.rest import read_link
 from messaging.protocol import JSON, MSGPACK, Codec, Refused
 from messaging.protocol.client.happenings import Applied, Declined, Disconnected
+from messaging.protocol.content import is_id
 from messaging.protocol.frames import Message
+
+T = TypeVar("T")
+
+COMMANDS = {"Cc", "Zl", "Zp"}  # Unicode's categories of control characters and ends of lines
 
 
 def _arguments() -> argparse.Namespace:
@@ -53,6 +63,10 @@ def _arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if not (arguments.username or arguments.link or arguments.token):
         parser.error("give --username NAME, or --link CODE, or --token FILE of a linked device")
+    if arguments.conversation and not is_id(arguments.conversation):
+        parser.error(
+            f"--conversation takes an id, as {UUID(int=0)}; {arguments.conversation} is none"
+        )
     if arguments.link and "://" in arguments.link:
         try:
             arguments.url, arguments.link = read_link(arguments.link)
@@ -77,10 +91,10 @@ async def _chat(arguments: argparse.Namespace) -> int:
             return 0
         conversation = arguments.conversation or await _first_conversation(client)
         screen = Screen(client, conversation)
-        newest = await _type(client, conversation)
+        newest = await _type(client, conversation, screen)
         await client.settled()
         await screen.until(newest)
-    return 0
+        return int(screen.is_over)
 
 
 async def _sign_in(arguments: argparse.Namespace) -> Client:
@@ -102,25 +116,26 @@ async def _sign_in(arguments: argparse.Namespace) -> Client:
 
 async def _link(arguments: argparse.Namespace, codec: Codec) -> Client:
     """Come in with a code; whether the token can be kept is found out before the code is spent."""
-    _keep(arguments.token, "")
+    _claim(arguments.token)
     store = Store(arguments.outbox)
     try:
         token = await Rest(url=arguments.url).link(
             arguments.link, installation=store.installation(), name=arguments.name
         )
-        _keep(arguments.token, f"{token}\n")
+        if arguments.token:
+            arguments.token.write_text(f"{token}\n")
     except BaseException:
         store.close()
         raise
     return Client(arguments.url, token=token, outbox=store, codec=codec)
 
 
-def _keep(path: Path | None, text: str) -> None:
-    """Write the file that nobody else may read, if there is to be one."""
+def _claim(path: Path | None) -> None:
+    """Have a file that can be written and nobody else may read, if there is to be one; what is in it stays."""
     if path is not None:
         path.touch(mode=0o600)
         path.chmod(0o600)
-        path.write_text(text)
+        path.open("a").close()
 
 
 def _kept_token(path: Path) -> str:
@@ -130,10 +145,26 @@ def _kept_token(path: Path) -> str:
     return token
 
 
-async def _type(client: Client, conversation: str) -> int:
+def _lines() -> asyncio.Queue[str]:
+    """The lines of the standard input, then an empty one.
+
+    Their thread is one that nobody waits for: a terminal may never bring another line.
+    """
+    loop, lines = asyncio.get_running_loop(), asyncio.Queue[str]()
+
+    def read() -> None:
+        with suppress(RuntimeError), open(0, errors="surrogateescape", closefd=False) as typed:
+            for line in chain(typed, [""]):
+                loop.call_soon_threadsafe(lines.put_nowait, line)  # until the loop is closed
+
+    Thread(target=read, name="lockstep-lines", daemon=True).start()
+    return lines
+
+
+async def _type(client: Client, conversation: str, screen: Screen) -> int:
     """Send each line of the input. Returns, when all are answered, the newest one's `seq`."""
-    handles, newest = [], 0
-    while line := await asyncio.to_thread(sys.stdin.readline):
+    handles, newest, lines = [], 0, _lines()
+    while line := await screen.meanwhile(lines.get()):
         if line.strip():
             try:
                 handles.append(client.send(conversation, line.rstrip("\n")))
@@ -154,8 +185,26 @@ class Screen:
         self._grown = asyncio.Condition()
         self._task = asyncio.create_task(self._print())
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will be printed: the server said not to come back, or the store is full."""
+        return self._task.done()
+
+    async def meanwhile(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """What `work` brings, or None if the screen is over before. Raises what ended it, as OSError of a closed pipe."""
+        waiting = asyncio.ensure_future(work)
+        await asyncio.wait({waiting, self._task}, return_when=asyncio.FIRST_COMPLETED)
+        if waiting.done():
+            return waiting.result()
+        waiting.cancel()
+        self._task.result()
+        return None
+
     async def until(self, seq: int) -> None:
         """Wait until the change of this number is printed."""
+        await self.meanwhile(self._reached(seq))
+
+    async def _reached(self, seq: int) -> None:
         async with self._grown:
             await self._grown.wait_for(lambda: self._upto >= seq)
 
@@ -171,16 +220,21 @@ class Screen:
 
     async def _show(self, applied: Applied) -> None:
         for message in applied.messages:
-            print(_line(message), flush=True)
+            print(line_of(message), flush=True)
         self._client.read(applied.conversation, applied.upto)
         async with self._grown:
             self._upto = applied.upto
             self._grown.notify_all()
 
 
-def _line(message: Message) -> str:
-    body = "(deleted)" if message.deleted else message.body.replace("\n", "\\n")
+def line_of(message: Message) -> str:
+    """A message as one line: its author can neither begin another one nor command the terminal."""
+    body = "(deleted)" if message.deleted else "".join(map(_visible, message.body))
     return f"{message.seq}\t{message.user or '-'}\t{body}"
+
+
+def _visible(char: str) -> str:
+    return ascii(char)[1:-1] if category(char) in COMMANDS else char
 
 
 def main() -> int:

@@ -23,8 +23,8 @@ from messaging.client.handle import ClosedError, Handle, Pending, RequestRefused
 from messaging.client.ledger import Ledger
 from messaging.client.news import News
 from messaging.client.rest import Rest, socket_url
-from messaging.client.store import Store
-from messaging.protocol import LOST, MSGPACK, CloseCode, Codec, FrameError, Phase
+from messaging.client.store import Store, StoreError
+from messaging.protocol import LOST, MSGPACK, CloseCode, Codec, FrameError, LockstepError, Phase
 from messaging.protocol import Client as Core
 from messaging.protocol.client.happenings import (
     AnyHappening,
@@ -75,6 +75,7 @@ class Client:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="lockstep-store")
         self._task: asyncio.Task[None] | None = None
         self._closing = False
+        self._failure: StoreError | None = None  # the store took no more
 
     @classmethod
     async def log_in(
@@ -140,7 +141,7 @@ class Client:
         self._ledger.asked(entry.client_id)
         handle = self._handles[entry.client_id] = Handle(entry.client_id)
         if self._closing:
-            handle.settle(ClosedError(self.core.reason))  # `close` still stores the request
+            handle.settle(self._end)  # `close` still stores the request, if the store takes it
         self._wake.set()
         return handle
 
@@ -191,7 +192,7 @@ class Client:
     def _called(self, call: int) -> Pending[None]:
         pending = self._calls[call] = Pending()
         if self._closing:
-            pending.settle(ClosedError(self.core.reason))
+            pending.settle(self._end)
         self._wake.set()
         return pending
 
@@ -200,10 +201,10 @@ class Client:
         return await self._stored(lambda: self.store.messages(conversation, limit=limit))
 
     async def settled(self) -> None:
-        """Wait until the server has answered everything in the outbox. Raises `ClosedError`."""
+        """Wait until the server has answered everything in the outbox. Raises `ClosedError`, `StoreError`."""
         while self.core.outbox:
             if self._closing:
-                raise ClosedError(self.core.reason)
+                raise self._end
             self._answer.clear()
             await self._answer.wait()
 
@@ -227,7 +228,7 @@ class Client:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection and the store. What is unsettled stays in the outbox."""
+        """Close the connection and the store. What is unsettled stays in the outbox. Raises `StoreError`."""
         self._closing = True
         self.core.disconnect()
         self._wake.set()
@@ -235,18 +236,29 @@ class Client:
         if self._task is not None:
             with suppress(Exception):  # it was raised, or logged, by _ended
                 await self._task
-        await self._flush(None)
-        self._thread.shutdown()
-        self.store.close()
+        try:
+            if self._failure is None:  # or what is written now would miss what could not be
+                await self._flush(None)
+        finally:
+            self._thread.shutdown()
+            self.store.close()
+
+    @property
+    def _end(self) -> LockstepError:
+        """Why nothing is answered any more."""
+        return self._failure or ClosedError(self.core.reason)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """The pump ended: nobody may wait for it any more."""
         failure = None if task.cancelled() else task.exception()
-        if failure is not None:
+        if isinstance(failure, StoreError):
+            self._failure = failure
+            logger.error("The client stopped: %s", failure, extra={"action": "store_failed"})
+        elif failure is not None:
             logger.error("The client stopped on an error of its own.", exc_info=failure)
         unanswered: list[Pending[Any]] = [*self._handles.values(), *self._calls.values()]
         for pending in unanswered:
-            pending.settle(ClosedError(self.core.reason))
+            pending.settle(self._end)
         self._closing = True
         self._news.end()
         self._answer.set()
@@ -262,7 +274,7 @@ class Client:
                 await self._pause()
 
     async def _connection(self) -> None:
-        code = LOST
+        code, reason = LOST, ""
         try:
             async with connect(
                 socket_url(self.url),
@@ -276,9 +288,12 @@ class Client:
                 code = await self._serve(socket)
         except InvalidStatus as refused:
             code = REFUSED_HANDSHAKES.get(refused.response.status_code, LOST)
+            answer = f"answered HTTP {refused.response.status_code} and no WebSocket"
+            reason = f"{self.url} {answer}; is it a Lockstep server, and is it up?"
         except (OSError, TimeoutError, WebSocketException, FrameError) as error:
             logger.info("The connection failed: %s", error, extra={"action": "connection_failed"})
-        self._learn(self.core.closed(code, _now()))
+            reason = f"{self.url} can't be reached ({error}); is the server running?"
+        self._learn(self.core.closed(code, _now(), reason=reason))
 
     async def _serve(self, socket: ClientConnection) -> int:
         """Pump one connection. Returns its close code."""

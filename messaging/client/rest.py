@@ -145,7 +145,7 @@ class Rest:
             with urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
                 return read(answer)
         except HTTPError as error:
-            raise _api_error(error) from None
+            raise _api_error(error, address) from None
         except Damaged as error:
             raise ApiError(status=200, code="damaged", message=str(error)) from None
         except (URLError, HTTPException, OSError, ValueError) as error:
@@ -166,11 +166,12 @@ def _digest(file: Attachment | str, answer: Any) -> str:
     return str(answer.headers["ETag"]).strip('"') if isinstance(file, str) else file.sha256
 
 
-def _api_error(error: HTTPError) -> ApiError:
+def _api_error(error: HTTPError, address: str) -> ApiError:
     try:
         told = json.loads(error.read())
         code, message = str(told["code"]), str(told["message"])
         retry_after = told.get("retry_after")
     except (ValueError, KeyError, TypeError, AttributeError):
-        code, message, retry_after = f"http_{error.code}", str(error.reason), None
+        code, retry_after = f"http_{error.code}", None
+        message = f"{address} answered {error.reason}; is it a Lockstep server?"
     return ApiError(status=error.code, code=code, message=message, retry_after=retry_after)

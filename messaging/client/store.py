@@ -8,7 +8,8 @@ synced, a power cut; without one it lives in memory. Every method blocks; one th
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
@@ -38,7 +39,27 @@ CREATE INDEX IF NOT EXISTS message_seq ON message (conversation, seq);
 
 
 class StoreError(LockstepError):
-    """A store's file that can't be used."""
+    """A store's file that can't be used, or not any more."""
+
+
+MENDS = {  # by a word of SQLite's
+    "locked": "is another client using it?",
+    "full": "make room on its disk.",
+    "readonly": "let this user write it.",
+}
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """Say in one line what SQLite can't do, and the mend. Raises `StoreError`."""
+    try:
+        yield
+    except sqlite3.IntegrityError:
+        raise  # a mistake of ours, which no file can mend
+    except sqlite3.Error as error:
+        mends = (mend for word, mend in MENDS.items() if word in str(error))
+        mend = next(mends, "choose another file.")
+        raise StoreError(f"{name} can't be used as a store: {error}; {mend}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,41 +95,40 @@ class Store:
 
     def __init__(self, path: str | Path | None = None) -> None:
         self.path = path
-        name = str(path) if path is not None else ":memory:"
-        try:
-            # isolation_level None: transactions begin where we say so.
-            self._db = sqlite3.connect(
-                name, isolation_level=None, check_same_thread=False, timeout=1
-            )
-            # Exclusive: a second process with the same cursors would take half of the messages.
-            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.execute("BEGIN IMMEDIATE")
-            found = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if found not in (0, VERSION):
-                raise StoreError(f"{name} was written by another version of Lockstep ({found}).")
-            for statement in SCHEMA.split(";"):
-                self._db.execute(statement)
-            self._db.execute(f"PRAGMA user_version = {VERSION}")
-            self._db.execute("COMMIT")
-        except sqlite3.Error as error:
-            hint = (
-                "is another client using it?" if "locked" in str(error) else "choose another file."
-            )
-            raise StoreError(f"{name} can't be used as a store: {error}; {hint}") from error
+        self._name = str(path) if path is not None else ":memory:"
+        with _told(self._name):
+            self._open()
         self._encode = msgspec.json.Encoder().encode
         self._request = msgspec.json.Decoder(Request)
         self._message = msgspec.json.Decoder(Message)
+
+    def _open(self) -> None:
+        # isolation_level None: transactions begin where we say so.
+        self._db = sqlite3.connect(
+            self._name, isolation_level=None, check_same_thread=False, timeout=1
+        )
+        # Exclusive: a second process with the same cursors would take half of the messages.
+        self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute("BEGIN IMMEDIATE")
+        found = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if found not in (0, VERSION):
+            raise StoreError(f"{self._name} was written by another version of Lockstep ({found}).")
+        for statement in SCHEMA.split(";"):
+            self._db.execute(statement)
+        self._db.execute(f"PRAGMA user_version = {VERSION}")
+        self._db.execute("COMMIT")
 
     def close(self) -> None:
         """Release the file."""
         self._db.close()
 
     def installation(self) -> str:
-        """What names this installation to the server, made once."""
+        """What names this installation to the server, made once. Raises `StoreError`."""
         made = uuid4().hex
-        self._db.execute("INSERT OR IGNORE INTO fact VALUES ('installation', ?)", [made])
+        with _told(self._name):
+            self._db.execute("INSERT OR IGNORE INTO fact VALUES ('installation', ?)", [made])
         return self._facts()["installation"]
 
     def load(self) -> Saved:
@@ -130,33 +150,37 @@ class Store:
         )
 
     def write(self, changes: Changes) -> None:
-        """Write all of it or nothing."""
+        """Write all of it or nothing. Raises `StoreError`."""
+        with _told(self._name):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._write(changes)
+                self._db.execute("COMMIT")
+            finally:
+                if self._db.in_transaction:  # a full disk has ended it already
+                    self._db.execute("ROLLBACK")
+
+    def _write(self, changes: Changes) -> None:
         run, many = self._db.execute, self._db.executemany
-        run("BEGIN IMMEDIATE")
-        try:
-            many("INSERT OR REPLACE INTO fact VALUES (?, ?)", changes.facts.items())
-            many(
-                "INSERT INTO outbox (client_id, conversation, request) VALUES (?, ?, ?)",
-                [(asked.client_id, lane, self._encode(asked)) for lane, asked in changes.asked],
-            )
-            many("DELETE FROM outbox WHERE client_id = ?", [(key,) for key in changes.settled])
-            for conversation in changes.forgotten:
-                run("DELETE FROM message WHERE conversation = ?", [conversation])
-                run("UPDATE conversation SET taken = 0 WHERE id = ?", [conversation])
-            many(
-                "INSERT OR IGNORE INTO conversation VALUES (?1, ?2, 0, NULL, FALSE, ?2)",
-                changes.started.items(),
-            )
-            self._write_standings(changes.standings)
-            self._write_messages(changes.messages)
-            many(
-                "UPDATE conversation SET taken = ? WHERE id = ?",
-                [(upto, conversation) for conversation, upto in changes.taken.items()],
-            )
-            run("COMMIT")
-        except BaseException:
-            run("ROLLBACK")
-            raise
+        many("INSERT OR REPLACE INTO fact VALUES (?, ?)", changes.facts.items())
+        many(
+            "INSERT INTO outbox (client_id, conversation, request) VALUES (?, ?, ?)",
+            [(asked.client_id, lane, self._encode(asked)) for lane, asked in changes.asked],
+        )
+        many("DELETE FROM outbox WHERE client_id = ?", [(key,) for key in changes.settled])
+        for conversation in changes.forgotten:
+            run("DELETE FROM message WHERE conversation = ?", [conversation])
+            run("UPDATE conversation SET taken = 0 WHERE id = ?", [conversation])
+        many(
+            "INSERT OR IGNORE INTO conversation VALUES (?1, ?2, 0, NULL, FALSE, ?2)",
+            changes.started.items(),
+        )
+        self._write_standings(changes.standings)
+        self._write_messages(changes.messages)
+        many(
+            "UPDATE conversation SET taken = ? WHERE id = ?",
+            [(upto, conversation) for conversation, upto in changes.taken.items()],
+        )
 
     def _write_standings(self, standings: Iterable[Standing]) -> None:
         self._db.executemany(

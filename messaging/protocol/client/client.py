@@ -121,13 +121,14 @@ class Client:
             frames.Hello(token=self.token, cursors=dict(self.cursors), epoch=self.epoch)
         )
 
-    def closed(self, code: int, now: float) -> list[AnyHappening]:
-        """The socket is gone, with this close code; 1005 or 1006 if it ended without a word."""
+    def closed(self, code: int, now: float, *, reason: str = "") -> list[AnyHappening]:
+        """The socket is gone, with this close code; 1005 or 1006 if it ended without a word. `reason` is for people."""
         if self.phase in (Phase.CLOSED, Phase.STOPPED, Phase.WAITING):
             return []
         farewell, wait = self._farewell, None
         self._begin()
-        self.reason = farewell.message if farewell else f"The connection ended with code {code}."
+        reason = reason or f"The connection ended with code {code}."
+        self.reason = farewell.message if farewell else reason
         if may_return(code):
             wait = self._backoff.wait(farewell)
             self.phase, self._come_back = Phase.WAITING, now + wait

@@ -1,0 +1,86 @@
+"""How a client ends that has no server, or no room: in one line, and with all that it stored before."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from messaging.client import ApiError, Client, Store, StoreError
+from messaging.protocol.client.happenings import Disconnected
+
+C = "0198f3a0-0000-7000-8000-00000000c001"
+NOBODY = "http://127.0.0.1:9"  # the port of RFC 863, which nobody serves here
+FULL = "can't be used as a store: database or disk is full; make room on its disk."
+
+
+def fill(store: Store) -> None:
+    """From now on the file can't grow."""
+    (pages,) = store._db.execute("PRAGMA page_count").fetchone()
+    store._db.execute(f"PRAGMA max_page_count = {pages}")
+
+
+async def why_not(url: str) -> str:
+    """What the first attempt to connect tells the application."""
+    async with Client(url, token="t") as client, asyncio.timeout(10):
+        async for happening in client:
+            if isinstance(happening, Disconnected):
+                return happening.reason
+    raise AssertionError("nothing was told")
+
+
+@asynccontextmanager
+async def web_server(answer: bytes) -> AsyncIterator[str]:
+    """Something else that speaks HTTP."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def test_a_full_disk_is_told_to_who_waits_and_takes_nothing_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What could not be stored was not sent; what was stored before is sent after the next start."""
+    path = tmp_path / "a.sqlite"
+    async with Client(NOBODY, token="t", outbox=path) as client:
+        client.send(C, "stored", client_id="k1")
+    async with Client(NOBODY, token="t", outbox=path) as client:
+        fill(client.store)
+        with pytest.raises(StoreError, match=FULL):
+            await client.send(C, "x" * 60_000, client_id="k2")
+        with pytest.raises(StoreError, match=FULL):
+            await client.send(C, "short", client_id="k3")
+        with pytest.raises(StoreError, match=FULL):
+            await client.settled()
+    (line,) = (one for one in caplog.records if one.levelno >= logging.ERROR)
+    assert (line.getMessage(), line.exc_info) == (f"The client stopped: {path} {FULL}", None)
+    store = Store(path)
+    assert [request.client_id for _, request in store.load().outbox] == ["k1"]
+    store.close()
+
+
+async def test_an_absent_server_is_named_to_the_application() -> None:
+    """A client that was told a wrong address goes on trying: somebody has to see why."""
+    assert await why_not(NOBODY) == (
+        f"{NOBODY} can't be reached ([Errno 111] Connect call failed ('127.0.0.1', 9));"
+        " is the server running?"
+    )
+
+
+async def test_an_address_of_something_else_is_named_to_the_application() -> None:
+    """A web server that is none of ours answers, only not as it should."""
+    async with web_server(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n") as url:
+        with pytest.raises(ApiError, match=f"{url}/api/login answered Not Found; is it a Lockstep"):
+            await Client.log_in(url, username="ann", password="lockstep")
+        mend = "is it a Lockstep server, and is it up?"
+        assert await why_not(url) == f"{url} answered HTTP 404 and no WebSocket; {mend}"
