@@ -94,7 +94,7 @@ async def test_a_device_revoked_while_it_says_hello_gets_no_session(
 
 
 async def test_a_revocation_between_token_and_session_is_not_overlooked(
-    engine: Engine, room: Room, sql: Psql
+    engine: Engine, room: Room, sql: Psql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device = Device(room.first.token)
     arrived = engine.roster.arrive
@@ -104,7 +104,7 @@ async def test_a_revocation_between_token_and_session_is_not_overlooked(
         scene.revoke(sql, room.first.device)
         return arrival
 
-    engine.roster.arrive = revoked_at_once  # type: ignore[method-assign]
+    monkeypatch.setattr(engine.roster, "arrive", revoked_at_once)
     await device.connect(InProcess(DeviceConsumer()))
     assert await device.ended() == CloseCode.REVOKED
     assert [frame["type"] for frame in device.heard] == ["goodbye"]

@@ -30,7 +30,7 @@ async def test_there_is_one_engine_per_loop_however_many_ask_first(engine: Engin
 
 
 async def test_a_start_that_failed_is_tried_again(
-    shared_database: None, monkeypatch: pytest.MonkeyPatch
+    new_engine: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def away(self: object) -> None:
         raise OSError("the database is away")
@@ -41,7 +41,6 @@ async def test_a_start_that_failed_is_tried_again(
             with pytest.raises(OSError, match="away"):
                 await engines.running()
     assert (await engines.running()).roster.alive
-    await engines.shut_down()
 
 
 async def test_a_drain_commits_acks_says_goodbye_and_gives_the_lease_back(
@@ -113,7 +112,7 @@ async def test_a_part_that_fails_to_stop_keeps_no_other_from_stopping(
     assert not scene.count(sql, "presence_node", "id = %s", node)
 
 
-async def test_a_drain_without_an_engine_returns_at_once(shared_database: None) -> None:
+async def test_a_drain_without_an_engine_returns_at_once(new_engine: None) -> None:
     await engines.drain()
 
 

@@ -18,6 +18,7 @@ from tests.scene import Psql, Room
 
 pytestmark = pytest.mark.django_db
 
+APPLICATION = "lockstep tested feed"  # the engine reads, too
 ROWS = """
 SELECT m.id::text, seq, position, kind, body, version, created, device_id::text, user_id::text,
        client_id, reply_to_id::text, edited, deleted
@@ -32,7 +33,7 @@ NAMES = (
 
 @pytest.fixture
 async def feed(shared_database: None) -> AsyncIterator[FeedReader]:
-    made = FeedReader()
+    made = FeedReader(APPLICATION)
     yield made
     await made.close()
 
@@ -192,7 +193,8 @@ async def test_the_reader_comes_back_after_its_connection_is_lost(
     killed = scene.one(
         sql,
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-        " WHERE application_name = 'lockstep feed' AND datname = current_database()",
+        " WHERE application_name = %s AND datname = current_database()",
+        APPLICATION,
     )
     assert killed == 1
     with pytest.raises(Exception, match=r"terminat|closed|lost"):
@@ -204,16 +206,18 @@ async def test_a_closed_reader_opens_no_connection_again(
     shared_database: None, room: Room, sql: Psql
 ) -> None:
     """Whenever it is closed: before, while and after it connects."""
-    open_ones = "application_name = 'lockstep feed' AND datname = current_database()"
+    open_ones = "application_name = %s AND datname = current_database()"
     for turns in range(0, 40, 4):
-        reader = FeedReader()
+        reader = FeedReader(APPLICATION)
         asked = asyncio.ensure_future(reader.page(room.id, 0))
         for _ in range(turns):
             await asyncio.sleep(0)
         await reader.close()
         await asyncio.wait({asked})
         asked.exception()
-        await scene.eventually(lambda: not scene.count(sql, "pg_stat_activity", open_ones))
+        await scene.eventually(
+            lambda: not scene.count(sql, "pg_stat_activity", open_ones, APPLICATION)
+        )
 
 
 async def test_standings_tell_the_newest_stay_and_the_stored_marks(

@@ -52,14 +52,13 @@ async def until(health: Health, *, missing: set[str], why: str = "") -> dict[str
             await asyncio.sleep(FRESH_S / 5)
 
 
-async def test_a_process_begins_to_be_ready_by_being_asked(shared_database: None) -> None:
+async def test_a_process_begins_to_be_ready_by_being_asked(new_engine: None) -> None:
     """One that began without the database would wait for a hello that no load balancer sends there."""
     health = Health()
     assert engines.started() is None
     await until(health, missing=set())
     assert engines.started() is not None
     await health.close()
-    await engines.shut_down()
 
 
 async def test_a_database_that_takes_nobody_is_missing(health: Health, sql: Psql) -> None:

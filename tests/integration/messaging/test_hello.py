@@ -75,7 +75,7 @@ async def test_a_hello_that_came_in_time_is_answered_however_long_that_takes(
             timed_out.set()
 
     monkeypatch.setattr(consumers, "HELLO_S", 0.05)
-    engine.roster.arrive = slowly  # type: ignore[method-assign]
+    monkeypatch.setattr(engine.roster, "arrive", slowly)
     device = await greeted(InProcess(Watched()), room.first.token)
     assert timed_out.is_set()
     assert device.welcome is not None

@@ -246,7 +246,7 @@ async def test_batches_out_of_order_doubled_or_lost_are_repaired_from_the_databa
 
 
 async def test_what_a_conversation_lacks_is_read_once_however_many_ask(
-    engine: Engine, attach: Any, room: Room, sql: Psql
+    engine: Engine, attach: Any, room: Room, sql: Psql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each new session asks: read for each, the pages of a process that was behind kept it behind."""
     bob = await attach(room.second)
@@ -258,7 +258,7 @@ async def test_what_a_conversation_lacks_is_read_once_however_many_ask(
         read.append(since)
         return await page(conversation, since)
 
-    hub.feed.page = counting  # type: ignore[method-assign]
+    monkeypatch.setattr(hub.feed, "page", counting)
     asked = []
     for _ in range(20):
         asked.append(asyncio.create_task(hub.catch_up(topic)))

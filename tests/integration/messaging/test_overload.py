@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -24,14 +25,15 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def given(monkeypatch: pytest.MonkeyPatch) -> Any:
+def given(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Sets settings of messaging, for a new door."""
 
     def give(**values: Any) -> None:
         monkeypatch.setattr(settings, "LOCKSTEP_MESSAGING", values, raising=False)
         doors._doors.clear()
 
-    return give
+    yield give
+    doors._doors.clear()
 
 
 async def turned_away(seat: scene.Seat) -> Device:
@@ -63,7 +65,7 @@ async def test_while_the_process_is_too_busy_only_those_inside_are_served(
 ) -> None:
     ann, bob = await attach(room.first), await attach(room.second)
     monkeypatch.setattr(door().pressure, "note", lambda **_: None)
-    door().pressure.level = NO_HINTS
+    monkeypatch.setattr(door().pressure, "level", NO_HINTS)
     async with AsyncExitStack() as others:
         for _ in range(AT_ONCE):
             await others.enter_async_context(door().turn())

@@ -11,7 +11,7 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 from django.test import AsyncClient, Client
 
-from messaging import engine
+from messaging.engine import Engine
 from presence.models import Device, User
 from presence.tokens import register
 
@@ -112,8 +112,7 @@ def group(ann: Person, bob: Person) -> str:
 
 
 @pytest.fixture
-async def running(transactional_db: None) -> AsyncIterator[None]:
-    """A journal in this test's loop, gone with it; so are the connections of the loop's thread."""
+async def running(transactional_db: None, engine: Engine) -> AsyncIterator[None]:
+    """A journal in the loop; the connections of its thread are closed, so that none holds a lock."""
     yield
-    await engine.shut_down()
     await sync_to_async(connections.close_all)()
