@@ -133,6 +133,8 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
             writer.cancel()
             reader.cancel()
             await asyncio.gather(writer, reader, return_exceptions=True)
+            # It keeps the exception that ended it, and that keeps us: the collector would have to find it.
+            self._writer = None
 
     def _expect_hello(self) -> None:
         if not self._greeted:

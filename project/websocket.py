@@ -154,6 +154,12 @@ class PlainFrames(WebSocketsSansIOProtocol):
         if not paused and (self.queue.qsize() > QUEUED or self._queued_bytes > QUEUED_BYTES):
             self._pause()
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing comes any more."""
+        super().connection_lost(exc)
+        # What its parser ended with leads back to it by its traceback: the collector would have to find it.
+        self.conn.parser_exc = None
+
     def handle_parser_exception(self) -> None:
         """Refuse what can't be read; who sent too much is told why, like everybody who is sent away."""
         closed = self.conn.close_sent
