@@ -6,10 +6,15 @@ doubled. However many there are of one thing, one reader follows them.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
+
+import psycopg
 
 if TYPE_CHECKING:
     from messaging.hub.hub import Hub
+
+logger = logging.getLogger(__name__)
 
 RECENT_MARKS_S = 10.0
 
@@ -46,5 +51,8 @@ class Hints:
                 if topic is not None:
                     await self._hub.catch_up(topic)
                     await self._hub.marks.check([conversation], seconds=RECENT_MARKS_S)
+        except psycopg.Error as error:
+            logger.debug("marks can't be read now: %s", error)
+            self._hub.check_all.set()  # that pass looks back as far
         finally:
             del self._hinted[conversation]

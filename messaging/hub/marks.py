@@ -27,6 +27,7 @@ PARTS = 10
 SUMMARY_DEVICES = 100
 SUMMARY_S = 1.0
 FOR_EVER_S = 1e9
+RETRY_S = 0.25  # between two attempts to read while the database is away
 
 
 class MarkBoard:
@@ -76,7 +77,7 @@ class MarkBoard:
         It follows them already: marks that moved while these were read were shown to it, and come first.
         What is news is shown to the others, too: a hint of it that comes later would go behind these.
         """
-        for conversation, marks in (await self._read(link.session.feeds, FOR_EVER_S)).items():
+        for conversation, marks in (await self._read_all(link)).items():
             topic = self._topics.get(conversation)
             if topic is None:
                 continue
@@ -89,18 +90,24 @@ class MarkBoard:
                 self._show(topic, topic.current(ripe), [link])
 
     async def check(self, conversations: Iterable[str], *, seconds: float) -> None:
-        """Show marks stored within the last `seconds` whose hint was lost."""
-        for conversation, marks in (await self._read(conversations, seconds)).items():
+        """Show marks stored within the last `seconds` whose hint was lost. Raises psycopg.Error."""
+        found = await self._feed.marks(list(conversations), seconds=seconds)
+        for conversation, marks in found.items():
             self.show(conversation, marks)
 
-    async def _read(
-        self, conversations: Iterable[str], seconds: float
-    ) -> dict[str, list[DeviceMark]]:
-        try:
-            return await self._feed.marks(list(conversations), seconds=seconds)
-        except psycopg.Error as error:
-            logger.debug("marks can't be read now: %s", error)
-            return {}
+    async def _read_all(self, link: Link) -> dict[str, list[DeviceMark]]:
+        """The marks of a session's conversations, as soon as the database answers; no pass would find old ones."""
+        while conversations := [one for one in link.session.feeds if self._follows(link, one)]:
+            try:
+                return await self._feed.marks(conversations, seconds=FOR_EVER_S)
+            except psycopg.Error as error:
+                logger.debug("marks can't be read now: %s", error)
+                await asyncio.sleep(RETRY_S)
+        return {}
+
+    def _follows(self, link: Link, conversation: str) -> bool:
+        topic = self._topics.get(conversation)
+        return topic is not None and link in topic.links
 
     async def summarize(self) -> None:
         """For ever: once a second, count the marks of the large conversations in which some moved."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import psycopg
+import pytest
+
 from messaging.hub.marks import MarkBoard
 from messaging.hub.topic import Topic
 from messaging.protocol.frames import DeviceMark, Receipts
@@ -71,3 +74,14 @@ async def test_marks_of_many_conversations_leave_room_for_others_between_them() 
     assert shown == rooms[:3]
     await showing
     assert all(links[room].heard() for room in rooms[3:])
+
+
+async def test_a_pass_hears_that_the_marks_could_not_be_read() -> None:
+    """It would count as done otherwise, and the next one look back only as far as this one."""
+
+    class Away:
+        async def marks(self, *_: object, **__: object) -> object:
+            raise psycopg.OperationalError("away")
+
+    with pytest.raises(psycopg.OperationalError):
+        await MarkBoard({ROOM: Topic(ROOM, 9)}, Away()).check([ROOM], seconds=6.0)  # type: ignore[arg-type]
