@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from messaging.protocol.frames import Mark
+from messaging.protocol.frames import Mark, Reference
 from messaging.protocol.server.actions import Standing
 from messaging.protocol.server.batch import Batch
 from messaging.protocol.server.window import Window
@@ -61,11 +61,15 @@ class Feed:
         if delivered <= self.delivered and read <= self.read:
             return None
         self.delivered, self.read = max(self.delivered, delivered), max(self.read, read)
+        return self.marks(conversation)
+
+    def marks(self, conversation: str) -> Mark:
+        """The device's marks as they are."""
         return Mark(conversation=conversation, delivered=self.delivered, read=self.read)
 
 
 class Acknowledged(NamedTuple):
-    """The marks that moved, and what is wrong with one beyond the last change, else ""."""
+    """The marks to be stored, and what is wrong with one beyond the last change, else ""."""
 
     moved: list[Mark]
     ahead: str
@@ -118,8 +122,13 @@ class Feeds:
         self._behind.pop(conversation, None)
         self._reading.discard(conversation)
 
-    def acknowledge(self, marks: Iterable[Mark], window: Window) -> Acknowledged:
-        """Take what the client acknowledges, and give the window's credit back."""
+    def acknowledge(
+        self, marks: Iterable[Mark], window: Window, *, ref: Reference | None = None
+    ) -> Acknowledged:
+        """Take what the client acknowledges, and give the window's credit back.
+
+        With a `ref` they are to be confirmed, also what did not move: it may be from before, and wait to be stored.
+        """
         moved, ahead = [], ""
         for mark in marks:
             feed = self._feeds.get(mark.conversation)
@@ -131,6 +140,8 @@ class Feeds:
                 continue
             window.acknowledged(mark.conversation, delivered)
             raised = feed.mark(mark.conversation, delivered=delivered, read=mark.read)
+            if raised is None and ref is not None and feed.delivered:
+                raised = feed.marks(mark.conversation)
             if raised is not None:
                 moved.append(raised)
         return Acknowledged(moved, ahead)

@@ -77,3 +77,13 @@ def start(standing: Standing, cursor: int | None) -> int:
     if cursor is not None:
         return cursor
     return standing.first if standing.delivered is None else standing.delivered
+
+
+def goes_on(standing: Standing, cursor: int | None) -> bool:
+    """Whether there is something to follow for a session that has no feed here, and so has been told all up to its cursor.
+
+    A stay that began before that has ended since: then the standing was read before its end, and is no news.
+    """
+    if cursor is not None and standing.joined_seq <= cursor:
+        return False
+    return standing.left_seq is None or start(standing, cursor) < standing.last

@@ -16,7 +16,7 @@ from messaging.protocol.server.actions import AboutPresence, Identity, Standing,
 from messaging.protocol.server.admission import MAX_REQUESTS, OVERLOADED_RECONNECT_MS, Admission
 from messaging.protocol.server.feeds import Feed, Feeds
 from messaging.protocol.server.outgoing import Outgoing
-from messaging.protocol.server.resume import announced, listed, resume, start
+from messaging.protocol.server.resume import announced, goes_on, listed, resume, start
 from messaging.protocol.server.share import Share
 from messaging.protocol.server.typing_limit import TypingLimit
 from messaging.protocol.server.window import SLOW_RECONNECT_MS, SLOW_S, Window
@@ -103,7 +103,7 @@ class Session:
         if frame.ref is not None and (refusal := self._admission.admit_bodiless()) is not None:
             self._refuse(refusal, frame)
             return
-        moved, ahead = self.feeds.acknowledge(frame.marks, self.window)
+        moved, ahead = self.feeds.acknowledge(frame.marks, self.window, ref=frame.ref)
         if ahead:  # that is the answer; the other marks are stored all the same
             self._refuse(Refused(Refusal.CURSOR_AHEAD, ahead), frame)
             if frame.ref is not None:
@@ -180,12 +180,12 @@ class Session:
 
     def join(self, standing: Standing) -> bool:
         """Take the user's newest stay, perhaps begun while this session was open. Returns whether a feed began."""
-        conversation = standing.conversation
-        feed = self.feeds.get(conversation)
-        since = start(standing, self._cursors.get(conversation))
+        feed = self.feeds.get(standing.conversation)
+        cursor = self._cursors.get(standing.conversation)
         if feed is not None:
             feed.renew(standing)
-        elif self.state is State.LIVE and (standing.left_seq is None or since < standing.last):
+        elif self.state is State.LIVE and goes_on(standing, cursor):
+            since = start(standing, cursor)
             self.feeds.start(standing, since=since)
             self._out.push(announced(listed(standing, since)))
             return True
@@ -369,8 +369,8 @@ class Session:
 
         `reconnect_after` is in ms and told only for codes that permit coming back.
         """
-        if self.closing is not None:
-            return
+        if self.closing is not None and (code is not CloseCode.REVOKED or self.closing is code):
+            return  # a revocation comes before what is still to be written for any other reason
         if discard:
             self._out.discard()
         self.closing = code

@@ -83,6 +83,36 @@ async def test_a_session_that_opens_while_the_lease_lapses_is_refused_to_a_devic
     assert ann.welcome is None
 
 
+async def test_a_look_at_memberships_from_before_a_fence_brings_nobody_back_behind_it(
+    engine: Engine, attach: Any, room: Room, sql: Psql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answer is on its way while the fence is told: it still calls the former member a member."""
+    ann, bob = await attach(room.first), await attach(room.second)
+    await bob.reaches(room.id, 2)
+    read = engine.hub.door.standings
+    asked, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def standings(**of: str) -> Any:
+        found = await read(**of)
+        if not asked.is_set():
+            asked.set()
+            await may_answer.wait()
+        return found
+
+    monkeypatch.setattr(engine.hub.door, "standings", standings)
+    engine.hub.people.hint(room.second.user)
+    await asked.wait()
+    fence = scene.leave(sql, room.id, room.second.user)
+    await bob.hear("left")
+    may_answer.set()
+    last = await ann.write(room.id, "after the fence")
+    await ann.reaches(room.id, last["seq"])
+    assert (await bob.ask(type="ping"))["type"] == "pong"  # whatever was due is there
+    assert bob.count("conversation") == 0
+    assert bob.bodies(room.id) == []
+    assert bob.cursors[room.id] == fence
+
+
 Page = Callable[[str, int], Awaitable[Batch | None]]
 
 

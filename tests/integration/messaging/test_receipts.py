@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import psycopg
 import pytest
 
 from messaging import signals
@@ -12,6 +13,7 @@ from messaging.journal import receipts as marks_journal
 from messaging.journal.receipts import Receipts
 from messaging.protocol.frames import DeviceMark, Mark
 from tests import scene
+from tests.device import Device
 from tests.scene import Psql, Room
 
 pytestmark = pytest.mark.django_db
@@ -212,6 +214,72 @@ async def test_a_mark_beyond_the_last_change_is_refused(attach: Any, room: Room,
     assert answer["code"] == "cursor_ahead"
     await ann.ask(type="receipt", marks=[{"conversation": room.id, "delivered": 12}])
     assert stored(sql, room, room.first.device) == (12, 0)
+
+
+async def test_a_mark_said_twice_is_confirmed_only_once_it_is_stored(
+    attach: Any, room: Room, sql: Psql
+) -> None:
+    """The second time nothing moves; what was said the first time still waits for somebody's lock."""
+    ann, bob = await attach(room.first, acks=False), await attach(room.second, acks=False)
+    for one in (ann, bob):
+        await one.reaches(room.id, 12)
+    said = {"type": "receipt", "marks": [{"conversation": room.id, "delivered": 12}]}
+    with scene.connect() as foreign:
+        foreign.execute("BEGIN")
+        foreign.execute("SELECT FROM presence_device WHERE id = %s FOR UPDATE", [room.first.device])
+        await ann.say(said, said | {"ref": "again"})
+        await bob.ask(**said)  # in the same round, or a later one
+        assert not [frame for frame in ann.heard if frame.get("ref") == "again"]
+        foreign.execute("ROLLBACK")
+    assert (await ann.hear(lambda frame: frame.get("ref") == "again"))["type"] == "ok"
+    assert stored(sql, room, room.first.device) == (12, 0)
+
+
+async def test_a_session_is_shown_the_marks_although_the_first_look_at_them_fails(
+    engine: Engine, attach: Any, room: Room, sql: Psql
+) -> None:
+    """As after a restart of the database: the connection that is asked first is dead."""
+    ann, bob = await attach(room.first), Device(room.second.token)
+    await ann.reaches(room.id, 12)
+    await ann.ask(type="receipt", marks=[{"conversation": room.id, "delivered": 12}])
+    sql.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE application_name = 'lockstep feed' AND datname = current_database()"
+    )
+    bob.cursors[room.id] = 12
+    await attach(bob)
+    told = await bob.hear("receipts")
+    assert (room.first.device, 12) in {(m["device"], m.get("delivered")) for m in told["marks"]}
+
+
+async def test_marks_of_a_hint_that_can_not_be_read_are_left_to_a_pass(
+    engine: Engine,
+    attach: Any,
+    room: Room,
+    sql: Psql,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bob = await attach(room.second)
+    await bob.hear("receipts")  # its own: nobody reads any more for its welcome
+    read, failed = engine.hub.feed.marks, asyncio.Event()
+
+    async def fails_once(*of: Any, **more: Any) -> Any:
+        if not failed.is_set():
+            failed.set()
+            raise psycopg.OperationalError("away")
+        return await read(*of, **more)
+
+    monkeypatch.setattr(engine.hub.feed, "marks", fails_once)
+    sql.execute(
+        "INSERT INTO messaging_receipt (device_id, conversation_id, delivered) VALUES (%s, %s, 5)",
+        [room.first.device, room.id],
+    )
+    await bob.hear(
+        lambda frame: room.first.device in {mark["device"] for mark in frame.get("marks", [])}
+    )
+    assert failed.is_set()
+    assert "failed" not in caplog.text
 
 
 async def test_an_outage_is_logged_when_it_begins_and_when_it_is_over_however_many_tries_it_takes(

@@ -258,6 +258,20 @@ def blocked_session() -> Session:
     return session
 
 
+def test_a_revocation_drops_what_a_session_that_is_closing_had_not_sent_yet() -> None:
+    session = opened()
+    bring_up(session)
+    session.close(CloseCode.RESTART, reconnect_after=50)
+    session.close(CloseCode.REVOKED, discard=True)
+    assert session.closing is CloseCode.REVOKED
+    (goodbye,) = heard(session)
+    assert isinstance(goodbye, Goodbye)
+    assert goodbye.reason == "revoked"
+    session.close(CloseCode.PAUSED)  # nothing comes after it
+    assert session.closing is CloseCode.REVOKED
+    assert heard(session) == []
+
+
 def test_device_that_never_repeats_the_refused_send_is_sent_away() -> None:
     session, sent = blocked_session(), 0
     while session.closing is None:
