@@ -233,7 +233,7 @@ class Journal:
     def _adapt(self, rows: int, took: float) -> None:
         """Make the next batch as large as the database stores in time."""
         if took > LONG_S:
-            self._most = min(self._most, max(LEAST_ROWS, rows // 2))
+            self._most = max(LEAST_ROWS, min(self._most, rows // 2))
         else:
             self._most = min(BATCH_ROWS, 2 * self._most)
 

@@ -121,7 +121,9 @@ class SlowLanes:
         refused = [*self._lanes[lane], *self._recall(lane)]
         self._lanes[lane] = deque()
         self._ends[lane] = monotonic() + LINGER_S
-        self._settling.refuse(refused, Refused(refusal))
+        for entry in refused:
+            why = Refusal.DATABASE_UNAVAILABLE if entry.in_doubt else refusal
+            self._settling.refuse([entry], Refused(why))
 
 
 def lane_of(entry: Entry) -> str:

@@ -22,7 +22,7 @@ from messaging.protocol.errors import Refusal, Refused
 from messaging.protocol.frames import Edit, Mark, Send
 from messaging.protocol.server.actions import Stored
 from tests import scene
-from tests.integration.messaging.writing import LOCK
+from tests.integration.messaging.writing import LOCK, refused_by_the_database
 from tests.scene import Psql, Room
 
 pytestmark = pytest.mark.django_db
@@ -296,3 +296,18 @@ async def test_a_batch_that_took_long_is_followed_by_smaller_ones(
         "SELECT count(*) FROM messaging_message WHERE body ~ '^m' GROUP BY xmin ORDER BY min(seq)"
     )
     assert [row[0] for row in sql.execute(sizes)] == [200, 125, 125]
+
+
+async def test_one_bad_row_on_a_slow_disk_does_not_leave_every_other_one_alone(
+    journal: Journal, room: Room, sql: Psql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its batch is taken apart; where each commit takes long, none would be made larger again."""
+    monkeypatch.setattr(journals, "LONG_S", 0.0)
+    with refused_by_the_database(sql, "poison"):
+        told = await sent(journal, room, "poison", *(f"m{n}" for n in range(40)))
+    assert told == [Refusal.STORAGE_REFUSED, *range(3, 43)]
+    sizes = (
+        "SELECT count(*) FROM messaging_message WHERE conversation_id = %s AND body ~ '^m'"
+        " GROUP BY xmin ORDER BY min(seq)"
+    )
+    assert [row[0] for row in sql.execute(sizes, [room.id])] == [1, 39]

@@ -244,6 +244,7 @@ async def test_a_commit_of_unknown_outcome_is_neither_lost_nor_doubled(
     assert places == list(range(3, total + 3))
     assert scene.bodies(sql, room.id) == [f"m{n}" for n in range(total)]
     assert sorted(announced) == list(range(3, total + 3))
+    await journal.submit(room.first.device, send(room, "after"))  # else the last kill may be met by the next test
 
 
 async def test_what_a_lost_answer_committed_is_announced_at_once_even_from_the_slow_lane(
@@ -274,6 +275,29 @@ async def test_what_a_lost_answer_committed_is_announced_at_once_even_from_the_s
             stored = await answers
     assert [(s.seq, s.repeated) for s in stored] == [(3, True), (4, True), (5, True)]
     assert announced == [3, 4, 5]
+
+
+async def test_what_may_have_been_committed_is_never_refused_as_if_it_were_not(
+    journal: Journal, room: Room, sql: Psql
+) -> None:
+    """Its answer was lost, and the look whether it is there meets a lock: `busy` would promise that it is not."""
+    append = journal._writer.append
+    journal._slow._writer._lock_timeout_ms = 50
+    with scene.connect() as foreign:
+
+        async def losing_the_answer(entries: Any, **how: Any) -> Any:
+            journal._writer.append = append  # type: ignore[method-assign]
+            await append(entries, **how)
+            foreign.execute("BEGIN")
+            foreign.execute(
+                "SELECT FROM presence_device WHERE id = %s FOR UPDATE", [room.first.device]
+            )
+            raise psycopg.OperationalError("the answer was lost")
+
+        journal._writer.append = losing_the_answer  # type: ignore[method-assign]
+        assert await code(journal, room.first.device, send(room, "m")) == "database_unavailable"
+    assert not Refusal.DATABASE_UNAVAILABLE.definite
+    assert scene.bodies(sql, room.id) == ["m"]
 
 
 async def test_the_engine_commits_through_the_same_journal(engine: Engine, room: Room) -> None:
