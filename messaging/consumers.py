@@ -273,6 +273,8 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
             self._engine = await engine.running()
             async with door().turn():
                 await self._look_up(self._engine, token, began)
+            if self._engine.draining:  # since then: goodbye was said to all others
+                self.close(CloseCode.RESTART)
         except Full as full:
             self.close(CloseCode.FULL, reconnect_after=full.reconnect_after)
         except psycopg.Error as error:

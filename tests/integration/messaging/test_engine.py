@@ -95,6 +95,23 @@ async def test_a_drain_ends_in_time_although_a_client_does_not_read(
     assert loop.time() - began < 6.0
 
 
+async def test_a_session_that_opens_while_others_are_told_goodbye_is_told_so_too(
+    engine: Engine, attach: Any, room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, drains = engine.hub.door.standings, list[asyncio.Task[None]]()
+
+    async def standings(**of: str) -> Any:
+        drains.append(asyncio.create_task(engines.drain(5.0)))
+        await scene.eventually(lambda: engine.draining)
+        return await read(**of)
+
+    monkeypatch.setattr(engine.hub.door, "standings", standings)
+    ann = await attach(room.first)
+    assert await ann.ended() == CloseCode.RESTART
+    assert ann.heard[-1]["type"] == "goodbye"
+    await asyncio.gather(*drains)
+
+
 async def test_a_part_that_fails_to_stop_keeps_no_other_from_stopping(
     engine: Engine, attach: Any, room: Room, sql: Psql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
