@@ -244,7 +244,8 @@ async def test_a_commit_of_unknown_outcome_is_neither_lost_nor_doubled(
     assert places == list(range(3, total + 3))
     assert scene.bodies(sql, room.id) == [f"m{n}" for n in range(total)]
     assert sorted(announced) == list(range(3, total + 3))
-    await journal.submit(room.first.device, send(room, "after"))  # else the last kill may be met by the next test
+    # Else the next test meets the last kill.
+    await journal.submit(room.first.device, send(room, "after"))
 
 
 async def test_what_a_lost_answer_committed_is_announced_at_once_even_from_the_slow_lane(
