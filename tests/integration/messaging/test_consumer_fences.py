@@ -173,3 +173,24 @@ async def test_a_member_since_joined_never_sees_older_messages_even_when_they_ar
     await attach(fresh)
     await fresh.reaches(room.id, last["seq"])
     assert "secret" not in str(fresh.seen)
+
+
+async def test_an_admin_since_joined_is_not_shown_older_messages_by_a_conflict_about_one(
+    attach: Any, sql: Psql
+) -> None:
+    """Its id is no secret: a reply names it."""
+    seats = scene.new_seat(sql), scene.new_seat(sql)
+    room = scene.new_room(sql, seats[0], history="since_joined")
+    ann = await attach(seats[0])
+    secret = (await ann.write(room.id, "secret"))["message"]
+    scene.join(sql, room.id, seats[1].user, "admin")
+    bob = await attach(seats[1])
+    for version in (9, 1):
+        said = {"type": "delete", "message": secret, "base_version": version}
+        answer = await bob.ask(**said, client_id=f"d{version}")
+        assert answer["code"] == "no_such_message"
+        assert "current" not in answer
+    assert scene.bodies(sql, room.id) == ["secret"]
+    open_one = (await ann.write(room.id, "open"))["message"]
+    answer = await bob.ask(type="delete", message=open_one, base_version=9, client_id="o")
+    assert (answer["code"], answer["current"]["body"]) == ("conflict", "open")
