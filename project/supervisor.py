@@ -1,10 +1,10 @@
-"""The parent of the server processes: starts them, restarts the dead, ends them in time.
+"""The parent of the server processes: starts them, replaces the dead, ends them in time.
 
 PostgreSQL and Valkey of our own are started anew, too: `revive` does it, here is only the watch.
 
 It serves nothing itself. A process that dies while it starts for the first time is an error of
-the installation, so everything ends then; one that dies later is started anew, after a pause
-that grows while it keeps dying.
+the installation, so everything ends then; one that dies later is replaced by the `spare`, or started anew
+when that has not loaded yet, after a pause that grows while it keeps dying.
 """
 
 import asyncio
@@ -13,22 +13,19 @@ import logging
 import os
 import shutil
 import signal
-import sys
 import tempfile
 import time
-from asyncio.subprocess import Process
 from collections.abc import Callable
 from pathlib import Path
 
-from prometheus_client.multiprocess import mark_process_dead
-
 from project import daemons
+from project.child import Child
 from project.errors import ServiceError
 from project.limits import STOP_S
+from project.spare import Spare
 
 logger = logging.getLogger(__name__)
 
-START_S = 60  # for one process to become ready
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 10.0
 WATCH_S = 0.25  # between two looks at servers of our own: a look reads two small files
@@ -43,6 +40,7 @@ def supervise(
     port: int,
     processes: int,
     lame_duck_s: float = 0.0,
+    has_spare: bool = True,
     ready: Callable[[], None],
     revive: Callable[[], list[str]] | None = None,
 ) -> None:
@@ -57,11 +55,12 @@ def supervise(
     command += ["--lame-duck", str(lame_duck_s)]
     clear_counters()
     with tempfile.TemporaryDirectory(prefix=f"{COUNTERS}{os.getpid()}-") as metrics:
+        spare = Spare(command, metrics, wanted=has_spare)
         slots = [
-            Slot(command, number, metrics, patience_s=lame_duck_s + STOP_S)
+            Slot(command, number, metrics, spare, patience_s=lame_duck_s + STOP_S)
             for number in range(1, processes + 1)
         ]
-        asyncio.run(_supervise(slots, ready, revive))
+        asyncio.run(_supervise(slots, spare, ready, revive))
 
 
 def clear_counters() -> None:
@@ -73,9 +72,12 @@ def clear_counters() -> None:
 
 
 async def _supervise(
-    slots: "list[Slot]", ready: Callable[[], None], revive: Callable[[], list[str]] | None
+    slots: "list[Slot]",
+    spare: Spare,
+    ready: Callable[[], None],
+    revive: Callable[[], list[str]] | None,
 ) -> None:
-    work = asyncio.create_task(_start_and_keep(slots, ready))
+    work = asyncio.create_task(_start_and_keep(slots, spare, ready))
     watch = asyncio.create_task(_keep_services(revive)) if revive is not None else None
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, work.cancel)
@@ -84,7 +86,7 @@ async def _supervise(
     except asyncio.CancelledError:
         pass
     finally:
-        await asyncio.gather(*(slot.stop() for slot in slots))
+        await asyncio.gather(spare.drop(), *(slot.stop() for slot in slots))
         if watch is not None:
             watch.cancel()
 
@@ -103,63 +105,50 @@ async def _keep_services(revive: Callable[[], list[str]]) -> None:
             logger.error("a service can't be started anew: %s", error)  # noqa: TRY400 - one line
 
 
-async def _start_and_keep(slots: "list[Slot]", ready: Callable[[], None]) -> None:
+async def _start_and_keep(slots: "list[Slot]", spare: Spare, ready: Callable[[], None]) -> None:
     await asyncio.gather(*(slot.start() for slot in slots))
     ready()
-    await asyncio.gather(*(slot.keep() for slot in slots))
+    await asyncio.gather(spare.keep(), *(slot.keep() for slot in slots))
 
 
 class Slot:
     """One place among the processes, and the process that fills it now."""
 
-    def __init__(self, command: list[str], number: int, metrics: str, *, patience_s: float) -> None:
+    def __init__(
+        self, command: list[str], number: int, metrics: str, spare: Spare, *, patience_s: float
+    ) -> None:
         self._command = command
         self._patience_s = patience_s
         self._metrics = metrics  # the directory in which the processes share their counters
         self._number = number
-        self._process: Process | None = None
-        # The process reads this pipe; its end tells it that we are gone, however we went.
-        self._life, self._ours = os.pipe()
+        self._spare = spare
+        self._child: Child | None = None
 
     async def start(self) -> None:
-        """Start a process and return when it serves; raises ServiceError when it does not."""
-        ready, theirs = os.pipe()
+        """Fill the place and return when the process serves; raises ServiceError when it does not."""
         try:
-            self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "project.worker", *self._command),
-                *("--ready-fd", str(theirs), "--parent-fd", str(self._life)),
-                pass_fds=(theirs, self._life),
-                env={
-                    **os.environ,
-                    "PGAPPNAME": f"lockstep serve {self._number}",
-                    "PROMETHEUS_MULTIPROC_DIR": self._metrics,
-                },
-                process_group=0,  # Ctrl-C reaches only us: we end the processes in order
-            )
+            child = await self._spare.take()
+            self._child = child or await Child.spawn(self._command, metrics=self._metrics)
+            if not await self._child.serves(self._number):
+                raise ServiceError(
+                    f"Server process {self._number} did not become ready: its lines above say why."
+                )
         finally:
-            os.close(theirs)
-        try:
-            said = await _first_byte(ready)
-        finally:
-            os.close(ready)
-        if not said:
-            raise ServiceError(
-                f"Server process {self._number} did not become ready: its lines above say why."
-            )
+            self._spare.rest()
 
     async def keep(self) -> None:
-        """Start the process anew whenever it has died."""
+        """Fill the place anew whenever its process has died."""
         pause = FIRST_PAUSE_S
-        while self._process is not None:
+        while self._child is not None:
             began = time.monotonic()
-            code = await self._process.wait()
-            # Its gauges count no more.
-            mark_process_dead(self._process.pid, self._metrics)  # type: ignore[no-untyped-call]
+            code = await self._child.ended()
             if time.monotonic() - began > HEALTHY_S:
                 pause = FIRST_PAUSE_S
             said = "server process %s ended (exit code %s); a new one starts in %.1f s"
             by_order = code == 0  # somebody sent it SIGTERM: a deploy, one process after the other
             logger.log(logging.INFO if by_order else logging.ERROR, said, self._number, code, pause)
+            if by_order:
+                await self._spare.drop()  # what is started now reads the program as it is now
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_S)
             # It has died again, or the machine is short of processes: the next turn says so.
@@ -168,30 +157,5 @@ class Slot:
 
     async def stop(self) -> None:
         """End the process: SIGTERM, and SIGKILL when it takes too long."""
-        process = self._process
-        if process is not None and process.returncode is None:
-            process.terminate()
-            _, late = await asyncio.wait(
-                {asyncio.create_task(process.wait())}, timeout=self._patience_s
-            )
-            if late:
-                logger.error(
-                    "server process %s did not end in %g s", self._number, self._patience_s
-                )
-                process.kill()
-            await process.wait()
-
-
-async def _first_byte(descriptor: int) -> bytes:
-    """Return the first byte of the pipe; nothing when it ended or START_S is over."""
-    loop = asyncio.get_running_loop()
-    readable = asyncio.Event()
-    loop.add_reader(descriptor, readable.set)
-    try:
-        async with asyncio.timeout(START_S):
-            await readable.wait()
-        return os.read(descriptor, 1)
-    except TimeoutError:
-        return b""
-    finally:
-        loop.remove_reader(descriptor)
+        if self._child is not None and not await self._child.end(patience_s=self._patience_s):
+            logger.error("server process %s did not end in %g s", self._number, self._patience_s)

@@ -1,30 +1,38 @@
 """One server process of `manage.py serve`: an ASGI server on a socket of its own.
 
-It owns SIGTERM: it says on `/readyz` that it is about to end, serves on for as long as load balancers need
+It loads everything, then waits to be told its number; a spare one may wait for ever. It owns SIGTERM: it says on `/readyz` that it is about to end, serves on for as long as load balancers need
 to hear it, then stops listening, drains the engine (commit, ack, goodbye), and only then lets the
-server close what is left. It says on one pipe that it is ready, and ends, without that wait, when the
-other pipe says that its parent is gone. SIGINT is the parent's business.
+server close what is left. It ends, without that wait, when its parent is gone (`child` has the pipes between
+the two). SIGINT is the parent's business.
 """
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import importlib
 import logging
 import os
 import signal
 import socket
+import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 import psycopg
 
 from project import memory, ports
+from project.child import LOADED, READY
 from project.limits import BACKLOG, DRAIN_S, WARM_UP_S
 
 logger = logging.getLogger(__name__)
 
 SERVERS = ("uvicorn", "daphne")
+GENTLE = 10  # sched(7): a tenth of the CPU time of a process that is not
+NAME = "lockstep {}"  # of the process in ps and top
 
 Ender = Callable[[asyncio.AbstractEventLoop, Callable[[], None]], None]
 
@@ -36,10 +44,24 @@ def main() -> None:
     parser.add_argument("--host", required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--lame-duck", type=float, required=True, help="seconds")
-    parser.add_argument("--ready-fd", type=int, required=True, help="written when ready")
+    parser.add_argument("--words-fd", type=int, required=True, help="takes what it says")
     parser.add_argument("--parent-fd", type=int, required=True, help="ends when the parent does")
+    parser.add_argument("--spare", action="store_true", help="load in the background")
     options = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _call_oneself("loads")
+    load = partial(_load, options.server)
+    if options.spare:
+        _gently(load)
+    else:
+        load()
+    _call_oneself("spare")
+    os.write(options.words_fd, LOADED)
+    number = os.read(options.parent_fd, 16).decode()
+    if not number:
+        return  # the parent is gone
+    _call_oneself(number)
+    os.environ["PGAPPNAME"] = f"lockstep serve {number}"
 
     def ready() -> None:
         # What is loaded now stays: without this each full collection walks all of Django, and
@@ -47,12 +69,35 @@ def main() -> None:
         gc.collect()
         gc.freeze()
         memory.begin()
-        os.write(options.ready_fd, b"1")
-        os.close(options.ready_fd)
+        os.write(options.words_fd, READY)
+        os.close(options.words_fd)
 
     run = _run_uvicorn if options.server == "uvicorn" else _run_daphne
     end = partial(on_end, parent_fd=options.parent_fd, lame_duck_s=options.lame_duck)
     run(ports.join(options.host, options.port), ready, end)
+
+
+def _load(server: str) -> None:
+    """Import all that will be needed: seconds, for which nobody shall wait."""
+    importlib.import_module(f"project.{server}_server")  # first: Daphne's installs the reactor
+    importlib.import_module("project.asgi")
+
+
+def _gently(load: Callable[[], None]) -> None:
+    """Call it at a low priority, in a thread: Linux has one for each, and a whole process could not rise again."""
+
+    def lower() -> None:
+        if sys.platform == "linux":
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), GENTLE)
+
+    with ThreadPoolExecutor(1, initializer=lower) as background:
+        background.submit(load).result()
+
+
+def _call_oneself(what: str) -> None:
+    """Tell ps and top which process this is, where the system lets us."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_text(NAME.format(what))
 
 
 def on_end(
@@ -125,9 +170,8 @@ def _run_uvicorn(listener: socket.socket, ready: Callable[[], None], end: Ender)
 
 
 def _run_daphne(listener: socket.socket, ready: Callable[[], None], end: Ender) -> None:
-    from project.daphne_server import run  # first of all: it installs the reactor
+    from project.daphne_server import run
 
-    importlib.import_module("project.asgi")  # a second, for which nobody shall wait
     listener.listen(BACKLOG)  # Daphne takes only a socket that listens
     run(listener, warm_up=warm_up, drain=drain, ready=ready, on_end=end)
 

@@ -28,7 +28,7 @@ class Server:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
-        command = ["serve", "--no-migrate", "--processes", "1", "--server", kind]
+        command = ["serve", "--no-migrate", "--no-spare", "--processes", "1", "--server", kind]
         with (log or Path(os.devnull)).open("w") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "manage.py", *command, "--port", str(self.port)],

@@ -19,6 +19,7 @@ from perf.rig.children import RigError, manage
 READY_S = 60.0
 LOOK_S = 0.05  # how often a probe of readiness asks
 SERVES = b"Lockstep serves at"  # what `serve` says once all of its processes do
+LOADS, SPARE = "lockstep loads", "lockstep spare"  # names of processes that do not serve yet
 
 
 def free_port() -> int:
@@ -92,12 +93,27 @@ class Server:
         await self.stop()
 
     def family(self) -> list[psutil.Process]:
-        """Its supervisor and the processes that serve."""
+        """Its supervisor, the processes that serve, and the spare one."""
         return family(self._child.pid) if self._child is not None else []
 
     def workers(self) -> list[psutil.Process]:
         """The processes that serve, for who wants to stop or kill one."""
-        return self.family()[1:]
+        return [one for one in self.family()[1:] if _name(one) not in (LOADS, SPARE)]
+
+    async def until_spare(self) -> None:
+        """Wait, at most READY_S, until it has a spare process, as one that has run for a while has."""
+        deadline = monotonic() + READY_S
+        while monotonic() < deadline:
+            if any(_name(one) == SPARE for one in self.family()):
+                return
+            await asyncio.sleep(LOOK_S)
+
+
+def _name(process: psutil.Process) -> str:
+    """What it calls itself; nothing if it is gone."""
+    with suppress(psutil.Error):
+        return str(process.name())
+    return ""
 
 
 async def until_ready(url: str) -> None:

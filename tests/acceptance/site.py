@@ -30,7 +30,7 @@ def serving(directory: Path, *, processes: int = 1, port: int | None = None) -> 
     """Serve until the block ends, with several processes or on a given port."""
     number = port or _free_port()
     own = {"LOCKSTEP_DATA": str(directory), "DEBUG": "1", "DATABASE_URL": "", "REDIS_URL": ""}
-    command = [sys.executable, "manage.py", "serve", "--processes", str(processes)]
+    command = [sys.executable, "manage.py", "serve", "--no-spare", "--processes", str(processes)]
     log = directory / "serve.log"
     with log.open("a") as output:
         server = subprocess.Popen(

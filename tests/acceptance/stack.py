@@ -96,7 +96,7 @@ class App:
         options = ["--processes", "1", "--server", self.kind, "--lame-duck", str(LAME_DUCK_S)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "manage.py", "serve", "--no-migrate", "--port", str(self.port), *options],
+                [sys.executable, "manage.py", "serve", "--no-migrate", "--no-spare", "--port", str(self.port), *options],
                 cwd=ROOT,
                 env=os.environ | self.environment,
                 stdout=log,

@@ -35,6 +35,11 @@ class Command(BaseCommand):
         parser.add_argument("--server", choices=SERVERS, default=SERVERS[0])
         parser.add_argument("--no-migrate", action="store_true")
         parser.add_argument(
+            "--no-spare",
+            action="store_true",
+            help="keep no process loaded in reserve: saves its memory; a process that dies is missed for longer",
+        )
+        parser.add_argument(
             "--lame-duck",
             type=float,
             default=0.0,
@@ -66,6 +71,7 @@ class Command(BaseCommand):
                 port=port,
                 processes=max(1, options["processes"]),
                 lame_duck_s=max(0.0, options["lame_duck"]),
+                has_spare=not options["no_spare"],
                 ready=lambda: self._say_ready(port, options),
                 revive=partial(services.revive, own) if own is not None else None,
             )

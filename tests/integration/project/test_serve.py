@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import json
 import os
 import re
 import signal
@@ -18,13 +19,15 @@ import psutil
 import psycopg
 import pytest
 
-from project import daemons
+from project import daemons, demo
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[3]
 READY = re.compile(r"Lockstep serves at (http://\S+)")
 PATIENCE_S = 60  # for what takes two seconds on an idle machine
+# `manage.py`, whose spare process does not wait until devices that come back have what they lack.
+AT_ONCE = "from project import spare; spare.REST_S = 0.0; import manage; manage.main()"
 
 Serve = Callable[..., "contextlib.AbstractContextManager[Running]"]
 
@@ -39,13 +42,23 @@ class Running:
 
     def workers(self) -> list[psutil.Process]:
         """The processes that serve, oldest first."""
-        children = psutil.Process(self.process.pid).children()
-        return [child for child in children if _serves(child)]
+        return [child for child in self.children() if _is(child, r"\d+")]
+
+    def spare(self) -> psutil.Process:
+        """The process that waits to be needed; it is waited for, too."""
+        for _ in daemons.pauses(PATIENCE_S):
+            for child in self.children():
+                if _is(child, "spare"):
+                    return child
+        raise AssertionError(self.children())
+
+    def children(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children()
 
 
-def _serves(process: psutil.Process) -> bool:
+def _is(process: psutil.Process, what: str) -> bool:
     with contextlib.suppress(psutil.Error):  # it has just ended
-        return "project.worker" in process.cmdline()
+        return re.fullmatch(f"lockstep {what}", process.name()) is not None
     return False
 
 
@@ -63,8 +76,9 @@ def serve(database_url: str, redis_url: str) -> Iterator[Serve]:
     environment = {**os.environ, "DATABASE_URL": own, "REDIS_URL": redis_url}
 
     @contextlib.contextmanager
-    def start(*arguments: str, debug: bool = True) -> Iterator[Running]:
-        command = [sys.executable, "manage.py", "serve", *arguments]
+    def start(*arguments: str, debug: bool = True, spare: bool = False) -> Iterator[Running]:
+        program = ["-c", AT_ONCE, "serve"] if spare else ["manage.py", "serve", "--no-spare"]
+        command = [sys.executable, *program, *arguments]
         own = {**environment, "DEBUG": str(int(debug))}
         with subprocess.Popen(
             command, cwd=ROOT, env=own, stdout=subprocess.PIPE, text=True
@@ -87,7 +101,7 @@ KINDS = ["uvicorn", pytest.param("daphne", marks=pytest.mark.long)]
 @pytest.fixture(scope="module", params=KINDS)
 def running(serve: Serve, request: pytest.FixtureRequest) -> Iterator[Running]:
     """Two processes of either server; SIGTERM must end them with success."""
-    with serve("--processes", "2", "--server", request.param) as ready:
+    with serve("--processes", "2", "--server", request.param, spare=True) as ready:
         yield ready
         ready.process.send_signal(signal.SIGTERM)
         assert ready.process.wait(PATIENCE_S) == 0
@@ -217,17 +231,94 @@ def copied_descriptor(pidfd: int, number: int) -> int:
     return copy
 
 
-def test_a_process_that_is_killed_is_replaced(running: Running) -> None:
+def test_the_spare_takes_the_place_of_a_process_that_is_killed(running: Running) -> None:
     victim, survivor = running.workers()
+    spare, name = running.spare(), victim.name()
     victim.kill()
-    now = running.workers()
+    until(lambda: named(running) == {survivor.pid: survivor.name(), spare.pid: name})
+    until(
+        lambda: "lockstep_processes 2.0" in page_of(running, "metrics")
+    )  # another spare counts for nothing
+
+
+def until(look: Callable[[], bool]) -> None:
     for _ in daemons.pauses(PATIENCE_S):
-        now = running.workers()
-        if len(now) == 2 and victim not in now:
-            break
-    assert survivor in now
-    assert len(now) == 2
-    assert answered(running)
+        if look():
+            return
+    raise AssertionError("never")
+
+
+def named(running: Running) -> dict[int, str]:
+    """The processes that serve, and what each is called."""
+    return {worker.pid: worker.name() for worker in running.workers()}
+
+
+def page_of(running: Running, path: str) -> str:
+    with urllib.request.urlopen(f"{running.url}/{path}", timeout=PATIENCE_S) as answer:
+        return str(answer.read().decode())
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("server", ["uvicorn", "daphne"])
+def test_whatever_is_killed_is_replaced(serve: Serve, server: str, database_url: str) -> None:
+    """The spare; the process, by it; and both at once."""
+    with serve("--processes", "1", "--server", server, spare=True) as running:
+        first = running.spare()
+        first.kill()
+        until(lambda: running.spare() != first)
+        second = running.spare()
+        running.workers()[0].kill()
+        until(lambda: running.workers() == [second])
+        until(lambda: back(running))
+        assert "lockstep serve 1" in backends_after_login(running, database_url)
+        for process in (running.spare(), second):
+            process.kill()
+        until(lambda: bool(running.workers()) and second not in running.workers())
+        until(lambda: back(running))
+        assert "--spare" not in running.workers()[0].cmdline()
+
+
+def back(running: Running) -> bool:
+    with contextlib.suppress(OSError):  # nobody listens yet
+        return answered(running)
+    return False
+
+
+def backends_after_login(running: Running, database_url: str) -> set[str]:
+    """The names under which the database knows who is connected; a login needs the process's pool."""
+    given = json.dumps({"username": demo.NAMES[0], "password": demo.PASSWORD}).encode()
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"{running.url}/api/login", given, headers)
+    urllib.request.urlopen(request, timeout=PATIENCE_S).close()
+    with psycopg.connect(own_database(database_url)) as connection:
+        names = connection.execute("SELECT application_name FROM pg_stat_activity")
+        return {name for (name,) in names}
+
+
+@pytest.mark.long
+def test_a_process_that_is_ended_is_replaced_by_one_that_reads_the_program_as_it_is_now(
+    serve: Serve,
+) -> None:
+    """A deploy, process by process: the spare may have read the program as it was before, and goes."""
+    with serve("--processes", "1", spare=True) as running:
+        (worker,), spare = running.workers(), running.spare()
+        worker.terminate()
+        until(lambda: bool(running.workers()) and worker not in running.workers())
+        assert spare not in running.workers()
+        assert running.spare() != spare
+
+
+@pytest.mark.long
+def test_the_spare_ends_with_its_parent(serve: Serve) -> None:
+    with serve("--processes", "1", spare=True) as running:
+        all_of_them = [running.spare(), *running.workers()]
+        running.process.kill()
+        assert not psutil.wait_procs(all_of_them, PATIENCE_S)[1]
+    with serve("--processes", "1", spare=True) as running:
+        all_of_them = [running.spare(), *running.workers()]
+        running.process.send_signal(signal.SIGINT)
+        assert running.process.wait(PATIENCE_S) == 0
+        assert not any(process.is_running() for process in all_of_them)
 
 
 def test_the_page_and_its_files_need_no_proxy_in_production(serve: Serve) -> None:
