@@ -133,6 +133,9 @@ class Fault(ABC):
         self.checked = 0  # how much it looked at for that
         self._before = {name: look() for name, look in self._looks().items()}
 
+    async def prepare(self) -> None:  # noqa: B027 - most need nothing
+        """Wait, before there is load, until all is as in a system that has run for a while."""
+
     @abstractmethod
     async def begin(self) -> None:
         """Let it happen."""

@@ -13,12 +13,16 @@ from perf.rig.server import Server
 
 
 class ServerKill(Fault):
-    """kill -9; the supervisor starts the process again."""
+    """kill -9; the supervisor has another process take its place."""
 
     name = "server-kill"
-    what = "kill -9 of a server process; its supervisor starts it again"
+    what = "kill -9 of a server process; its supervisor has another one take its place"
     hold_s = (0.0, 0.0)
     lasting = False
+
+    async def prepare(self) -> None:
+        """Its spare process is loaded some ten seconds after the start."""
+        await self.site.victim.until_spare()
 
     async def begin(self) -> None:
         """Kill it."""

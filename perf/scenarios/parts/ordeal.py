@@ -241,7 +241,9 @@ async def _prepared(
                 ground=ground,
                 seed=seed,
             )
-            yield _ordeal(stage, known, endured, site, watch)
+            ordeal = _ordeal(stage, known, endured, site, watch)
+            await ordeal.fault.prepare()
+            yield ordeal
 
 
 def _ordeal(stage: Stage, known: Known, endured: Endured, site: Site, watch: Bystanders) -> Ordeal:
