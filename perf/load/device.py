@@ -75,6 +75,11 @@ class Device:
             self.leave()
             raise ConnectFailed(str(error) or f"no welcome within {CONNECT_S:.0f} s") from None
 
+    def come(self) -> None:
+        """Connect, and try again by the client's own rules for as long as that fails; `leave` ends it."""
+        self.client.connect(clock() * 1000)
+        self._time()
+
     def send(
         self,
         conversation: str,

@@ -113,11 +113,17 @@ class Fleet:
         intended: float | None = None,
     ) -> Device | None:
         """Connect one device and time it (from the `intended` moment); None if it failed."""
-        known = {name: starts[name] for name in account.conversations if name in starts}
-        testimony = Testimony(self.recorder, device=account.device, user=account.user)
-        device = Device(account, self.around, testimony, starts=known, source=source)
+        device = self.device(account, starts=starts, source=source)
         late = 0.0 if intended is None else max(clock() - intended, 0.0)
         return device if await self.open(device, late=late) else None
+
+    def device(
+        self, account: Account, *, starts: Mapping[str, int], source: str | None = None
+    ) -> Device:
+        """A device that tells what it sees, not connected and not one of `devices` yet."""
+        known = {name: starts[name] for name in account.conversations if name in starts}
+        testimony = Testimony(self.recorder, device=account.device, user=account.user)
+        return Device(account, self.around, testimony, starts=known, source=source)
 
     async def open(self, device: Device, *, late: float = 0.0) -> bool:
         """Connect a device, or connect it again, and time it. Returns whether that worked."""
@@ -127,6 +133,17 @@ class Fleet:
             self.failures.append(str(error))
             return False
         return True
+
+    async def come(
+        self, device: Device, *, within_s: float, wanted: Callable[[], bool] = lambda: True
+    ) -> bool:
+        """Have one that could not get in come back by the client's own rules, for as long as it is `wanted`.
+
+        It asks no sooner than it was told to; only `open` counts what worked and what failed. Returns whether it is here.
+        """
+        device.come()
+        await until(lambda: device.online or not wanted(), within_s=within_s)
+        return device.online
 
     def members(self) -> dict[str, list[Device]]:
         """The devices of each conversation."""

@@ -81,7 +81,7 @@ async def link(floor: Floor, it: Moment) -> None:
 async def revoke(floor: Floor, it: Moment) -> None:
     """A device is lost: another of the user revokes it, and it hears nothing more."""
     key, first = (it.person, it.device), floor.people[it.person][0]
-    if not await until(lambda: key in floor.devices, within_s=PATIENCE_S, look_s=LOOK_S):
+    if not await until(lambda: floor.came(key), within_s=PATIENCE_S, look_s=LOOK_S):
         raise NoAnswer(f"the device to be revoked had not come {PATIENCE_S:.0f} s later")
     device = floor.devices[key]
     floor.gone.add(key)

@@ -24,7 +24,8 @@ T = TypeVar("T")
 Key = tuple[int, int]
 """A person, and which of their devices."""
 
-PATIENCE_S = 20.0  # with a REST call that a deploy interrupts, and with a device that can't get in
+PATIENCE_S = 20.0  # with a REST call that a deploy interrupts
+ENTER_S = 30.0  # and with a device that can't get in: T11's limit
 AGAIN_S = 0.1
 KEPT = 6  # of its own messages that a device may still edit or delete
 AT_ONCE = 8  # rooms that are opened at a time
@@ -85,8 +86,15 @@ class Floor:
 
     @property
     def staying(self) -> list[Device]:
-        """All devices that were not revoked."""
-        return [device for key, device in self.devices.items() if key not in self.gone]
+        """All devices that ever had a session and were not revoked."""
+        return [
+            self.devices[key] for key in self.devices if self.came(key) and key not in self.gone
+        ]
+
+    def came(self, key: Key) -> bool:
+        """Whether a device ever had a session."""
+        device = self.devices.get(key)
+        return device is not None and device.since > 0
 
     def book(self, person: int) -> Phonebook:
         """By which address a person asks."""
@@ -117,24 +125,20 @@ class Floor:
                 await asyncio.sleep(AGAIN_S)
 
     async def enter(self, key: Key, account: Account) -> bool:
-        """Connect a device; who can't get in tries again, as any client does. Returns whether it is here."""
+        """Connect a device; who can't get in comes back by the client's own rules. Returns whether it is here."""
         fleet = self.fleets[sum(key) % len(self.fleets)]
-        deadline = clock() + PATIENCE_S
         self.present.add(key)
-        while key in self.present and clock() < deadline:
-            device = self.devices.get(key)
-            if device is None and (device := await fleet.attempt(account, starts={})) is not None:
-                self.devices[key] = device
-                fleet.devices.append(device)
-            elif device is not None and not device.online:
-                await fleet.open(device)
-            if device is not None and device.online:
-                break
-            await asyncio.sleep(AGAIN_S)
-        device = self.devices.get(key)
-        if key not in self.present and device is not None:
+        device = self.devices.get(key) or fleet.device(account, starts={})
+        here = await fleet.open(device)
+        if key not in self.devices:
+            self.devices[key] = device
+            fleet.devices.append(device)
+        if not here and key in self.present:
+            here = await fleet.come(device, within_s=ENTER_S, wanted=lambda: key in self.present)
+        if key not in self.present:
             device.leave()  # it went home while it was coming
-        return key not in self.present or (device is not None and device.online)
+            return True
+        return here
 
     def read(self) -> int:
         """Everyone who is here reads everything; returns how many marks that are at most."""

@@ -17,6 +17,7 @@ from perf.load.fleet import Fleet, FleetError, until
 from perf.load.observer import Sent
 from perf.measure.latency import Latency
 from perf.rig.accounts import Account
+from perf.scenarios.parts.floor import ENTER_S
 from perf.scenarios.parts.phonebook import Phonebook
 from perf.scenarios.parts.shelves import Shelves
 
@@ -178,10 +179,10 @@ class Journey:
     # Small steps
 
     async def _enter(self, account: Account) -> Device:
-        device = await self.fleet.attempt(account, starts={})
-        if device is None:
-            raise FleetError(f"a device could not connect: {self.fleet.failures[-1]}")
+        device = self.fleet.device(account, starts={})
         self.fleet.devices.append(device)
+        if not (await self.fleet.open(device) or await self.fleet.come(device, within_s=ENTER_S)):
+            raise FleetError(f"a device could not connect: {self.fleet.failures[-1]}")
         return device
 
     async def _says(self, device: Device, room: str, *others: Device) -> Sent:

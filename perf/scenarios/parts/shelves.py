@@ -17,12 +17,14 @@ from perf.history.events import Change, Stay, StoredConversation
 from perf.history.reader import read_stored
 from perf.history.recorder import digest
 from perf.load.device import Device
+from perf.load.line import LOST
 from perf.load.observer import Sent, Troubles
 from perf.measure.latency import Latency
 from perf.measure.meter import Meter
 from perf.targets import Outcome, outcome
 
 EXAMPLES = 5
+TURNED_AWAY = {CloseCode.FULL.value, LOST}  # or not heard in time
 
 
 class Item(NamedTuple):
@@ -45,6 +47,7 @@ class Shelves(Troubles):
         self.items: dict[int, dict[str, Item]] = defaultdict(dict)
         self.live = Latency()
         self.deliveries = 0
+        self.turned_away: Counter[int] = Counter()  # connections that ended before a welcome
         self._meter = meter
         self._sent: dict[str, tuple[Device, Sent]] = {}
         self._read: dict[tuple[int, str, str], tuple[int, float]] = {}
@@ -92,6 +95,13 @@ class Shelves(Troubles):
             (device.number, by.account.device, sent.conversation), (0, 0.0)
         )
         return moment if read >= sent.seq > 0 else None
+
+    def closed(self, device: Device, code: int) -> None:
+        """Count the end of a session; who was turned away before the welcome had none to lose, and comes back."""
+        if device.greeted > device.since and code in TURNED_AWAY:
+            self.turned_away[code] += 1
+        else:
+            super().closed(device, code)
 
     def strange(self, *, revoked: int) -> list[str]:
         """Ends of connections that neither a deploy nor so many revocations explain, and refusals for good."""

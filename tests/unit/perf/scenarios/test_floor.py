@@ -51,3 +51,34 @@ def test_who_has_gone_home_is_not_waited_for() -> None:
     made = floor(device(), device())
     made.present.discard((0, 0))
     assert made.unconfirmed() == 1
+
+
+class Fleet:
+    """One that turns its devices away; they come back by themselves, or never."""
+
+    def __init__(self, *, comes: bool) -> None:
+        self.asked, self.comes = 0, comes
+        self.devices: list[Any] = []
+
+    def device(self, account: Any, *, starts: Any) -> Any:
+        return SimpleNamespace(online=False, since=0.0, leave=lambda: None)
+
+    async def open(self, device: Any) -> bool:
+        self.asked += 1
+        return False
+
+    async def come(self, device: Any, *, within_s: float, wanted: Any) -> bool:
+        device.online, device.since = self.comes, float(self.comes)
+        return self.comes
+
+
+@pytest.mark.parametrize("comes", [True, False])
+async def test_who_is_turned_away_comes_back_by_the_client_s_rules_and_is_asked_for_once(
+    comes: bool,
+) -> None:
+    made, fleet = floor(), Fleet(comes=comes)
+    made.fleets = [fleet]  # type: ignore[list-item]
+    assert await made.enter((0, 0), SimpleNamespace()) == comes  # type: ignore[arg-type]
+    assert fleet.asked == 1
+    assert len(fleet.devices) == 1
+    assert bool(made.staying) == comes

@@ -123,3 +123,22 @@ def test_ends_that_a_deploy_or_a_revocation_explains_are_not_strange() -> None:
     shelves.closures.append(1006)
     shelves.declined = 1
     assert len(shelves.strange(revoked=1)) == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "welcomed", "strange"),
+    [
+        (CloseCode.FULL.value, False, False),
+        (1006, False, False),
+        (1006, True, True),
+        (CloseCode.UNAUTHORIZED.value, False, True),
+    ],
+)
+def test_who_is_turned_away_before_the_welcome_has_lost_no_session(
+    code: int, welcomed: bool, strange: bool
+) -> None:
+    shelves = Shelves()
+    device: Any = SimpleNamespace(greeted=2.0, since=3.0 if welcomed else 1.0)
+    shelves.closed(device, code)
+    assert bool(shelves.strange(revoked=0)) == strange
+    assert sum(shelves.turned_away.values()) == (not strange)
