@@ -85,7 +85,7 @@ def change_member(
         administered(conversation, request)
         if not present.update(role=given.role):
             raise Declined(Problem.NO_SUCH_MEMBER)
-    return _shown(present.select_related("user").get())
+        return _shown(present.select_related("user").get())
 
 
 @router.delete(

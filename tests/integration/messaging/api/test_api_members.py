@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 from django.db import connections
 
+from messaging.api import members
+from messaging.api.access import writing
 from messaging.models import Membership, Message
 
 if TYPE_CHECKING:
@@ -110,3 +115,17 @@ def test_of_two_admins_who_demote_each_other_at_once_one_stays_admin(
 
     with ThreadPoolExecutor(max_workers=2) as threads:
         assert sorted(threads.map(demote, [(ann, bob), (bob, ann)])) == [200, 403]
+
+
+def test_a_promotion_is_answered_although_the_member_leaves_right_after_it(
+    ann: Person, bob: Person, group: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def writing_then_bob_leaves(conversation: UUID) -> Iterator[None]:
+        with writing(conversation):
+            yield
+        Membership.objects.filter(conversation=conversation, user=bob.user).update(left_seq=0)
+
+    monkeypatch.setattr(members, "writing", writing_then_bob_leaves)
+    promoted = ann.call("PATCH", f"/conversations/{group}/members/{bob.id}", {"role": "admin"})
+    assert (promoted.status, promoted.json["role"]) == (200, "admin")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import msgspec
 import psycopg
@@ -13,6 +13,9 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.db import connection
 
+from messaging.api import messages
+from messaging.api.access import stay_in
+from messaging.api.auth import DeviceRequest
 from messaging.models import Membership, Message
 from messaging.protocol import frames
 
@@ -210,6 +213,24 @@ async def test_a_former_member_reads_what_stood_when_they_left(
     for message, status in ((kept, 200), (changed, 404), (later, 404)):
         assert (await bob.acall("GET", f"/messages/{message}")).status == status
     assert (await say(bob, group, "x")).code == "no_such_conversation"
+
+
+@pytest.mark.parametrize("path", ["conversations/{group}/messages", "messages/{message}"])
+async def test_who_is_removed_while_they_read_is_not_shown_what_follows(
+    ann: Person, bob: Person, group: str, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """The stay was looked up; it ends, and a message follows, before the messages are read."""
+    message = (await say(ann, group, "first")).json["message"]
+
+    def looked_up_before(conversation: UUID, request: DeviceRequest) -> Membership:
+        stay = stay_in(conversation, request)
+        Membership.objects.filter(pk=stay.pk).update(left_seq=0)
+        Message.objects.filter(pk=message).update(body="after the fence")
+        return stay
+
+    monkeypatch.setattr(messages, "stay_in", looked_up_before)
+    read = await bob.acall("GET", "/" + path.format(group=group, message=message))
+    assert "after the fence" not in str(read.json)
 
 
 async def test_history_since_joined_hides_what_was_said_before(
