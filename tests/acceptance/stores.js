@@ -44,6 +44,18 @@ const STORIES = {
     return { cursor: conversations.c1.cursor, messages: conversations.c1.messages.map(({ id }) => id), epoch };
   },
 
+  unstorable() {
+    const session = opened(new LocalStore(NAME));
+    const errors = ["x".repeat(65_537), "é".repeat(32_769), "x".repeat(65_536)].map((body) => {
+      try {
+        return session.send({ conversation: "c1", body, clientId: "k" }, 1) && "taken";
+      } catch (error) {
+        return error.message;
+      }
+    });
+    return { errors, waiting: session.outbox.entries.length };
+  },
+
   tabs() {
     const stores = [new LocalStore(NAME), new LocalStore(NAME)];
     const sessions = stores.map(opened);

@@ -94,6 +94,16 @@ def test_store_never_holds_a_cursor_beyond_its_messages(page: Chrome) -> None:
     assert found == {"cursor": 2, "messages": ["m1", "m2"], "epoch": "e1"}
 
 
+def test_text_that_no_server_stores_never_enters_the_outbox(page: Chrome) -> None:
+    """One that is longer than a frame would end the session for good, and again after every reload."""
+    found = page.execute_async_script(RUN, "/tests/stores.js", json.dumps("unstorable"))
+    too_long = "A message takes 65536 bytes and this one has {}; shorten it."
+    assert found == {
+        "errors": [too_long.format(65_537), too_long.format(65_538), "taken"],
+        "waiting": 1,
+    }
+
+
 def test_two_tabs_of_one_device_keep_each_others_outbox(page: Chrome) -> None:
     """Neither tab overwrites what the other has queued."""
     found = page.execute_async_script(RUN, "/tests/stores.js", json.dumps("tabs"))

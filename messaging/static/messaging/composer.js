@@ -3,9 +3,9 @@
 export class Composer {
   #editing = null; // the message that is being changed
 
-  /** `conversation` gives the one on screen, or null; `sent` is called after a message or an edit went out. */
-  constructor(element, { client, conversation, sent }) {
-    Object.assign(this, { element, client, conversation, sent });
+  /** `conversation` gives the one on screen, or null; `sent` is called after a message or an edit went out, `tell` with what hinders it, or "". */
+  constructor(element, { client, conversation, sent, tell }) {
+    Object.assign(this, { element, client, conversation, sent, tell });
     this.text = element.querySelector("textarea");
     element.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -64,15 +64,22 @@ export class Composer {
   #submit() {
     const body = this.text.value.trim();
     if (!body || !this.conversation()) return;
-    if (this.#editing) this.client.edit({ message: this.#editing, body });
-    else this.client.send({ conversation: this.conversation().id, body });
+    this.tell("");
+    try {
+      if (this.#editing) this.client.edit({ message: this.#editing, body });
+      else this.client.send({ conversation: this.conversation().id, body });
+    } catch (error) {
+      return this.tell(error.message); // the text stays in the field
+    }
     this.stopEditing();
     this.#fill("");
     this.sent();
   }
 
   #editNewest(event) {
-    const isMine = ({ user, deleted, kind = "text" }) => user === this.client.session.user && !deleted && kind === "text";
+    const { outbox, session } = this.client;
+    const isChanging = (id) => outbox.some(({ frame }) => frame.message === id);
+    const isMine = ({ id, user, deleted, kind = "text" }) => user === session.user && !deleted && kind === "text" && !isChanging(id);
     const newest = this.conversation()?.visible().findLast(isMine);
     if (!newest) return;
     event.preventDefault();

@@ -27,13 +27,16 @@ export class ApiError extends Error {
   }
 }
 
-/** Calls the REST API; the answer is JSON or, `as: "blob"`, a file. Throws ApiError when it refuses, TypeError when it can't be reached. */
+/** Calls the REST API; the answer is JSON or, `as: "blob"`, a file. Throws ApiError when it refuses or, with status 0, can't be reached. */
 export async function request(path, { method = "GET", body, authorization, as = "json", base = "/api" } = {}) {
   const headers = { Accept: "application/json" };
   const isForm = body instanceof FormData;
   if (authorization) headers.Authorization = authorization;
   if (body !== undefined && !isForm) headers["Content-Type"] = "application/json";
-  const answer = await fetch(base + path, { method, headers, body: isForm || body === undefined ? body : JSON.stringify(body) });
+  const content = isForm || body === undefined ? body : JSON.stringify(body);
+  const answer = await fetch(base + path, { method, headers, body: content }).catch(() => {
+    throw new ApiError({ code: "unreachable", message: "The server can't be reached; look at the network and try again.", status: 0 });
+  });
   if (answer.ok && as === "blob") return answer.blob();
   const value = await answer.json().catch(() => null);
   if (answer.ok) return value;
@@ -101,7 +104,7 @@ export class Client extends EventTarget {
   close() {
     this.disconnect();
     globalThis.removeEventListener?.("online", this.#hurry);
-    this.store.flush();
+    this.#keep(() => this.store.flush());
   }
 
   /** Queues a message {conversation, body, kind?, replyTo?, attachments?: ids}; returns its client_id. */
@@ -178,11 +181,7 @@ export class Client extends EventTarget {
 
   #pump() {
     const { saves, frames, settled, problems, command, heardOf } = this.session.take();
-    try {
-      this.store.save(saves, this.session);
-    } catch (error) {
-      this.#tell("warning", error);
-    }
+    this.#keep(() => this.store.save(saves, this.session));
     for (const frame of frames) this.#socket?.send(JSON.stringify(frame));
     if (command === "connect") this.#open();
     if (command === "close") this.#drop();
@@ -190,6 +189,15 @@ export class Client extends EventTarget {
     for (const { entry, error } of settled) this.#tell(error ? "refused" : "confirmed", { entry, error });
     for (const error of problems) this.#tell("problem", error);
     this.#tell("change", heardOf);
+  }
+
+  /** Without room in the store the device goes on: what waits is in memory then, and the app is warned. */
+  #keep(store) {
+    try {
+      store();
+    } catch (error) {
+      this.#tell("warning", error);
+    }
   }
 
   #sleep() {

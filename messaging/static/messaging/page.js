@@ -24,9 +24,13 @@ class Desk {
 
   /** Brings back the devices of the last visit; on the first visit opens one for each demo login. */
   async open() {
-    const kept = localStorage.getItem(KEPT);
-    for (const record of JSON.parse(kept ?? "[]")) this.#place(record);
-    if (kept !== null || !demoUsers().length) return this.#arranged();
+    if (isStorageBlocked()) {
+      find(".blocked").hidden = false;
+      return;
+    }
+    const isFirst = localStorage.getItem(KEPT) === null;
+    for (const record of kept()) this.#place(record);
+    if (!isFirst || !demoUsers().length) return this.#arranged();
     for (const username of demoUsers()) await this.addDemo(username);
     if (this.panes.length > 1) await this.#meet(...this.panes);
   }
@@ -49,7 +53,9 @@ class Desk {
   async add({ username, password, name }) {
     const key = newId();
     const { token, user } = await register({ username, password, installation: key, name, platform: "web" });
-    this.#place({ key, token, user, username, name, isCut: false, selected: null });
+    const record = { key, token, user, username, name, isCut: false, selected: null };
+    this.#place(record);
+    this.#keep([...kept(), record]);
     this.#arranged();
   }
 
@@ -57,6 +63,7 @@ class Desk {
     await pane.logout().catch((error) => pane.notice(error.message));
     if (pane.element.isConnected) return;
     this.panes.splice(this.panes.indexOf(pane), 1);
+    this.#keep(kept().filter(({ key }) => key !== pane.record.key));
     this.#arranged();
   }
 
@@ -68,8 +75,19 @@ class Desk {
     pane.activate(true);
   }
 
-  save() {
-    localStorage.setItem(KEPT, JSON.stringify(this.panes.map(({ record }) => record)));
+  /** Keeps what has changed of a device, unless another tab has logged it out. */
+  save({ record }) {
+    const isThis = ({ key }) => key === record.key;
+    if (kept().some(isThis)) this.#keep(kept().map((one) => (isThis(one) ? record : one)));
+  }
+
+  /** The list is that of all tabs: whoever changes it reads it first. */
+  #keep(records) {
+    try {
+      localStorage.setItem(KEPT, JSON.stringify(records));
+    } catch {
+      for (const pane of this.panes) pane.warn();
+    }
   }
 
   /** The newest change of a conversation that any device of this window knows of. */
@@ -170,7 +188,19 @@ class Desk {
   #arranged() {
     this.element.dataset.count = this.panes.length;
     find(".empty").hidden = this.panes.length > 0;
-    this.save();
+  }
+}
+
+/** The devices of this browser, those of its other tabs among them. */
+function kept() {
+  return JSON.parse(localStorage.getItem(KEPT) ?? "[]");
+}
+
+function isStorageBlocked() {
+  try {
+    return !localStorage;
+  } catch {
+    return true; // by the browser's settings: even to look is refused
   }
 }
 

@@ -36,7 +36,8 @@ export class Pane {
     this.composer = new Composer(this.part("composer"), {
       client: this.client,
       conversation: () => this.conversation,
-      sent: () => this.#sent(),
+      sent: () => this.#toEnd(),
+      tell: (problem) => this.notice(problem),
     });
     this.here = new Here(this.element);
     this.list = new List(this.part("list").querySelector("ul"));
@@ -98,7 +99,7 @@ export class Pane {
   select(id) {
     this.composer.leave();
     this.record.selected = id;
-    this.desk.save();
+    this.desk.save(this);
     this.#toEnd();
     this.refresh();
   }
@@ -106,6 +107,10 @@ export class Pane {
   notice(text) {
     this.part("notice").hidden = !text;
     this.part("notice").textContent = text;
+  }
+
+  warn() {
+    this.notice("This browser's storage is full: what waits would be lost with the tab.");
   }
 
   // -- what the user does
@@ -129,7 +134,7 @@ export class Pane {
     client.addEventListener("change", ({ detail }) => this.#changed(detail));
     client.addEventListener("refused", ({ detail }) => this.#refused(detail));
     client.addEventListener("problem", ({ detail }) => this.notice(detail.message));
-    client.addEventListener("warning", () => this.notice("This browser's storage is full: what waits would be lost with the tab."));
+    client.addEventListener("warning", () => this.warn());
     this.element.addEventListener("pointerdown", () => this.desk.activate(this), true);
     this.element.addEventListener("focusin", () => this.desk.activate(this));
     this.part("switch").addEventListener("change", ({ target }) => this.#connect(target.checked));
@@ -165,14 +170,9 @@ export class Pane {
 
   #connect(isOn) {
     this.record.isCut = !isOn;
-    this.desk.save();
+    this.desk.save(this);
     if (isOn) this.client.connect();
     else this.client.disconnect();
-  }
-
-  #sent() {
-    this.notice("");
-    this.#toEnd();
   }
 
   #clicked({ target }) {

@@ -19,11 +19,19 @@ const PATIENCE = {
   pong: 8_000, // nothing heard since the ping: the connection is dead
 };
 const KEY = /^[^\0\p{Surrogate}]{1,64}$/u; // what the server takes as a client_id: it can't name another in its refusal
+const BODY_BYTES = 65_536; // of a text in UTF-8: what the server stores
 const WELCOME_MS = 10_000; // a connection that has not said welcome by then is given up
 
 /** A new idempotency key: 128 random bits. (randomUUID exists on secure origins only.) */
 export function newId() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** Throws RangeError for a text that no server stores: above a frame's limit it would end every session anew. */
+function checkBody(body) {
+  if (/[\0\p{Surrogate}]/u.test(body)) throw new RangeError("A message can't hold a NUL character or a lone surrogate; remove it.");
+  const size = new TextEncoder().encode(body).length;
+  if (size > BODY_BYTES) throw new RangeError(`A message takes ${BODY_BYTES} bytes and this one has ${size}; shorten it.`);
 }
 
 /**
@@ -58,7 +66,7 @@ export class Session {
 
   // -- what the app asks
 
-  /** Appends a message to the outbox and returns its client_id. It goes out as soon as a session is open. */
+  /** Appends a message to the outbox and returns its client_id. It goes out as soon as a session is open. Throws RangeError if no server takes it. */
   send({ conversation, body, kind = "text", replyTo = null, attachments = [], clientId = this.makeId() }, now = 0) {
     const frame = { type: "send", conversation, client_id: clientId, body };
     if (kind !== "text") frame.kind = kind;
@@ -295,6 +303,7 @@ export class Session {
 
   #enqueue(conversation, frame, now) {
     if (!KEY.test(frame.client_id)) throw new RangeError("client_id must have 1 to 64 characters, and no NUL or lone surrogate");
+    checkBody(frame.body ?? "");
     this.saves.added.push(this.outbox.add(conversation, frame, Date.now()));
     this.#pump(now);
     return frame.client_id;

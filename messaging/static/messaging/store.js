@@ -32,7 +32,7 @@ export class LocalStore {
   constructor(name, { storage = globalThis.localStorage, page = globalThis } = {}) {
     this.#prefix = `lockstep:${name}:`;
     this.storage = storage;
-    page.addEventListener?.("pagehide", () => this.flush());
+    page.addEventListener?.("pagehide", () => this.#flushLater());
   }
 
   /** What was kept: the value that `Session` takes as `saved`. */
@@ -46,14 +46,23 @@ export class LocalStore {
   /** Stores what a `take()` says has changed. Throws if the storage is full. */
   save({ session, conversations, added, removed }, current) {
     this.#session = current;
+    for (const { key } of removed) if (key) this.storage.removeItem(key);
+    for (const id of conversations) this.#dirty.add(id);
     for (const entry of added) {
       entry.key = `${this.#prefix}outbox:${Date.now()}-${String((this.#counter += 1)).padStart(6, "0")}:${entry.id}`;
       this.#put(entry.key, entry);
     }
-    for (const { key } of removed) if (key) this.storage.removeItem(key);
-    for (const id of conversations) this.#dirty.add(id);
     if (session) this.flush();
-    else if (this.#dirty.size) this.#due ??= setTimeout(() => this.flush(), LATER_MS);
+    else if (this.#dirty.size) this.#due ??= setTimeout(() => this.#flushLater(), LATER_MS);
+  }
+
+  /** What finds no room waits for the next change: the server has it. */
+  #flushLater() {
+    try {
+      this.flush();
+    } catch {
+      // There will be room, or the tab ends: it is asked for again.
+    }
   }
 
   /** Stores what waits. Conversations go before the epoch their cursors belong to. */

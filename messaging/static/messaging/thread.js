@@ -139,7 +139,8 @@ function fill(element, row) {
   part("edited").hidden = !row.isEdited;
   part("meta").querySelector("time").dateTime = new Date(row.created).toISOString();
   part("meta").querySelector("time").textContent = clock.format(row.created);
-  part("tools").hidden = !row.isOwn || row.isDeleted || row.isUnsent;
+  // A change on top of one that waits would be based on the version before it, and refused.
+  part("tools").hidden = !row.isOwn || row.isDeleted || row.ticks === "waiting";
   part("ticks").hidden = !row.isOwn;
   part("ticks").disabled = row.isUnsent;
   part("ticks").dataset.ticks = row.ticks;

@@ -1,0 +1,149 @@
+"""The page where something is in the way: storage, network, another tab, a text; in real Chromium."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from selenium.webdriver import Chrome, Keys
+from selenium.webdriver.common.by import By
+
+from tests.acceptance.page import Desk, Device, eventually
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+TYPE = "const [field, text] = arguments; field.value = text; field.form.requestSubmit();"
+FILL = """
+    for (let size = 4_194_304; size >= 1; size /= 2)
+        try { while (true) localStorage.setItem(`filler ${Math.random()}`, "x".repeat(size)); } catch { /* no room for so much */ }
+"""
+EMPTY = "for (const key of Object.keys(localStorage)) if (key.startsWith('filler')) localStorage.removeItem(key);"
+KEPT = "return JSON.parse(localStorage['lockstep.devices']).map(({ key }) => key)"
+BLOCK = "Object.defineProperty(window, 'localStorage', { get() { throw new DOMException('Access is denied.', 'SecurityError'); } });"
+# Where the last sign of a text stands, against its first.
+SPREAD = """
+    const [text] = arguments[0].childNodes, range = document.createRange();
+    const left = (at) => (range.setStart(text, at), range.setEnd(text, at + 1), range.getBoundingClientRect().left);
+    return left(text.length - 1) - left(0);
+"""
+
+
+def test_text_that_no_server_stores_stays_in_the_field(
+    desk: Desk, pair: tuple[Device, Device]
+) -> None:
+    """Nothing of it is lost, and the device goes on."""
+    alice, bob = pair
+    text = "long " * 14_000 + "."
+    desk.chrome.execute_script(TYPE, alice.find("textarea"), text)
+    reason = "A message takes 65536 bytes and this one has 70001; shorten it."
+    eventually(desk.chrome, lambda: alice.texts(".notice"), [reason])
+    assert alice.find("textarea").get_property("value") == text
+    desk.chrome.execute_script(TYPE, alice.find("textarea"), "shorter")
+    bob.shows("shorter")
+    eventually(desk.chrome, lambda: (alice.phase, alice.texts(".notice")), ("open", [""]))
+
+
+def test_message_whose_change_waits_offers_no_other_change(
+    desk: Desk, pair: tuple[Device, Device]
+) -> None:
+    """It would be based on the version before, and refused as if somebody else had been there."""
+    alice, bob = pair
+    alice.say("frist")
+    bob.shows("frist")
+    eventually(desk.chrome, lambda: alice.texts(".queue"), [""])
+    alice.switch()
+    alice.write(Keys.ARROW_UP, Keys.END, "!", Keys.ENTER)
+    alice.shows("frist!")
+    assert alice.message("frist!").find_element(By.CSS_SELECTOR, ".tools").get_property("hidden")
+    alice.write(Keys.ARROW_UP)
+    assert alice.find("textarea").get_property("value") != "frist"
+    alice.write(Keys.ESCAPE)
+    alice.switch()
+    bob.shows("frist!")
+
+
+def test_text_runs_in_the_direction_of_its_first_letter(pair: tuple[Device, Device]) -> None:
+    """The end of a Hebrew sentence is on its left."""
+    alice, _ = pair
+    for body, is_left in [("שלום!", True), ("hello!", False)]:
+        alice.say(body)
+        alice.shows(body)
+        shown = alice.message(body).find_element(By.CSS_SELECTOR, ".body")
+        assert (alice.chrome.execute_script(SPREAD, shown) < 0) is is_left
+
+
+def test_full_storage_is_told_and_holds_up_nothing_else(
+    desk: Desk, pair: tuple[Device, Device]
+) -> None:
+    """A device can be cut off, and logged out, which makes room."""
+    phone = desk.add("bob")
+    desk.chrome.execute_script(FILL)
+    try:
+        phone.switch()
+        eventually(desk.chrome, lambda: phone.phase, "closed")
+        phone.say("no room")
+        full = "This browser's storage is full: what waits would be lost with the tab."
+        eventually(desk.chrome, lambda: phone.texts(".notice"), [full])
+        phone.log_out()
+        eventually(desk.chrome, lambda: len(desk.devices), 2)
+    finally:
+        desk.chrome.execute_script(EMPTY)
+
+
+def test_tab_keeps_the_devices_that_another_tab_has_added(
+    desk: Desk, pair: tuple[Device, Device]
+) -> None:
+    """Their tokens are nowhere else."""
+    first = desk.chrome.current_window_handle
+    with another_tab(desk.chrome, desk.address):
+        desk.all_live(2)
+        second = desk.chrome.current_window_handle
+        desk.chrome.switch_to.window(first)
+        phone = desk.add("bob")
+        desk.chrome.switch_to.window(second)
+        desk.devices[0].switch()
+        desk.devices[0].switch()
+        desk.all_live(2)
+    assert desk.chrome.execute_script(KEPT) == [*(one.key for one in pair), phone.key]
+    phone.log_out()
+    eventually(desk.chrome, lambda: len(desk.devices), 2)
+
+
+def test_blocked_storage_and_an_absent_server_are_told_with_their_mend(
+    desk: Desk, pair: tuple[Device, Device]
+) -> None:
+    """Not an empty page, nor "Failed to fetch"."""
+    chrome = desk.chrome
+    with another_tab(chrome, "about:blank"):
+        chrome.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": BLOCK})
+        chrome.get(desk.address)
+        told = chrome.find_element(By.CSS_SELECTOR, ".blocked")
+        eventually(chrome, lambda: "Allow it for this site" in told.text, True)
+    alice, _ = pair
+    alice.find(".start").click()
+    dialog = chrome.find_element(By.ID, "talk")
+    chrome.set_network_conditions(offline=True, latency=0, throughput=0)
+    try:
+        dialog.find_element(By.NAME, "search").send_keys("b")
+        problem = dialog.find_element(By.CSS_SELECTOR, ".problem")
+        mend = "The server can't be reached; look at the network and try again."
+        eventually(chrome, lambda: problem.text, mend)
+    finally:
+        chrome.delete_network_conditions()
+    dialog.find_element(By.CSS_SELECTOR, "[data-close]").click()
+
+
+@contextmanager
+def another_tab(chrome: Chrome, address: str) -> Iterator[None]:
+    """A second tab of the same browser, until the block ends."""
+    first = chrome.current_window_handle
+    chrome.switch_to.new_window("tab")
+    chrome.get(address)
+    second = chrome.current_window_handle
+    try:
+        yield
+    finally:
+        chrome.switch_to.window(second)
+        chrome.close()
+        chrome.switch_to.window(first)
