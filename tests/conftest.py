@@ -21,18 +21,18 @@ hypothesis.register_profile("thorough", STEADY, max_examples=300)
 hypothesis.load_profile("quick")
 
 # What pytest-django does around every test for its markers, for mail, sites and unittest's classes: none is
-# used here, and together they were half of what an empty test costs, 1 ms of CPU.
-UNUSED = (
+# used here, and together they were most of what an empty test costs.
+UNUSED = {
     "_dj_autoclear_mailbox",
     "_django_clear_site_cache",
     "_django_isolate_apps",
     "_django_set_urlconf",
     "_django_setup_unittest",
+    "_fail_for_invalid_template_variable",
+    "_live_server_helper",
     "_template_string_if_invalid_marker",
-)
-globals().update(
-    {one: pytest.fixture(scope="session", autouse=True, name=one)(lambda: None) for one in UNUSED}
-)
+}
+WITHOUT_DATABASE = UNUSED | {"_django_db_marker"}
 
 
 def pytest_configure() -> None:
@@ -42,8 +42,11 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Count a long test as slow, too, so that the quick part leaves it out."""
+    """Count a long test as slow, too, so that the quick part leaves it out; and leave out what no test needs."""
     for item in items:
+        needless = UNUSED if item.get_closest_marker("django_db") else WITHOUT_DATABASE
+        names = item.fixturenames  # type: ignore[attr-defined]
+        names[:] = [name for name in names if name not in needless]
         if item.get_closest_marker("long"):
             item.add_marker("slow")
 

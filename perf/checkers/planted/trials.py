@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from perf.checkers.judgement import Judgement
 from perf.checkers.judging import judge
@@ -57,8 +58,13 @@ def try_mutants(*, seed: int, times: int, judged: Judge = judge) -> Iterator[Tri
 
 def plant(mutant: Mutant, *, seed: int) -> History | None:
     """The history of this seed with the mutant in it; None if it offers no opportunity."""
-    history = story(seed, steps=STEPS)
+    history = _good(seed).copy()
     return history if mutant.plant(history, random.Random(seed)) else None
+
+
+@lru_cache(maxsize=32)  # every mutant begins with the same seeds
+def _good(seed: int) -> History:
+    return story(seed, steps=STEPS)
 
 
 def try_good(*, seed: int, times: int, judged: Judge = judge) -> Iterator[tuple[int, Judgement]]:
