@@ -173,7 +173,7 @@ def _findings(it: Production) -> Findings:
             outcome_of(trusted, "T6.resume", travels.back.summary().max, source=f"{travels.back.count} laptops that had missed messages, an edit and a deletion"),
             outcome_of(trusted, "T6.file", travels.fetched.percentile(99), source=f"{travels.fetched.count} files of journeys"),
             outcome("T7", connected_percent(*floor.fleets, travels.fleet), source="sessions opened, also while servers were replaced"),
-            outcome("T9", it.door.percent, source=f"{it.door.asked} requests at the door, all day" + (f"; {it.door.why}" if it.door.why else "")),
+            outcome_of(trusted, "T9", it.door.percent, source=f"{it.door.asked} requests at the door, all day" + (f"; {it.door.why}" if it.door.why else "")),
             outcome("T11", max(office.back_s, default=None), source=f"the slowest of {len(office.back_s)} deploys, until all were back"),
         ],
         concluding=concluding,

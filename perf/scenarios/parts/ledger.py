@@ -44,6 +44,7 @@ class Ledger:
     differences: list[str] = field(default_factory=list)
     asked: int = 0
     answered: int = 0
+    doubted: int = 0  # not answered in time, on days when the generator itself was late
     opened: int = 0
     failures: int = 0
     connections: int = 0
@@ -120,6 +121,7 @@ class Ledger:
         self.p50_ms.append(shift.live.percentile(50) or 0.0)
         self.p99_ms.append(shift.live.percentile(99) or 0.0)
         self.asked, self.answered = self.asked + shift.asked, self.answered + shift.answered
+        self.doubted += shift.asked - shift.answered if shift.doubt else 0
         self.opened, self.failures = self.opened + shift.opened, self.failures + shift.failures
         self.connections += shift.connections
         self.messages += shift.messages

@@ -51,6 +51,7 @@ class Shift:
     live: Latency = field(default_factory=Latency)
     asked: int = 0  # at the door
     answered: int = 0
+    doubt: str = ""  # why an answer that came too late may be the generator's own lateness
     opened: int = 0  # sessions
     failures: int = 0  # to open one
     connections: int = 0  # to the first server
@@ -124,6 +125,7 @@ def _note(office: Office, shift: Shift) -> None:
     floor, shelves = office.floor, office.floor.shelves
     shift.kept = kept(shelves, floor.staying, late=floor.late)
     shift.live, shift.back_s = shelves.live, office.back_s
+    shift.doubt = office.generator.trouble or ""
     shift.opened = sum(len(fleet.connect_s) for fleet in floor.fleets)
     shift.failures = sum(len(fleet.failures) for fleet in floor.fleets)
     shift.connections = sum(device.sessions for device in floor.fleets[0].devices)

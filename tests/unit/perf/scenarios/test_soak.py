@@ -115,6 +115,15 @@ def test_a_door_that_is_shut_for_longer_than_a_thousandth_is_down() -> None:
     assert verdict(ledger).verdict == "invalid"
 
 
+def test_a_door_that_only_a_late_generator_found_shut_is_unknown() -> None:
+    ledger = lived()
+    ledger.add(shift(31, answered=90, doubt="its timers were late"), sample())
+    found = verdict(ledger)
+    assert (found.verdict, measured(found, "T9")) == ("unknown", None)
+    ledger.add(shift(32, answered=90), sample())
+    assert verdict(ledger).verdict == "invalid"
+
+
 @pytest.mark.parametrize("name", EXACT)
 def test_what_is_left_in_the_night_beyond_what_a_pool_keeps_is_told(name: str) -> None:
     ledger = lived(5)
