@@ -61,7 +61,7 @@ class Hub:
             roster=roster,
             spawn=self.spawn,
             check_all=self.check_all,
-            on_standing=self._subscribe,
+            on_standing=self._join,
             on_refreshed=self.pump,
         )
         self.marks = MarkBoard(self.topics, self.feed)
@@ -126,7 +126,7 @@ class Hub:
                 self._subscribe(link, standing)
         self.pump(link)
         link.wake()
-        self.spawn(self.marks.greet(link))
+        self.spawn(self.marks.greet(link, list(session.feeds)))
 
     def detach(self, link: Link) -> None:
         """Forget a session, if it was opened."""
@@ -138,6 +138,11 @@ class Hub:
             self._unsubscribe(link, conversation)
         self.people.forget(link, identity.user)
         self.presence.forget(link)
+
+    def _join(self, link: Link, standing: Standing) -> None:
+        """An open session has one conversation more."""
+        self._subscribe(link, standing)
+        self.spawn(self.marks.greet(link, [standing.conversation]))
 
     def _subscribe(self, link: Link, standing: Standing) -> None:
         conversation, last_seq = standing.conversation, standing.last_seq

@@ -71,13 +71,15 @@ class MarkBoard:
         if topic.early_summary is not None:
             self._show_summary(topic, topic.early_summary)
 
-    async def greet(self, link: Link) -> None:
-        """Show a new session the current marks of its conversations.
+    async def greet(self, link: Link, conversations: Iterable[str]) -> None:
+        """Show a session the current marks of conversations that are new to it.
 
         It follows them already: marks that moved while these were read were shown to it, and come first.
         What is news is shown to the others, too: a hint of it that comes later would go behind these.
         """
-        for conversation, marks in (await self._read_all(link)).items():
+        small = [one for one in conversations if not self._is_large(one)]
+        self._to_summarize.update(set(conversations).difference(small))
+        for conversation, marks in (await self._read_all(link, small)).items():
             topic = self._topics.get(conversation)
             if topic is None:
                 continue
@@ -95,11 +97,13 @@ class MarkBoard:
         for conversation, marks in found.items():
             self.show(conversation, marks)
 
-    async def _read_all(self, link: Link) -> dict[str, list[DeviceMark]]:
-        """The marks of a session's conversations, as soon as the database answers; no pass would find old ones."""
-        while conversations := [one for one in link.session.feeds if self._follows(link, one)]:
+    async def _read_all(
+        self, link: Link, conversations: Iterable[str]
+    ) -> dict[str, list[DeviceMark]]:
+        """The marks of those that a session follows, as soon as the database answers; no pass would find old ones."""
+        while followed := [one for one in conversations if self._follows(link, one)]:
             try:
-                return await self._feed.marks(conversations, seconds=FOR_EVER_S)
+                return await self._feed.marks(followed, seconds=FOR_EVER_S)
             except psycopg.Error as error:
                 logger.debug("marks can't be read now: %s", error)
                 await asyncio.sleep(RETRY_S)
@@ -108,6 +112,11 @@ class MarkBoard:
     def _follows(self, link: Link, conversation: str) -> bool:
         topic = self._topics.get(conversation)
         return topic is not None and link in topic.links
+
+    def _is_large(self, conversation: str) -> bool:
+        """Whether it is known to be: it may have thousands of marks, and is shown by counts."""
+        topic = self._topics.get(conversation)
+        return topic is not None and topic.devices > SUMMARY_DEVICES
 
     async def summarize(self) -> None:
         """For ever: once a second, count the marks of the large conversations in which some moved."""

@@ -252,6 +252,24 @@ async def test_a_session_is_shown_the_marks_although_the_first_look_at_them_fail
     assert (room.first.device, 12) in {(m["device"], m.get("delivered")) for m in told["marks"]}
 
 
+async def test_a_session_that_gets_one_conversation_more_is_shown_its_marks(
+    attach: Any, room: Room, sql: Psql
+) -> None:
+    """As after hello: marks that do not move any more would never be shown."""
+    ann, seat = await attach(room.first, acks=False), scene.new_seat(sql)
+    await ann.reaches(room.id, 12)
+    await ann.ask(type="receipt", marks=[{"conversation": room.id, "delivered": 12, "read": 7}])
+    cleo = await attach(seat)
+    scene.join(sql, room.id, seat.user)
+    await cleo.hear(
+        lambda frame: (
+            frame["type"] == "receipts"
+            and (room.first.device, 12, 7)
+            in {(m["device"], m.get("delivered"), m.get("read")) for m in frame["marks"]}
+        )
+    )
+
+
 async def test_marks_of_a_hint_that_can_not_be_read_are_left_to_a_pass(
     engine: Engine,
     attach: Any,

@@ -8,9 +8,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from messaging.hub.marks import MarkBoard
+from messaging.hub.marks import SUMMARY_DEVICES, MarkBoard
 from messaging.hub.topic import Topic
-from messaging.protocol.frames import DeviceMark, Receipts
+from messaging.protocol.frames import DeviceMark, MarkSummary, Receipts
 from tests.unit.messaging.hub.links import Seen
 
 ROOM = "room"
@@ -36,7 +36,7 @@ async def test_marks_that_were_read_for_a_welcome_do_not_go_behind_those_shown_m
     topic.links.add(link)
     reader: Any = SlowReader(mark(4, 4), mark(7, device="cleo's"))
     board = MarkBoard({ROOM: topic}, reader)
-    greeting = asyncio.create_task(board.greet(link))
+    greeting = asyncio.create_task(board.greet(link, [ROOM]))
     await asyncio.sleep(0)
     board.show(ROOM, [mark(5, 4)])
     reader.may_answer.set()
@@ -54,7 +54,7 @@ async def test_a_hint_that_comes_later_than_a_newer_mark_was_read_for_a_welcome_
     reader.may_answer.set()
     board = MarkBoard({ROOM: topic}, reader)
     board.show(ROOM, [mark(4)])
-    await board.greet(link)
+    await board.greet(link, [ROOM])
     board.show(ROOM, [mark(5)])
     for session, delivered in ((link, [4, 6]), (other, [4, 6])):
         receipts = [frame for frame in session.heard() if isinstance(frame, Receipts)]
@@ -74,6 +74,26 @@ async def test_marks_of_many_conversations_leave_room_for_others_between_them() 
     assert shown == rooms[:3]
     await showing
     assert all(links[room].heard() for room in rooms[3:])
+
+
+async def test_marks_of_a_large_conversation_are_counted_for_whoever_comes_and_not_read_one_by_one() -> (
+    None
+):
+    topic, link = Topic(ROOM, 9), Seen("bob", ROOM)
+    topic.links.add(link)
+    topic.devices = SUMMARY_DEVICES + 1
+
+    class Counts:
+        async def summaries(self, wanted: set[str]) -> dict[str, MarkSummary]:
+            return dict.fromkeys(wanted, counts)
+
+    counts = MarkSummary(
+        last_seq=9, devices=101, delivered=9, read=0, lowest_delivered=0, lowest_read=0
+    )
+    board = MarkBoard({ROOM: topic}, Counts())  # type: ignore[arg-type]
+    await board.greet(link, [ROOM])
+    await board._summarize(board._to_summarize)
+    assert [frame.summary for frame in link.heard() if isinstance(frame, Receipts)] == [counts]
 
 
 async def test_a_pass_hears_that_the_marks_could_not_be_read() -> None:
