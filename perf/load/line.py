@@ -37,7 +37,7 @@ class Line(WSListener):
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
         self._code = LOST
-        self._closed = False
+        self._closed = self._opened = False
         self._transport: WSTransport | None = None
 
     async def open(self, url: str, *, source: str | None = None) -> None:
@@ -49,6 +49,8 @@ class Line(WSListener):
             websocket_handshake_timeout=CONNECT_S,
             local_addr=(source, 0) if source is not None else None,
         )
+        if not self._opened:  # picows says nothing of it
+            raise ConnectionResetError("the connection ended before its handshake did")
 
     def send(self, data: bytes) -> None:
         """Write one message; nothing happens once the connection is gone."""
@@ -76,7 +78,7 @@ class Line(WSListener):
         if self._closed:
             transport.disconnect()
             return
-        self._transport = transport
+        self._opened, self._transport = True, transport
         self._owner.on_open(self)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:

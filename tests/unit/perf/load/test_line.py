@@ -1,5 +1,6 @@
 """A line that was given up before it opened never opens: two at once would mix two sessions into one device."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,17 @@ def test_a_line_that_is_wanted_tells_its_owner() -> None:
     owner = Owner()
     Line(owner).on_ws_connected(Transport())  # type: ignore[arg-type]
     assert owner.opened == 1
+
+
+async def test_a_connection_that_ends_before_its_handshake_did_not_open() -> None:
+    """Behind a proxy whose server is gone: a device waited there for its welcome, for ten seconds."""
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        owner = Owner()
+        with pytest.raises(ConnectionResetError):
+            await Line(owner).open(f"http://127.0.0.1:{port}")
+    assert owner.opened == 0
 
 
 async def test_a_device_that_dials_again_hears_nothing_of_the_line_it_gave_up(
