@@ -47,6 +47,7 @@ class Spare:
     async def take(self) -> Child | None:
         """The process, which is the caller's from now on; None if there is none that has loaded everything."""
         child, self._child = self._child, None
+        self.rest()
         if child is None or child.has_loaded():
             return child
         await child.end(patience_s=0)  # it would take CPU from the one that is started instead
@@ -55,6 +56,7 @@ class Spare:
     async def drop(self) -> None:
         """End it; another one is started after a while."""
         child, self._child = self._child, None
+        self.rest()
         if child is not None:
             await child.end(patience_s=0)
 
