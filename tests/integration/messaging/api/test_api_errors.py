@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 from django.conf import settings
-from django.core.management import call_command
 from django.db import connection
 from django.test import Client
 
@@ -150,11 +149,8 @@ def test_the_documentation_page_needs_no_other_site() -> None:
     assert not [link for link in links if not link.startswith("/")]
 
 
-def test_the_checked_in_contract_is_the_one_served(tmp_path: Path) -> None:
-    fresh = tmp_path / "openapi.json"
-    call_command("export_openapi_schema", api="messaging.api.api", indent=2, output=str(fresh))
+def test_the_checked_in_contract_is_the_one_served() -> None:
     stored = Path(settings.BASE_DIR) / "docs" / "openapi.json"
     mend = "manage.py export_openapi_schema --api messaging.api.api --indent 2 --output docs/openapi.json"
-    assert json.loads(stored.read_text()) == json.loads(fresh.read_text()), f"run {mend}"
     served = Client().get("/api/openapi.json").json()
-    assert served["paths"].keys() == json.loads(stored.read_text())["paths"].keys()
+    assert json.loads(stored.read_text()) == served, f"run {mend}"
