@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Iterable, Sequence
 from itertools import count
 from time import monotonic
@@ -45,7 +46,7 @@ class Settling:
 
     def take(self, device: str, frame: Write, settle: Settle) -> Entry:
         """Note a write that is to be answered."""
-        size = len(getattr(frame, "body", "")) + 200
+        size = sys.getsizeof(getattr(frame, "body", "")) + 200
         if files := getattr(frame, "attachments", None):
             size += FILE_BYTES * len(files)
         entry = Entry(device, frame, settle, size, number=next(self._numbers), since=monotonic())

@@ -39,7 +39,7 @@ Settle = Callable[[Stored | Refused], None]
 
 
 class Entry(NamedTuple):
-    """A write that waits for its commit, and whom to tell. `size` is in bytes of body.
+    """A write that waits for its commit, and whom to tell. `size` is in bytes of memory.
 
     One `in_doubt` may have been committed by a try that broke, without being announced.
     """

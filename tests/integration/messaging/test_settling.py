@@ -194,6 +194,20 @@ async def test_above_its_bounds_the_journal_says_overloaded_and_keeps_the_rest(
     assert (await journal.submit(room.first.device, send(room, "after"))).seq == taken + 3
 
 
+async def test_what_waits_is_counted_in_bytes_of_memory_and_not_in_characters(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One emoji makes four bytes of each character."""
+    monkeypatch.setattr(journals, "QUEUE_BYTES", 1_000_000)
+    waits, refused = Journal(), list[Stored | Refused]()  # not started: nothing is written
+    for n in range(100):
+        waits.put(
+            room.first.device, send(room, f"m{n}", "\N{GRINNING FACE}" * 16_000), refused.append
+        )
+    assert waits.queued == 16
+    assert len(refused) == 84
+
+
 async def test_a_drain_answers_what_is_queued_and_refuses_what_comes(
     journal: Journal, room: Room, sql: Psql
 ) -> None:
