@@ -267,6 +267,7 @@ async def _environment(
             crowd=scenario.crowd(options),
             processes=max(options.processes, scenario.processes),
             server=options.server,
+            spare=scenario.kills,
             settings=scenario.settings,
             logs=directory.logs,
             env=_broken(options.sabotage),

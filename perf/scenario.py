@@ -124,7 +124,8 @@ class Scenario:
     no history of messages says so with `judged=False`; `full=False` records no marks, which is
     for scenarios that look for the capacity. `goals` are the properties and situations (of
     `checkers`) that the run must have tested: without them its verdict is unknown. One that kills
-    servers itself says so with `kills=True`; in all others a server process that ends is a fault.
+    servers itself says so with `kills=True`; in all others a server process that ends is a fault, and none is
+    kept spare.
     `settings` are those of the private server, if not the project's; `processes` it has at least.
     `every_s` says how often the series is sampled, in seconds.
     """

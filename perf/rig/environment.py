@@ -102,7 +102,8 @@ class Environment:
         if self.logs is None:
             raise RigError("only a private environment can have another server: leave out --url")
         own = {**self.env, **env}
-        server = Server(env=own, log=self.logs / f"{name}.log", processes=processes)
+        spare = self.servers[0].spare
+        server = Server(env=own, log=self.logs / f"{name}.log", processes=processes, spare=spare)
         if host is not None:
             server.host, server.within = host.address, host.command
             server.env = {**own, "ALLOWED_HOSTS": host.address}
@@ -140,6 +141,7 @@ async def private(
     crowd: Crowd,
     processes: int = 1,
     server: str = "uvicorn",
+    spare: bool = False,
     settings: str | None = None,
     logs: Path | None = None,
     env: Mapping[str, str] = MappingProxyType({}),
@@ -147,7 +149,7 @@ async def private(
     """A new environment with these accounts, gone afterwards but for its `logs`. Raises RigError.
 
     A crowd of nobody is an environment without accounts; `settings` are those of its server, `env`
-    is added for all of its processes.
+    is added for all of its processes. With `spare` its servers keep a spare process, as in operation.
     """
     with cleanup.workplace() as directory:
         place = logs or directory
@@ -155,7 +157,8 @@ async def private(
             addresses = kept.addresses
             every = {**_env(directory, addresses), **env}
             own = {**every, **_settings(settings)}
-            one = Server(env=own, log=place / "server.log", processes=processes, kind=server)
+            log = place / "server.log"
+            one = Server(env=own, log=log, processes=processes, kind=server, spare=spare)
             try:
                 async with _meanwhile(provision(crowd, env=every, logs=place)) as making:
                     await one.start()

@@ -42,6 +42,7 @@ def family(pid: int) -> list[psutil.Process]:
 class Server:
     """`manage.py serve` on a free port. `env` is what it needs beside the rig's own environment.
 
+    Without `spare` it keeps no spare process, which would load what it needs in the middle of a measurement.
     `within` begins the command line of one that runs on a host of its own, whose address is `host` then.
     """
 
@@ -49,6 +50,7 @@ class Server:
     log: Path
     processes: int = 1
     kind: str = "uvicorn"
+    spare: bool = False
     host: str = "127.0.0.1"
     within: tuple[str, ...] = ()
     port: int = field(default_factory=free_port)
@@ -66,6 +68,7 @@ class Server:
             *("serve", "--host", self.host, "--port", str(self.port)),
             *("--processes", str(self.processes)),
             *("--server", self.kind, "--no-migrate"),
+            *(() if self.spare else ("--no-spare",)),
         )
         command = [*self.within, *command]
         child = await children.start(command, env=self.env, log=self.log, talks=False)
