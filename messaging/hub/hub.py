@@ -379,6 +379,7 @@ class Hub:
         if topic is not None:  # each time: an earlier join's nonce may come first
             topic.joined = True
             self.spawn(self.catch_up(topic))
+            self.spawn(self.marks.joined(conversation))
 
     def _bus_returned(self) -> None:
         for conversation, topic in self.topics.items():

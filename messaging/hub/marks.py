@@ -28,6 +28,8 @@ SUMMARY_DEVICES = 100
 SUMMARY_S = 1.0
 FOR_EVER_S = 1e9
 RETRY_S = 0.25  # between two attempts to read while the database is away
+JOINED_S = 0.05  # for more groups of the bus to be joined: after a restart hundreds are, one after the other
+JOINING_S = 10.0  # that a busy process may take from a greeting until it hears of the conversation
 
 
 class MarkBoard:
@@ -36,6 +38,7 @@ class MarkBoard:
     def __init__(self, topics: Mapping[str, Topic], feed: FeedReader) -> None:
         self._topics, self._feed = topics, feed
         self._to_summarize: set[str] = set()
+        self._joined: set[str] = set()
         self._outage = Outage(logger, "the marks of large conversations can't be counted")
 
     async def show_all(self, moved: Mapping[str, list[DeviceMark]]) -> None:
@@ -96,6 +99,21 @@ class MarkBoard:
         found = await self._feed.marks(list(conversations), seconds=seconds)
         for conversation, marks in found.items():
             self.show(conversation, marks)
+
+    async def joined(self, conversation: str) -> None:
+        """The bus is heard there from now on: show what moved since the greeting read the marks, of many at a time.
+
+        The next pass of the reconciler would, but seconds later.
+        """
+        self._joined.add(conversation)
+        if len(self._joined) > 1:
+            return  # whoever was first looks for all
+        await asyncio.sleep(JOINED_S)
+        joined, self._joined = self._joined, set()
+        try:
+            await self.check(joined, seconds=JOINING_S)
+        except psycopg.Error as error:
+            logger.debug("marks can't be read now, a pass will find them: %s", error)
 
     async def _read_all(
         self, link: Link, conversations: Iterable[str]

@@ -24,11 +24,13 @@ class SlowReader:
     """Reads marks as they were when it was asked, and answers when it is let."""
 
     def __init__(self, *stored: DeviceMark) -> None:
-        self._stored, self.may_answer = stored, asyncio.Event()
+        self.stored, self.may_answer = list(stored), asyncio.Event()
+        self.asked: list[set[str]] = []
 
-    async def marks(self, *_: object, **__: object) -> dict[str, list[DeviceMark]]:
+    async def marks(self, asked: list[str], **_: object) -> dict[str, list[DeviceMark]]:
+        self.asked.append(set(asked))
         await self.may_answer.wait()
-        return {ROOM: list(self._stored)}
+        return {ROOM: list(self.stored)}
 
 
 async def test_marks_that_were_read_for_a_welcome_do_not_go_behind_those_shown_meanwhile() -> None:
@@ -59,6 +61,23 @@ async def test_a_hint_that_comes_later_than_a_newer_mark_was_read_for_a_welcome_
     for session, delivered in ((link, [4, 6]), (other, [4, 6])):
         receipts = [frame for frame in session.heard() if isinstance(frame, Receipts)]
         assert [one.delivered for frame in receipts for one in frame.marks] == delivered
+
+
+async def test_marks_that_moved_before_the_bus_was_heard_are_read_once_for_all_that_were_joined() -> (
+    None
+):
+    topic, link = Topic(ROOM, 9), Seen("bob", ROOM)
+    topic.links.add(link)
+    reader: Any = SlowReader(mark(4))
+    reader.may_answer.set()
+    board = MarkBoard({ROOM: topic}, reader)
+    await board.greet(link, [ROOM])
+    link.heard()
+    reader.stored, reader.asked = [mark(6)], []
+    await asyncio.gather(board.joined(ROOM), board.joined("another"))
+    assert reader.asked == [{ROOM, "another"}]
+    receipts = [frame for frame in link.heard() if isinstance(frame, Receipts)]
+    assert [one.delivered for frame in receipts for one in frame.marks] == [6]
 
 
 async def test_marks_of_many_conversations_leave_room_for_others_between_them() -> None:
