@@ -10,7 +10,9 @@ from django.contrib.auth import get_user_model
 from django.core import checks
 from django.core.checks import CheckMessage
 from django.core.files.storage import storages
-from django.db import connections, models
+from django.db import connections
+
+from presence.models import User
 
 # 15: the oldest version the service tests run on.
 OLDEST_POSTGRESQL = 15
@@ -21,21 +23,21 @@ DURABLE = {"fsync": "on", "full_page_writes": "on"}
 
 def register() -> None:
     """Register all checks of this module."""
-    checks.register(check_user_key, checks.Tags.models)
+    checks.register(check_user_model, checks.Tags.models)
     checks.register(check_storage, checks.Tags.files)
     checks.register(check_database, checks.Tags.database)
 
 
-def check_user_key(**_: Any) -> list[CheckMessage]:
-    """The user model's key must be a UUID: it is `user` on the wire."""
+def check_user_model(**_: Any) -> list[CheckMessage]:
+    """Users are `presence.User`, or a proxy of it: triggers, the journal and the API read its table."""
     model = get_user_model()
-    if isinstance(model._meta.pk, models.UUIDField):
+    if model._meta.db_table == User._meta.db_table:
         return []
     return [
         checks.Error(
-            f"The key of {model._meta.label} is not a UUID.",
-            hint='Give it "id = UUIDField(primary_key=True, db_default=NewId())", '
-            "or use presence.User.",
+            f"AUTH_USER_MODEL is {model._meta.label}: what its users write would be refused.",
+            hint='Set AUTH_USER_MODEL = "presence.User", and keep what else you know of people '
+            "in a model that refers to it.",
             id="messaging.E001",
         )
     ]

@@ -20,7 +20,7 @@ LINK_CODE_LASTS = timedelta(minutes=2)  # enough to pick up the other device, li
 
 
 class User(AbstractUser):
-    """A person or a bot. Projects may use a user model of their own if its key is a UUID."""
+    """A person or a bot. Projects keep what else they know of people in models that refer to it."""
 
     id = models.UUIDField(primary_key=True, db_default=NewId(), editable=False)
 

@@ -50,16 +50,17 @@ def test_another_database_than_postgresql_is_refused(monkeypatch: pytest.MonkeyP
     assert message.id == "messaging.E002"
 
 
-def test_our_own_user_model_has_the_key_that_the_wire_needs() -> None:
-    assert checks.check_user_key() == []
+def test_our_own_user_model_is_the_one_that_the_journal_reads() -> None:
+    assert checks.check_user_model() == []
 
 
-def test_a_user_model_with_a_number_as_key_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    stand_in: Any = SimpleNamespace(_meta=SimpleNamespace(pk=object(), label="numbered.User"))
+def test_another_user_model_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its table is not the one that triggers and journal read: every write would be refused."""
+    stand_in: Any = SimpleNamespace(_meta=SimpleNamespace(db_table="site_user", label="site.User"))
     monkeypatch.setattr(checks, "get_user_model", lambda: stand_in)
-    (message,) = checks.check_user_key()
+    (message,) = checks.check_user_model()
     assert message.id == "messaging.E001"
-    assert "numbered.User" in message.msg
+    assert "site.User" in message.msg
 
 
 def test_a_site_without_a_storage_of_files_is_told_what_to_add() -> None:
@@ -72,5 +73,5 @@ def test_a_site_without_a_storage_of_files_is_told_what_to_add() -> None:
 
 
 def test_the_checks_are_registered() -> None:
-    ours = {checks.check_user_key, checks.check_storage, checks.check_database}
+    ours = {checks.check_user_model, checks.check_storage, checks.check_database}
     assert ours <= registry.registered_checks
