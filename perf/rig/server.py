@@ -104,9 +104,9 @@ class Server:
         return [one for one in self.family()[1:] if _name(one) not in (LOADS, SPARE)]
 
     async def until_spare(self) -> None:
-        """Wait, at most READY_S, until it has a spare process, as one that has run for a while has."""
+        """Wait, at most READY_S, until the spare process has loaded, if it keeps one."""
         deadline = monotonic() + READY_S
-        while monotonic() < deadline:
+        while self.spare and monotonic() < deadline:
             if any(_name(one) == SPARE for one in self.family()):
                 return
             await asyncio.sleep(LOOK_S)
