@@ -38,9 +38,8 @@ logger = logging.getLogger(__name__)
 # A batch waits for its predecessor twice as long as the bus takes now, within these bounds; then the
 # hole is read from the database. Between busy processes a page read for nothing costs more than the wait.
 HOLE_S = (0.005, 0.25)
-RING_MOST_BYTES = (
-    1_048_576  # of JSON kept of one conversation: seconds of a busy one, for sessions that lag
-)
+# Of JSON kept of one conversation: seconds of a busy one, for sessions that lag.
+RING_MOST_BYTES = 1_048_576
 RING_TOTAL_BYTES = 33_554_432  # of all conversations together
 RETRY_S = 0.1  # between two attempts to read while the database is away
 SYSTEM = b'"kind":"system"'  # in a batch: who is in the conversation may have changed
@@ -96,6 +95,7 @@ class Hub:
         signals.receipts_committed.disconnect(self._on_receipts)
         presence_changed.disconnect(self._on_presence)
         await self.bus.close()
+        self.topics.clear()  # whoever still wants to read, has nothing to read
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -9,6 +9,7 @@ from prometheus_client import REGISTRY
 
 from messaging.engine import Engine
 from messaging.hub.feed import PAGE
+from messaging.hub.topic import Topic
 from messaging.protocol.errors import CloseCode
 from messaging.protocol.frames import Send
 from messaging.protocol.server.batch import Batch
@@ -294,6 +295,17 @@ async def test_topics_live_only_as_long_as_their_sessions(
     assert room.id in engine.hub.topics
     await bob.cut()
     assert room.id not in engine.hub.topics
+
+
+async def test_what_a_closed_hub_is_asked_to_read_ends_at_once(
+    new_engine: None, engine: Engine, attach: Any, room: Room
+) -> None:
+    """A hole's timer may be running when it closes: nobody cancels what begins then."""
+    await attach(room.first)
+    await engine.hub.close()
+    engine.hub.spawn(engine.hub.catch_up(Topic(room.id, 1)))
+    engine.hub.spawn(engine.hub._read_for(engine.hub.people.links[0], room.id, 1))
+    await scene.eventually(lambda: not engine.hub._tasks, within=2)
 
 
 async def test_two_sessions_of_one_device_each_get_everything(attach: Any, room: Room) -> None:
