@@ -14,7 +14,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth.admin import UserAdmin
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError
+from django.db import DatabaseError, DataError, IntegrityError
 from django.db.models import Count, Model, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -71,7 +71,7 @@ class SaysWhatIsRefused(ModelAdmin):
     ) -> HttpResponse:
         try:
             return view(request, *args, **kwargs)
-        except IntegrityError as refusal:
+        except (IntegrityError, DataError) as refusal:
             self.message_user(request, describe_refusal(refusal), messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())
 
@@ -109,7 +109,7 @@ class RevokedFilter(admin.SimpleListFilter):
         return queryset.filter(revoked__isnull=self.value() == "active")
 
 
-def describe_refusal(refusal: IntegrityError) -> str:
+def describe_refusal(refusal: DatabaseError) -> str:
     """The database's own words, with its hint."""
     diagnosis = getattr(refusal.__cause__, "diag", None)
     lines = (getattr(diagnosis, name, None) for name in ("message_primary", "message_hint"))

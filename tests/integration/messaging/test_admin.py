@@ -150,6 +150,12 @@ def test_what_the_database_refuses_is_said_with_its_hint(
     assert "insert a new message" in html
 
 
+def test_data_that_is_no_json_is_refused_on_the_page(browser: Client, world: Any) -> None:
+    html = submit(browser, page("add", Message), conversation=world.room.pk, kind="data", body="no")
+    assert "Invalid input syntax for type json" in html
+    assert not Message.objects.filter(kind="data").exists()
+
+
 def test_members_join_and_leave_by_the_admin(browser: Client, world: Any, heard: Heard) -> None:
     heard()
     submit(
