@@ -194,7 +194,7 @@ def facts(office: Office) -> dict[str, Any]:
         "happened": dict(floor.done),
         "live_deliveries": floor.shelves.deliveries,
         "refusals": dict(floor.shelves.refusals),
-        "turned_away": dict(floor.shelves.turned_away),
+        "turned_away": {str(code): count for code, count in floor.shelves.turned_away.items()},
         "asked_again_over_rest": floor.asked_again,
         "files_p99_ms": floor.files.percentile(99),
         "deploys_s": [round(one, 2) for one in office.deploys_s],

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from perf.scenarios import production
 from perf.scenarios.parts.floor import Floor, Room
+from perf.scenarios.parts.shelves import Shelves
 
 ROOM = "room"
 
@@ -82,3 +84,12 @@ async def test_who_is_turned_away_comes_back_by_the_client_s_rules_and_is_asked_
     assert fleet.asked == 1
     assert len(fleet.devices) == 1
     assert bool(made.staying) == comes
+
+
+def test_what_happened_on_a_day_can_be_written_for_people() -> None:
+    shelves = Shelves()
+    shelves.turned_away[4008] = 3
+    made = floor()
+    made.shelves = shelves
+    office: Any = SimpleNamespace(floor=made, deploys_s=[], back_s=[])
+    assert production.facts(office)["turned_away"] == {"4008": 3}  # reports take names only
