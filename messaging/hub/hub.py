@@ -60,8 +60,8 @@ class Hub:
             roster=roster,
             spawn=self.spawn,
             check_all=self.check_all,
-            on_standing=self._join,
-            on_refreshed=self.pump,
+            on_standing=self._subscribe,
+            on_refreshed=self._refreshed,
         )
         self.marks = MarkBoard(self.topics, self.feed)
         self.bus = Bus(
@@ -139,10 +139,10 @@ class Hub:
         self.people.forget(link, identity.user)
         self.presence.forget(link)
 
-    def _join(self, link: Link, standing: Standing) -> None:
-        """An open session has one conversation more."""
-        self._subscribe(link, standing)
-        self.spawn(self.marks.greet(link, [standing.conversation]))
+    def _refreshed(self, link: Link, joined: list[str]) -> None:
+        """An open session may have more conversations."""
+        self.pump(link)
+        self.spawn(self.marks.greet(link, joined))
 
     def _subscribe(self, link: Link, standing: Standing) -> None:
         conversation, last_seq = standing.conversation, standing.last_seq

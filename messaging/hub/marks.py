@@ -38,6 +38,8 @@ class MarkBoard:
     def __init__(self, topics: Mapping[str, Topic], feed: FeedReader) -> None:
         self._topics, self._feed = topics, feed
         self._to_summarize: set[str] = set()
+        # One at a time: many may come to a conversation at once, and the first finds out whether it is large.
+        self._greeting = asyncio.Lock()
         self._joined: set[str] = set()
         self._outage = Outage(logger, "the marks of large conversations can't be counted")
 
@@ -74,15 +76,17 @@ class MarkBoard:
         if topic.early_summary is not None:
             self._show_summary(topic, topic.early_summary)
 
-    async def greet(self, link: Link, conversations: Iterable[str]) -> None:
+    async def greet(self, link: Link, conversations: list[str]) -> None:
         """Show a session the current marks of conversations that are new to it.
 
         It follows them already: marks that moved while these were read were shown to it, and come first.
         What is news is shown to the others, too: a hint of it that comes later would go behind these.
         """
-        small = [one for one in conversations if not self._is_large(one)]
-        self._to_summarize.update(set(conversations).difference(small))
-        for conversation, marks in (await self._read_all(link, small)).items():
+        async with self._greeting:
+            small = [one for one in conversations if not self._is_large(one)]
+            self._to_summarize.update(set(conversations).difference(small))
+            found = await self._read_all(link, small)
+        for conversation, marks in found.items():
             topic = self._topics.get(conversation)
             if topic is None:
                 continue
@@ -115,9 +119,7 @@ class MarkBoard:
         except psycopg.Error as error:
             logger.debug("marks can't be read now, a pass will find them: %s", error)
 
-    async def _read_all(
-        self, link: Link, conversations: Iterable[str]
-    ) -> dict[str, list[DeviceMark]]:
+    async def _read_all(self, link: Link, conversations: list[str]) -> dict[str, list[DeviceMark]]:
         """The marks of those that a session follows, as soon as the database answers; no pass would find old ones."""
         while followed := [one for one in conversations if self._follows(link, one)]:
             try:

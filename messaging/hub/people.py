@@ -35,7 +35,7 @@ class Person:
 
 
 class People:
-    """Whose sessions these are. `on_standing` is called for memberships that are news, then `on_refreshed`."""
+    """Whose sessions these are. `on_standing` is called for memberships that are news, then `on_refreshed` with all of them."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class People:
         spawn: Callable[[Coroutine[Any, Any, None]], None],
         check_all: asyncio.Event,
         on_standing: Callable[[Link, Standing], None],
-        on_refreshed: Callable[[Link], None],
+        on_refreshed: Callable[[Link, list[str]], None],
     ) -> None:
         self._feed, self._roster = feed, roster
         self._spawn, self._check_all = spawn, check_all
@@ -155,12 +155,14 @@ class People:
 
     async def _refresh_standings(self, link: Link) -> None:
         identity = _identity(link)
+        joined = []
         for standing in await self._feed.standings(device=identity.device, user=identity.user):
             if link not in self._people.get(identity.user, Person()).links:
                 return
             if link.session.join(standing):
                 self._on_standing(link, standing)
-        self._on_refreshed(link)
+                joined.append(standing.conversation)
+        self._on_refreshed(link, joined)
 
     def hint_missing(self, user: str) -> None:
         """Sessions of a user may have been ended from outside."""

@@ -95,6 +95,17 @@ async def test_marks_of_many_conversations_leave_room_for_others_between_them() 
     assert all(links[room].heard() for room in rooms[3:])
 
 
+async def test_of_many_who_come_at_once_the_first_finds_out_that_a_conversation_is_large() -> None:
+    topic, links = Topic(ROOM, 9), [Seen(f"user {n}", ROOM) for n in range(5)]
+    topic.links |= set(links)
+    reader: Any = SlowReader(*(mark(4, device=f"{n}") for n in range(SUMMARY_DEVICES + 1)))
+    reader.may_answer.set()
+    board = MarkBoard({ROOM: topic}, reader)
+    await asyncio.gather(*(board.greet(link, [ROOM]) for link in links))
+    assert len(reader.asked) == 1
+    assert board._to_summarize == {ROOM}
+
+
 async def test_marks_of_a_large_conversation_are_counted_for_whoever_comes_and_not_read_one_by_one() -> (
     None
 ):
