@@ -27,7 +27,8 @@ PARTS = 10
 SUMMARY_DEVICES = 100
 SUMMARY_S = 1.0
 FOR_EVER_S = 1e9
-RETRY_S = 0.25  # between two attempts to read while the database is away
+# After each attempt to read the marks for a greeting that failed; a restart of the database takes seconds.
+RETRIES_S = (0.25, 1.0, 4.0, 16.0, 64.0)
 JOINED_S = 0.05  # for more groups of the bus to be joined: after a restart hundreds are, one after the other
 JOINING_S = 10.0  # that a busy process may take from a greeting until it hears of the conversation
 
@@ -82,11 +83,7 @@ class MarkBoard:
         It follows them already: marks that moved while these were read were shown to it, and come first.
         What is news is shown to the others, too: a hint of it that comes later would go behind these.
         """
-        async with self._greeting:
-            small = [one for one in conversations if not self._is_large(one)]
-            self._to_summarize.update(set(conversations).difference(small))
-            found = await self._read_all(link, small)
-        for conversation, marks in found.items():
+        for conversation, marks in (await self._read_all(link, conversations)).items():
             topic = self._topics.get(conversation)
             if topic is None:
                 continue
@@ -120,14 +117,22 @@ class MarkBoard:
             logger.debug("marks can't be read now, a pass will find them: %s", error)
 
     async def _read_all(self, link: Link, conversations: list[str]) -> dict[str, list[DeviceMark]]:
-        """The marks of those that a session follows, as soon as the database answers; no pass would find old ones."""
-        while followed := [one for one in conversations if self._follows(link, one)]:
+        """The marks of those that a session follows; tried again, for no pass would find old ones."""
+        for wait in RETRIES_S:
+            followed = [one for one in conversations if self._follows(link, one)]
             try:
-                return await self._feed.marks(followed, seconds=FOR_EVER_S)
+                return await self._read_small(followed)
             except psycopg.Error as error:
                 logger.debug("marks can't be read now: %s", error)
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(wait)
         return {}
+
+    async def _read_small(self, conversations: list[str]) -> dict[str, list[DeviceMark]]:
+        """The marks of those that are not known to be large; the others are counted."""
+        async with self._greeting:
+            small = [one for one in conversations if not self._is_large(one)]
+            self._to_summarize.update(set(conversations).difference(small))
+            return await self._feed.marks(small, seconds=FOR_EVER_S) if small else {}
 
     def _follows(self, link: Link, conversation: str) -> bool:
         topic = self._topics.get(conversation)
