@@ -122,9 +122,11 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
                 await self._hang_up()
                 return
             for task in done:
-                task.result()
-        except (OSError, RuntimeError) as error:
-            logger.debug("the client is gone: %s", error)
+                if isinstance(error := task.exception(), (OSError, RuntimeError)):
+                    # Raised here, it would know of our task, which keeps it: the collector would have to find both.
+                    logger.debug("the client is gone: %s", error)
+                elif error is not None:
+                    raise error
         finally:
             self._alive = False
             greeting.cancel()

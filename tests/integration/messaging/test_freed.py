@@ -15,6 +15,7 @@ from messaging.consumers import DeviceConsumer
 from messaging.engine import Engine
 from project.uvicorn_server import WebSocketProtocol
 from tests import scene
+from tests.device import Frame, InProcess, greeted
 from tests.scene import Room
 
 pytestmark = pytest.mark.django_db
@@ -84,5 +85,38 @@ async def test_a_session_that_ended_leaves_nothing_to_the_collector(
                 lambda: not [one for one in first if one() is not None],
                 what=lambda: f"freed: {[one() for one in first if one() is not None]}",
             )
+    finally:
+        gc.enable()
+
+
+class Gone(InProcess):
+    """Its client goes without a word: whoever writes to it then meets an error."""
+
+    gone = False
+
+    async def _send(self, event: Frame) -> None:
+        if self.gone:
+            raise OSError("the client is gone")
+        await super()._send(event)
+
+
+async def test_a_session_that_wrote_to_a_client_that_was_gone_leaves_nothing_either(
+    engine: Engine, room: Room
+) -> None:
+    """The error knows where it was met, and so does whoever keeps it."""
+    gc.disable()
+    try:
+        consumer = DeviceConsumer()
+        alive = weakref.ref(consumer)
+        socket = Gone(consumer)
+        del consumer
+        device = await greeted(socket, room.first.token)
+        socket.gone = True
+        await device.say({"type": "ping"})
+        await asyncio.wait({socket.task})
+        async with asyncio.timeout(scene.PATIENCE_S):
+            while alive() is not None:
+                await engine.hub.presence.check()  # the last look at presence is one at it
+                await asyncio.sleep(scene.LOOK_S)
     finally:
         gc.enable()
