@@ -105,7 +105,7 @@ async def test_sends_beyond_the_rate_are_refused_and_commit_in_order_when_repeat
     given: Any, attach: Any, room: Room, sql: Psql
 ) -> None:
     """G5: all of them in one WebSocket message, more than the bucket holds."""
-    given(device_writes_per_s=20.0, burst_s=0.5)
+    given(device_writes_per_s=100.0, burst_s=0.1)
     device = await attach(room.first)
     wanted = [f"m{n}" for n in range(25)]
     left, refusals = list(wanted), set()

@@ -22,7 +22,13 @@ Announced = list[dict[str, list[DeviceMark]]]
 
 
 @pytest.fixture
-async def receipts(shared_database: None) -> AsyncIterator[Receipts]:
+async def receipts(
+    shared_database: None, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Receipts]:
+    """In a hurry: of the product's times the tests would wait out each."""
+    monkeypatch.setattr(marks_journal, "PACE_S", 0.01)
+    monkeypatch.setattr(marks_journal, "LOCK_TIMEOUT_MS", 20)
+    monkeypatch.setattr(marks_journal, "RETRY_S", 0.02)
     made = Receipts()
     made.start()
     yield made
@@ -80,8 +86,13 @@ async def test_marks_that_wait_together_are_stored_once_and_only_the_newest(
 
 
 async def test_the_first_mark_is_stored_at_once_and_the_next_within_the_pace(
-    receipts: Receipts, room: Room, sql: Psql, announced: Announced
+    receipts: Receipts,
+    room: Room,
+    sql: Psql,
+    announced: Announced,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(marks_journal, "PACE_S", 0.1)
     for n in range(1, 6):
         receipts.put(room.first.device, mark(room, n))
         await asyncio.sleep(0.002)
