@@ -4,6 +4,9 @@
  * An entry is {id, conversation, frame, asked, sent}; `id` is its client_id, `asked` wall-clock ms for the screen.
  */
 
+const utf8 = new TextEncoder();
+const size = ({ body = "" }) => utf8.encode(body).length;
+
 export class Outbox {
   constructor(saved = []) {
     this.entries = saved.map((entry) => ({ ...entry, sent: false }));
@@ -32,15 +35,18 @@ export class Outbox {
     this.entries.splice(this.entries.indexOf(entry), 1);
   }
 
-  /** The frames that may go now, at most `limit` unanswered ones in all. They count as sent. */
-  due(now, limit) {
+  /** The frames that may go now: in all so many `requests` unanswered, and bodies of `frame_bytes`. They count as sent. */
+  due(now, { requests = Infinity, frame_bytes: mostBytes = Infinity } = {}) {
     const frames = [];
-    let room = limit - this.entries.filter(({ sent }) => sent).length;
+    const flying = this.entries.filter(({ sent }) => sent);
+    let count = flying.length;
+    let bytes = flying.reduce((sum, { frame }) => sum + size(frame), 0);
     for (const entry of this.entries) {
-      if (room <= 0) break;
       if (entry.sent || this.#isHeld(entry.conversation, now)) continue;
+      bytes += size(entry.frame);
+      if (count && (count >= requests || bytes > mostBytes)) break; // a single one may always go
       entry.sent = true;
-      room -= 1;
+      count += 1;
       frames.push(entry.frame);
     }
     return frames;

@@ -311,7 +311,7 @@ export class Session {
 
   #pump(now) {
     if (this.phase !== "open") return;
-    for (const frame of this.outbox.due(now, this.limits?.requests || Infinity)) {
+    for (const frame of this.outbox.due(now, this.limits)) {
       if (frame.type === "send") this.typists.sent(frame.conversation);
       this.#frame(frame);
       this.#await(now);
