@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from perf.history.rundir import RunDirectory
 from perf.load.generator import BUSY_PERCENT, LATE_MS
 from project import services
 from tests.commands import manage, perf
+from tests.plugin import migrated
 
 
 def perf_here(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -23,6 +25,19 @@ def perf_here(*arguments: str) -> subprocess.CompletedProcess[str]:
         call_command("perf", *arguments, stdout=out, stderr=err)
     code = int(end.value.code or 0)
     return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[dict[str, str]]:
+    """What has a command find services that are in use, those of a directory of the module's own."""
+    with migrated() as made, services.use(made):
+        yield {"LOCKSTEP_DATA": str(made)}
+
+
+@pytest.fixture
+def running(place: dict[str, str]) -> services.Services:
+    """These services."""
+    return services.locate(Path(place["LOCKSTEP_DATA"]))
 
 
 @pytest.mark.slow
@@ -89,28 +104,23 @@ def test_a_run_that_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_reset_removes_the_accounts_of_measurements_and_nobody_else(directory: Path) -> None:
-    place = {"LOCKSTEP_DATA": str(directory)}
+def test_reset_removes_the_accounts_of_measurements_and_nobody_else(
+    running: services.Services, place: dict[str, str]
+) -> None:
     crowd = ("--users", "2", "--devices", "2", "--conversations", "1")
-    with services.use(directory) as running:
-        assert manage("provision", *crowd, **place).returncode == 0
-        assert manage("provision", *crowd, "--prefix", "people", **place).returncode == 0
+    assert manage("provision", *crowd, **place).returncode == 0
+    with psycopg.connect(running.database_url, autocommit=True) as sql:
+        sql.execute("INSERT INTO presence_user (username, password) VALUES ('people-0', '')")
         done = perf("reset", **place)
         assert "removed 2 accounts named perf- or load-" in done.stdout, done.stderr
-        with psycopg.connect(running.database_url) as connection:
-            left = connection.execute("SELECT username FROM presence_user ORDER BY 1")
-            assert [name for (name,) in left] == ["people-0", "people-1"]
+        assert sql.execute("SELECT username FROM presence_user").fetchall() == [("people-0",)]
 
 
 @pytest.mark.slow
 def test_health_names_what_is_missing_and_is_content_once_it_is_mended(
-    directory: Path,
+    running: services.Services, place: dict[str, str]
 ) -> None:
-    place = {"LOCKSTEP_DATA": str(directory)}
-    with (
-        services.use(directory) as running,
-        psycopg.connect(running.database_url, autocommit=True) as sql,
-    ):
+    with psycopg.connect(running.database_url, autocommit=True) as sql:
         sql.execute("ALTER TABLE django_migrations RENAME TO django_migrations_kept")
         missing = perf("health", "--quiet", **place)
         assert missing.returncode == 1, missing.stderr
