@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from perf.checkers.truth import FOREVER, Truth
@@ -46,22 +47,27 @@ class Said:
             )
         return self._marks
 
-    def within(self, since: int, until: int) -> tuple[int, int] | None:
-        """The newest marks that were said in that time; None if none were."""
+    def within(
+        self, since: int, until: int, kept: Callable[[int], bool] = lambda _: True
+    ) -> tuple[int, int] | None:
+        """The newest marks that were said in that time, at a moment that is `kept`; None if none were."""
         at = bisect_right(self.moments, until)
-        if not at or self.moments[at - 1] <= since:
-            return None
-        return self.delivered[at - 1], self.read[at - 1]
+        while at and self.moments[at - 1] > since:
+            if kept(self.moments[at - 1]):
+                return self.delivered[at - 1], self.read[at - 1]
+            at -= 1
+        return None
 
 
 @dataclass(slots=True)
 class Sessions:
     """When a device's sessions began (ns), and when the last one ended: what could be told and heard of it.
 
-    `out`: from when to when a fault keeps it out of reach.
+    `ends` are those of all, `out`: from when to when a fault keeps it out of reach.
     """
 
     opened: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
     ended: int | None = None
     out: tuple[int, int] = (0, 0)
 
@@ -69,6 +75,12 @@ class Sessions:
         """The connection ends; what comes after its end ends nothing."""
         if self.ended is None:
             self.ended = self.out[0] if self.out[0] <= t < self.out[1] else t
+            self.ends.append(self.ended)
+
+    def lasted(self, t: int, after: int) -> bool:
+        """Whether the session of this moment went on for so long (ns): the end of one may swallow what was said."""
+        at = bisect_left(self.ends, t)
+        return at == len(self.ends) or self.ends[at] - t >= after
 
 
 class Marks:

@@ -7,7 +7,8 @@ a session that went on for a while (`_settling`): the end of one may have swallo
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import TypeAlias
 
 from perf.checkers.judgement import Judgement
@@ -195,15 +196,18 @@ def _judge_shown(
 
 
 def _claimed(
-    marks: Marks, conversation: str, observer: str, mine: int, devices: Iterable[str]
+    marks: Marks, conversation: str, observer: str, mine: int, devices: Mapping[str, int]
 ) -> Iterator[tuple[str, tuple[int, int]]]:
-    """What the others said while the observer was there, and in time for it to be shown."""
+    """What the others said while the observer was there, and both were there long enough for it to be shown."""
     sessions = marks.sessions[mine]
     if not sessions.opened or sessions.ended is None:
         return
+    settling = _settling(marks)
     began = max(sessions.opened[-1], marks.added.get((observer, conversation), 0))
-    for device in devices:
-        if device != observer:
-            said = marks.said[device, conversation].within(began, sessions.ended - _settling(marks))
-            if said is not None:
-                yield device, said
+    for device, number in devices.items():
+        if device == observer:
+            continue
+        lasted = partial(marks.sessions[number].lasted, after=settling)
+        said = marks.said[device, conversation].within(began, sessions.ended - settling, lasted)
+        if said is not None:
+            yield device, said

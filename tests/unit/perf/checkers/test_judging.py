@@ -18,6 +18,7 @@ from perf.history.events import (
     Delivered,
     DeviceMade,
     Fault,
+    Marked,
     MarkSeen,
     Opened,
     Page,
@@ -129,6 +130,21 @@ def test_marks_may_be_older_just_after_a_welcome_but_not_later() -> None:
     assert judge(evidence(*marks, last=0)).tolerated["marks read again"] == 1
     late = [msgspec.structs.replace(mark, t=mark.t + 5 * SECOND) for mark in marks]
     assert judge(evidence(*late, last=0)).counts["receipt regression"] == 1
+
+
+@pytest.mark.parametrize(("ended", "lost"), [(20.1, 0), (28, 1)])
+def test_a_mark_that_was_said_just_before_its_session_ended_need_not_be_shown(
+    ended: float, lost: int
+) -> None:
+    events: list[AnyEvent] = [
+        Marked(5 * SECOND, 1, ROOM, 1, 0),
+        MarkSeen(5 * SECOND + 1, 2, ROOM, "d1", 1, 0),
+        Marked(20 * SECOND, 1, ROOM, 2, 0),
+        Closed(int(ended * SECOND), 1, 1012, "server"),
+        Cursors(40 * SECOND, 2, {ROOM: 2}, True),
+    ]
+    sentences = judge(evidence(*events, last=2)).witnesses.get("lost receipt", [])
+    assert sum("was never shown" in one for one in sentences) == lost
 
 
 @pytest.mark.parametrize("seed", range(20))
