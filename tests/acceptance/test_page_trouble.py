@@ -95,17 +95,15 @@ def test_tab_keeps_the_devices_that_another_tab_has_added(
     desk: Desk, pair: tuple[Device, Device]
 ) -> None:
     """Their tokens are nowhere else."""
-    first = desk.chrome.current_window_handle
+    alice, bob = pair
     with another_tab(desk.chrome, desk.address):
         desk.all_live(2)
-        second = desk.chrome.current_window_handle
-        desk.chrome.switch_to.window(first)
         phone = desk.add("bob")
-        desk.chrome.switch_to.window(second)
-        desk.devices[0].switch()
-        desk.devices[0].switch()
-        desk.all_live(2)
-    assert desk.chrome.execute_script(KEPT) == [*(one.key for one in pair), phone.key]
+    alice.switch()
+    alice.switch()
+    assert desk.chrome.execute_script(KEPT) == [alice.key, bob.key, phone.key]
+    desk.chrome.refresh()
+    desk.all_live(3)
     phone.log_out()
     eventually(desk.chrome, lambda: len(desk.devices), 2)
 
