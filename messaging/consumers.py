@@ -179,10 +179,7 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
             if not session.congested:  # mute, it may be for long: then no more is read
                 self._drained.set()
             if session.closing is not None:
-                reason = session.closing.reason
-                await self._send(
-                    {"type": "websocket.close", "code": int(session.closing), "reason": reason}
-                )
+                await self._send_close(session.closing)
                 return
 
     @property
@@ -210,9 +207,10 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
         code = self.session.closing or CloseCode.INTERNAL
         with contextlib.suppress(OSError, RuntimeError, TimeoutError):
             async with asyncio.timeout(HANG_UP_S):
-                await self._send(
-                    {"type": "websocket.close", "code": int(code), "reason": code.reason}
-                )
+                await self._send_close(code)
+
+    async def _send_close(self, code: CloseCode) -> None:
+        await self._send({"type": "websocket.close", "code": int(code), "reason": code.reason})
 
     # What the session decided
 
