@@ -23,6 +23,14 @@ UPDATE messaging_message SET created = created - interval '40 days', deleted = d
 """
 
 
+@pytest.fixture(autouse=True)
+def nothing_old(sql: Psql) -> None:
+    """The command takes whatever is old: also what another test has left."""
+    with sql.transaction():
+        sql.execute("SET LOCAL session_replication_role = replica")
+        sql.execute("DELETE FROM messaging_message")
+
+
 def age(sql: Psql, room: Room, *, upto: int) -> None:
     """Make the conversation's beginning 40 days older, and tombstones in it too."""
     with sql.transaction():
