@@ -25,7 +25,7 @@ class Attach(Protocol):
     async def __call__(self, who: Seat | Device, *, acks: bool = True, **hello: Any) -> Device: ...
 
 
-LEFT_S = 1.0  # for what a test's end has begun
+LEFT_S = 0.25  # for what a test's end has begun
 KEPT = {"django_migrations", "django_content_type", "auth_permission", "messaging_epoch"}
 
 

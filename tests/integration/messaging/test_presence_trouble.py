@@ -28,7 +28,8 @@ from tests.plugin import GIVEN
 from tests.scene import Psql, Room
 from tests.sight import entries, hears, looked, say, shows
 
-pytestmark = pytest.mark.django_db
+# An engine that has run for a while makes its next pass at any moment: it would show what a broken board does not.
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("new_engine")]
 
 DEBOUNCE_S = 2.0
 STORM, CREW = 2_000, 49  # sessions, of so many users
