@@ -238,9 +238,8 @@ class Bus:
                     async with asyncio.timeout(CALL_S):
                         self._channel = await self._layer.new_channel()
                 except Exception as error:
-                    logger.warning(
-                        "the bus can't be reached, changes come from the database: %s", error
-                    )
+                    said = "the bus can't be reached, changes come from the database: %s"
+                    logger.warning(said, str(error) or "no answer")
                     await asyncio.sleep(PULSE_S)
         return self._channel
 
