@@ -87,6 +87,7 @@ def _marks(recorder: Recorder) -> list[int]:
     return [one.read for one in of(history(recorder.path), events.MarkSeen)]
 
 
+@pytest.mark.long
 async def test_a_crew_does_in_two_processes_what_a_fleet_does_in_one(
     place: Environment, tmp_path: Path
 ) -> None:

@@ -148,6 +148,7 @@ def test_typing_shows_until_it_is_sent_or_given_up(
     eventually(desk.chrome, lambda: typing(bob), "")
 
 
+@pytest.mark.long
 def test_typing_of_a_device_that_is_lost_vanishes_by_itself(
     desk: Desk, known: tuple[Device, Device]
 ) -> None:

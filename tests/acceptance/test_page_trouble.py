@@ -91,6 +91,7 @@ def test_full_storage_is_told_and_holds_up_nothing_else(
         desk.chrome.execute_script(EMPTY)
 
 
+@pytest.mark.long
 def test_tab_keeps_the_devices_that_another_tab_has_added(
     desk: Desk, pair: tuple[Device, Device]
 ) -> None:

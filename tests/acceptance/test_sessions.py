@@ -201,6 +201,7 @@ async def again(dial: Dial, server: Server, who: Device) -> None:
                 return
 
 
+@pytest.mark.long
 async def test_a_server_killed_in_mid_stream_loses_and_doubles_nothing(
     dial: Dial,
     own_server: Server,

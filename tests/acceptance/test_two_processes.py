@@ -165,6 +165,7 @@ async def test_one_of_two_busy_processes_ends_and_its_clients_go_on_elsewhere(
         await everything_is_there(sql, room, talkers)
 
 
+@pytest.mark.long
 async def test_both_busy_processes_end_and_what_was_acked_is_there_when_they_come_back(
     directory: Path, talkers: list[Talker]
 ) -> None:

@@ -196,7 +196,7 @@ async def test_a_pass_that_waited_for_the_database_is_no_reason_to_rest(
         await shows(ann, room.second.user, text="unheard")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(bool(GIVEN["REDIS_URL"]), reason="it kills the server: only one of our own")
 async def test_without_the_bus_presence_of_other_processes_comes_from_passes(
     peer: Peer, engine: Engine, attach: Any, room: Room, services_directory: Path

@@ -103,7 +103,7 @@ async def test_accounts_are_erased_with_all_that_they_can_have(sql: scene.Psql) 
         assert await named(connection, ["perf-y"]) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_fifty_thousand_rows_are_written_without_being_held_in_memory(
     sql: scene.Psql, tmp_path: Path
 ) -> None:

@@ -45,6 +45,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[], Rig]]:
         cleanup.remove(cleanup.Leftover(directory=rig.directory, processes=()))
 
 
+@pytest.mark.long
 async def test_a_private_environment_serves_accounts_and_leaves_only_its_logs(
     tmp_path: Path,
 ) -> None:
