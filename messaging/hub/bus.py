@@ -35,9 +35,6 @@ QUEUE_BYTES = 16_777_216  # of their messages and marks: one batch may hold 1 Mi
 # What goes in one round trip.
 TOGETHER = 100  # events
 TOGETHER_BYTES = 1_048_576
-# From the beginning of one round trip to that of the next, unless there is enough for a whole one: it costs as
-# much CPU with one event as with ten, and a lone event is never held up.
-PACE_S = 0.005
 CALL_S = 1.0
 PULSE_S = 0.5
 MISSED = 2  # pulses in a row before the bus counts as deaf
@@ -156,13 +153,8 @@ class Bus:
 
     async def _publish(self) -> None:
         """Send what waits, all that fits into one round trip, then what came meanwhile."""
-        began = 0.0
         while True:
             events = [await self._queue.get()]
-            pause = began + PACE_S - monotonic()
-            if pause > 0 and self._queue.qsize() < TOGETHER:
-                await asyncio.sleep(pause)
-            began = monotonic()
             size = _size(events[0])
             while len(events) < TOGETHER and size < TOGETHER_BYTES and not self._queue.empty():
                 events.append(self._queue.get_nowait())
