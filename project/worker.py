@@ -1,15 +1,15 @@
 """One server process of `manage.py serve`: an ASGI server on a socket of its own.
 
-It loads everything, then waits to be told its number; a spare one may wait for ever. It owns SIGTERM: it says on `/readyz` that it is about to end, serves on for as long as load balancers need
-to hear it, then stops listening, drains the engine (commit, ack, goodbye), and only then lets the
-server close what is left. It ends, without that wait, when its parent is gone (`child` has the pipes between
-the two). SIGINT is the parent's business.
+It loads everything, then waits to be told its number; a spare one may wait for ever. It owns SIGTERM: it
+says on `/readyz` that it is about to end, serves on for as long as load balancers need to hear it, then
+stops listening, drains the engine (commit, ack, goodbye), and only then lets the server close what is left.
+It ends, without that wait, when its parent is gone (`child` has the pipes between the two). SIGINT is the
+parent's business.
 """
 
 import argparse
 import asyncio
 import contextlib
-import gc
 import importlib
 import logging
 import os
@@ -64,10 +64,6 @@ def main() -> None:
     os.environ["PGAPPNAME"] = f"lockstep serve {number}"
 
     def ready() -> None:
-        # What is loaded now stays: without this each full collection walks all of Django, and
-        # messages wait for 30 ms meanwhile.
-        gc.collect()
-        gc.freeze()
         memory.begin()
         os.write(options.words_fd, READY)
         os.close(options.words_fd)
