@@ -1,8 +1,13 @@
 """A late generator: what it spoilt is unknown, and what held in spite of it still holds."""
 
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
-from perf.load.generator import LATE_MS, Generator
+from perf.load.generator import LATE_MS, NICE, Generator, preferred
 from perf.measure.latency import Summary
 from perf.scenario import Findings
 from perf.scenarios.parts.shared import note_generator, outcome_of
@@ -51,3 +56,15 @@ def test_latencies_beyond_the_range_are_the_generators_own_if_it_was_late(
     findings = Findings(outcomes=[held], latency=Summary(count=9, overflows=3))
     note_generator(one, findings)
     assert findings.verdict == verdict
+
+
+def test_the_generator_goes_before_the_servers_but_not_those_that_it_starts() -> None:
+    """Without the right to it, everything stays as it is."""
+    before = os.nice(0)
+    with preferred() as nice:
+        asked = [sys.executable, "-c", "import os; print(os.nice(0))"]
+        started = subprocess.run(asked, capture_output=True, text=True, check=True)
+        with ThreadPoolExecutor(1) as pool:
+            beside = pool.submit(os.nice, 0).result()
+    assert nice in (NICE, before)
+    assert (int(started.stdout), beside, os.nice(0)) == (max(before, 0), max(before, 0), before)
