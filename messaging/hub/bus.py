@@ -15,6 +15,7 @@ import logging
 import sys
 import uuid
 from collections.abc import Callable
+from itertools import islice
 from time import monotonic
 from typing import Any
 
@@ -33,7 +34,7 @@ logger = logging.getLogger(__name__)
 QUEUE = 1_000  # events
 QUEUE_BYTES = 16_777_216  # of their messages and marks: one batch may hold 1 MiB
 # What goes in one round trip.
-TOGETHER = 100  # events
+TOGETHER = 100  # events, or groups to enter
 TOGETHER_BYTES = 1_048_576
 CALL_S = 1.0
 PULSE_S = 0.5
@@ -176,41 +177,47 @@ class Bus:
             for group, event in events:
                 await self._layer.group_send(group, event)
 
+    async def _enter(self, groups: list[str], channel: str) -> None:
+        """At once if the layer can; any other layer takes them one by one."""
+        if isinstance(self._layer, PipelinedChannelLayer):
+            await self._layer.group_add_all(groups, channel)
+        else:
+            for group in groups:
+                await self._layer.group_add(group, channel)
+
     async def _follow(self) -> None:
-        """Enter and leave groups until these are the wanted ones, one after the other; what failed comes again."""
+        """Enter and leave groups until these are the wanted ones, many at a time; what failed comes again."""
         channel = await self._ensure_channel()
         while True:
             await self._anything_due.wait()
             if not self._due:
                 self._anything_due.clear()
                 continue
-            conversation = next(iter(self._due))
-            del self._due[conversation]
+            due = list(islice(self._due, TOGETHER))
+            for conversation in due:
+                del self._due[conversation]
             try:
                 async with asyncio.timeout(CALL_S):
-                    await self._call(conversation, channel)
+                    await self._call(due, channel)
             except Exception as error:
-                logger.debug("a group of the bus could not be joined or left: %s", error)
-                self._unsure.add(conversation)
-                if conversation in self._entered:
-                    self._due.setdefault(conversation)
+                logger.debug("groups of the bus could not be joined or left: %s", error)
+                self._unsure.update(due)
+                self._due |= dict.fromkeys(self._entered.intersection(due))
                 await asyncio.sleep(PULSE_S)
 
-    async def _call(self, conversation: str, channel: str) -> None:
-        """Bring one group to the wanted state; until a leave has succeeded we may be in it."""
-        group = _group(conversation)
-        wanted = conversation in self._wanted
-        if wanted:
-            self._entered.add(conversation)
-        if conversation in self._unsure:
-            await self._let_go(group, channel)
+    async def _call(self, conversations: list[str], channel: str) -> None:
+        """Bring groups to the wanted state; until a leave has succeeded we may be in it."""
+        wanted = [conversation for conversation in conversations if conversation in self._wanted]
+        left = [conversation for conversation in conversations if conversation not in self._wanted]
+        self._entered.update(wanted)
+        for conversation in self._unsure.intersection(conversations):
+            await self._let_go(_group(conversation), channel)
             self._unsure.discard(conversation)
-        if wanted:
-            await self._layer.group_add(group, channel)
-            nonce = {"type": NONCE, "conversation": conversation, "origin": self._origin}
-            await self._layer.group_send(group, nonce)
-        else:
-            await self._layer.group_discard(group, channel)
+        await self._enter([_group(conversation) for conversation in wanted], channel)
+        nonce = {"type": NONCE, "origin": self._origin}
+        await self._send([(_group(c), {**nonce, "conversation": c}) for c in wanted])
+        for conversation in left:
+            await self._layer.group_discard(_group(conversation), channel)
             if conversation not in self._wanted:
                 self._entered.discard(conversation)
 

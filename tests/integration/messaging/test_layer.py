@@ -1,6 +1,7 @@
 """The channel layer's own part: many events in one round trip, in order, readable by any Channels consumer."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -16,6 +17,7 @@ from messaging.hub.layer import PipelinedChannelLayer
 from tests import scene
 
 EVENTS = 100
+GROUPS = 1_000
 
 
 @pytest.fixture
@@ -65,21 +67,27 @@ async def test_events_sent_together_reach_each_group_in_order_and_take_one_round
     assert reads < EVENTS / 4  # others may ask the server something meanwhile
 
 
-async def test_a_layer_of_another_kind_is_given_the_events_one_by_one(
+def bus_that_tells(joined: Callable[[str], None]) -> Bus:
+    """A bus of which only the groups are of interest that it was heard to join."""
+
+    def nothing(*_: object) -> None: ...
+
+    return Bus(
+        on_batch=nothing,
+        on_marks=nothing,
+        on_joined=joined,
+        on_deaf=nothing,
+        on_return=nothing,
+    )
+
+
+async def test_a_layer_of_another_kind_is_given_the_groups_and_the_events_one_by_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     layer = InMemoryChannelLayer()
     monkeypatch.setattr("messaging.hub.bus.get_channel_layer", lambda: layer)
-
-    def nothing(*_: object) -> None: ...
-
-    bus = Bus(
-        on_batch=nothing,
-        on_marks=nothing,
-        on_joined=nothing,
-        on_deaf=nothing,
-        on_return=nothing,
-    )
+    joined: set[str] = set()
+    bus = bus_that_tells(joined.add)
     conversation = str(uuid4())
     channel = await layer.new_channel()
     await layer.group_add(conversation_group(conversation), channel)
@@ -87,8 +95,31 @@ async def test_a_layer_of_another_kind_is_given_the_events_one_by_one(
     for _ in range(3):
         bus.publish_marks(conversation, [])
     kinds = [(await layer.receive(channel))["type"] for _ in range(3)]
+    others = {str(uuid4()) for _ in range(3)}
+    for other in others:
+        bus.join(other)
+    await scene.eventually(lambda: joined == others)
     await bus.close()
     assert kinds == ["lockstep.receipts"] * 3
+
+
+async def test_groups_wanted_together_are_entered_in_few_round_trips(
+    redis_url: str,
+) -> None:
+    """A thousand conversations are opened when a deploy sends two thousand devices to another process."""
+    joined: set[str] = set()
+    bus = bus_that_tells(joined.add)
+    await bus.start()
+    await scene.eventually(lambda: not bus.deaf)
+    wanted = {str(uuid4()) for _ in range(GROUPS)}
+    with redis.Redis.from_url(redis_url) as server:
+        before = server.info("stats")["total_reads_processed"]
+        for conversation in wanted:
+            bus.join(conversation)
+        await scene.eventually(lambda: joined == wanted)
+        reads = server.info("stats")["total_reads_processed"] - before
+    await bus.close()
+    assert reads < GROUPS / 4  # one by one it would be two for each; others may ask meanwhile
 
 
 async def test_events_that_wait_for_a_late_process_are_bounded_in_bytes(
