@@ -150,7 +150,7 @@ CLOSE_TEXTS = {
     CloseCode.FULL: "This server lets nobody else in now; come back after `reconnect_after`.",
     CloseCode.UNAUTHORIZED: "The token is unknown; log in and register the device again.",
     CloseCode.REVOKED: "This device was revoked; log in and register it again.",
-    CloseCode.ORIGIN: "Pages of this origin are not allowed; add it to ALLOWED_ORIGINS.",
+    CloseCode.ORIGIN: "Pages of this origin are not allowed; add it to LOCKSTEP_MESSAGING['allowed_origins'].",
     CloseCode.SUBPROTOCOL: "Offer lockstep.v1.json or lockstep.v1.msgpack as subprotocol.",
 }
 

@@ -32,7 +32,7 @@ Reference: TypeAlias = (
 """Made by the client, echoed by the answer."""
 
 MAX_BODY_BYTES = 65_536  # UTF-8 bytes of one message body; larger content belongs in a file
-MAX_FRAME_BYTES = 1_048_576  # bytes of one WebSocket message, either way
+MAX_FRAME_BYTES = 1_048_576  # bytes of a client's WebSocket message; a server's may be larger
 # Four times the requests that may be unanswered. A bad frame costs 25 microseconds, so a MiB of them
 # stopped a server for 25 s.
 MAX_BATCH = 1_024  # frames in one WebSocket message from a client

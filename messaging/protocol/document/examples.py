@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from messaging.protocol.errors import Refusal
 from messaging.protocol.frames import (
+    MAX_BODY_BYTES,
+    MAX_FRAME_BYTES,
     ConversationState,
     DeviceMark,
     DevicePresence,
@@ -28,6 +30,8 @@ from messaging.protocol.frames import (
     Welcome,
     Window,
 )
+from messaging.protocol.server.admission import MAX_REQUESTS
+from messaging.protocol.server.window import WINDOW_BYTES, WINDOW_MESSAGES
 
 TEAM = "0198f3a0-0000-7000-8000-00000000c001"
 ANN, BOB = "0198f3a0-0000-7000-8000-0000000000a1", "0198f3a0-0000-7000-8000-0000000000b1"
@@ -84,8 +88,12 @@ STORY: list[tuple[str, list[Turn]]] = [
                         user=ANN,
                         session="0198f3a0-0000-7000-8000-00000000005e",
                         epoch="e-1",
-                        window=Window(messages=1_000, bytes=65_536),
-                        limits=Limits(body_bytes=65_536, frame_bytes=1_048_576, requests=256),
+                        window=Window(messages=WINDOW_MESSAGES, bytes=WINDOW_BYTES),
+                        limits=Limits(
+                            body_bytes=MAX_BODY_BYTES,
+                            frame_bytes=MAX_FRAME_BYTES,
+                            requests=MAX_REQUESTS,
+                        ),
                         conversations=[
                             ConversationState(
                                 conversation=TEAM, kind="group", since=41, last_seq=42, title="Team"

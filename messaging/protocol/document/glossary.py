@@ -42,7 +42,7 @@ FIELDS = {
     "read_at": "when `read` last moved, ms since 1970",
     "reason": "the close code's name",
     "reconnect_after": "come back after so many ms; absent with a close code that says do not",
-    "ref": "any text (64 characters) or number of the client; the answer echoes it",
+    "ref": "any text (up to 64 characters) or whole number of the client; the answer echoes it",
     "reply_to": "id of the message that this one answers",
     "requests": "how many `send`, `edit`, `delete`, `sync`, `presence.set`, `presence.watch`, and `receipt` with `ref` may be unanswered",
     "retry_after": "the same request may be repeated after so many ms; absent: it may not",

@@ -15,6 +15,7 @@ from messaging.protocol.frames import ClientFrame, ServerFrame, Value
 
 CLIENT_FRAMES: tuple[type[msgspec.Struct], ...] = ClientFrame.__args__
 SERVER_FRAMES: tuple[type[msgspec.Struct], ...] = ServerFrame.__args__
+FAR = 2**31 - 1  # a bound that no client comes near is not worth a word
 VALUES = tuple(
     item
     for item in vars(frames).values()
@@ -55,8 +56,12 @@ def struct_table(struct: type[msgspec.Struct]) -> str:
 
 
 def _default(field: msgspec.structs.FieldInfo) -> str:
+    """What an absent field means; nothing where it means that there is nothing to tell."""
     value = field.default
-    if value is msgspec.NODEFAULT or value in (None, ""):
+    if value is msgspec.NODEFAULT:
+        assert field.default_factory is not msgspec.NODEFAULT
+        value = field.default_factory()
+    if value is None:
         return ""
     return f"default `{msgspec.json.encode(value).decode()}`"
 
@@ -81,6 +86,9 @@ def _plain_type(schema: dict[str, Any]) -> str:
         return f"object of {_type(schema['additionalProperties'])}"
     if "minLength" in schema:
         return f"{kind} of {schema['minLength']} to {schema['maxLength']} characters"
+    if schema.get("minimum", 0) > 0:
+        most = schema["maximum"]
+        return f"{kind} from {schema['minimum']}" + (f" to {most}" if most < FAR else "")
     return kind
 
 
@@ -113,7 +121,7 @@ def limits() -> str:
             f"| bytes of one WebSocket message | {frames.MAX_FRAME_BYTES} |",
             f"| frames in one WebSocket message | {frames.MAX_BATCH} |",
             f"| messages in one answer to `sync` | {frames.MAX_PAGE} |",
-            "| characters of a `client_id`, or of a `ref` that is text | 64 |",
+            f"| characters of a `client_id`, or of a `ref` that is text | {frames.MAX_KEY} |",
             "| marks in one `receipt` | 10000 |",
             f"| characters of a presence text | {frames.MAX_STATUS} |",
             f"| users in one `presence.watch` | {frames.MAX_WATCHED} |",

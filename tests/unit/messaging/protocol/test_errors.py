@@ -1,7 +1,11 @@
 """Refusals and close codes are data, and each says what to do next."""
 
+import re
+from dataclasses import fields
+
 import pytest
 
+from messaging import conf
 from messaging.protocol.client.reconnect import may_return
 from messaging.protocol.errors import (
     INDEFINITE,
@@ -53,6 +57,14 @@ def test_a_close_code_tells_a_client_the_same_as_it_tells_the_server(code: Close
     assert code.text.endswith(".")
     assert len(code.reason.encode()) <= 123  # RFC 6455: what fits a close frame
     assert 4000 <= code < 5000 or code in (1008, 1009, 1012)
+
+
+def test_a_setting_that_a_sentence_names_exists() -> None:
+    """Whoever is told to set it looks for that name."""
+    sentences = [code.text for code in CloseCode] + [refusal.text() for refusal in Refusal]
+    named = re.findall(r"\b[A-Z]+_[A-Z_]+\b(?:\['(\w+)'\])?", " ".join(sentences))
+    assert named
+    assert set(named) <= {field.name for field in fields(conf.Settings)}
 
 
 def test_an_error_shows_its_facts_in_its_sentence() -> None:

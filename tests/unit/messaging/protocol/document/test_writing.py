@@ -70,6 +70,15 @@ def test_every_field_has_a_meaning_and_every_meaning_a_field() -> None:
     assert FIELDS.keys() - used <= {"type"}  # the tag of every frame
 
 
+def test_a_table_tells_what_an_absent_field_means_and_what_a_number_may_be() -> None:
+    """A stranger reads no code: an absent list is an empty one, and a limit of 501 is refused."""
+    page = (document.DOCS / document.PAGE).read_text()
+    assert "| `messages` | array of Message | default `[]` |" in page
+    assert '| `title` | string | default `""` |' in page
+    assert "| `limit` | integer from 1 to 500 | default `200` |" in page
+    assert "| `base_version` | integer from 1 | required |" in page
+
+
 @pytest.mark.parametrize("codec", CODECS.values(), ids=list(CODECS))
 def test_every_frame_of_the_example_passes_the_codec(codec: Any) -> None:
     """The example is what really crosses the wire."""
