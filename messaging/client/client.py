@@ -15,16 +15,16 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Literal, TypeVar
 
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
-from websockets.typing import Subprotocol
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
 
+from messaging.client import dialing
 from messaging.client.handle import ClosedError, Handle, Pending, RequestRefused
 from messaging.client.ledger import Ledger
 from messaging.client.news import News
-from messaging.client.rest import Rest, socket_url
+from messaging.client.rest import Rest
 from messaging.client.store import Store, StoreError
-from messaging.protocol import LOST, MSGPACK, CloseCode, Codec, FrameError, LockstepError, Phase
+from messaging.protocol import LOST, MSGPACK, Codec, FrameError, LockstepError, Phase
 from messaging.protocol import Client as Core
 from messaging.protocol.client.happenings import (
     AnyHappening,
@@ -39,10 +39,8 @@ from messaging.protocol.frames import Attachment, Frame, Here, Message, UserPres
 
 logger = logging.getLogger(__name__)
 
-MAX_MESSAGE_BYTES = 16_777_216  # of one WebSocket message: far above what a server sends
 CHUNK_BYTES = 262_144  # frames that leave together stay below, unless a single one is larger
 SEND_S = 30.0  # a socket that takes nothing for so long is dead
-REFUSED_HANDSHAKES = {401: CloseCode.UNAUTHORIZED, 403: CloseCode.ORIGIN}
 
 T = TypeVar("T")
 
@@ -276,24 +274,27 @@ class Client:
     async def _connection(self) -> None:
         code, reason = LOST, ""
         try:
-            async with connect(
-                socket_url(self.url),
-                subprotocols=[Subprotocol(self.codec.subprotocol)],
-                additional_headers={"Authorization": f"Bearer {self.token}"},
-                compression=None,  # costs more time than it saves on small frames
-                ping_interval=None,  # the protocol has its own
-                close_timeout=1,
-                max_size=MAX_MESSAGE_BYTES,
-            ) as socket:
-                code = await self._serve(socket)
-        except InvalidStatus as refused:
-            code = REFUSED_HANDSHAKES.get(refused.response.status_code, LOST)
-            answer = f"answered HTTP {refused.response.status_code} and no WebSocket"
-            reason = f"{self.url} {answer}; is it a Lockstep server, and is it up?"
-        except (OSError, TimeoutError, WebSocketException, FrameError) as error:
-            logger.info("The connection failed: %s", error, extra={"action": "connection_failed"})
-            reason = f"{self.url} can't be reached ({error}); is the server running?"
+            socket = await self._opened()
+            if socket is not None:
+                async with socket:
+                    code = await self._serve(socket)
+        except dialing.FAILURES as error:
+            code, reason = dialing.told(self.url, error)
         self._learn(self.core.closed(code, _now(), reason=reason))
+
+    async def _opened(self) -> ClientConnection | None:
+        """Open a socket; None if nobody wants it any more. What is asked meanwhile is stored at once."""
+        dialed = dialing.dial(self.url, token=self.token, codec=self.codec)
+        opening = asyncio.ensure_future(dialed)
+        opening.add_done_callback(lambda _: self._wake.set())
+        try:
+            while not opening.done() and self.core.phase is Phase.CONNECTING:
+                self._wake.clear()
+                await self._flush(None)
+                await self._pause()
+            return opening.result() if opening.done() else None
+        finally:
+            opening.cancel()
 
     async def _serve(self, socket: ClientConnection) -> int:
         """Pump one connection. Returns its close code."""

@@ -84,3 +84,43 @@ async def test_an_address_of_something_else_is_named_to_the_application() -> Non
             await Client.log_in(url, username="ann", password="lockstep")
         mend = "is it a Lockstep server, and is it up?"
         assert await why_not(url) == f"{url} answered HTTP 404 and no WebSocket; {mend}"
+
+
+@asynccontextmanager
+async def silent_server() -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """A server that takes connections and says nothing; the event tells of the first."""
+    came, over = asyncio.Event(), asyncio.Event()
+
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        came.set()
+        await over.wait()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        try:
+            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", came
+        finally:
+            over.set()
+
+
+async def test_what_is_asked_while_a_server_does_not_answer_is_stored_at_once(
+    tmp_path: Path,
+) -> None:
+    """Whoever is killed before the attempt has failed would lose it."""
+    path = tmp_path / "a.sqlite"
+    async with (
+        silent_server() as (url, came),
+        asyncio.timeout(3),
+        Client(url, token="t", outbox=path) as client,
+    ):
+        await came.wait()
+        client.send(C, "meanwhile", client_id="k1")
+        while not (asked := (await client._stored(client.store.load)).outbox):
+            pass
+    assert [request.client_id for _, request in asked] == ["k1"]
+
+
+async def test_a_client_closes_at_once_though_its_server_does_not_answer() -> None:
+    """Nobody waits for an attempt that nobody wants."""
+    async with silent_server() as (url, came), asyncio.timeout(3), Client(url, token="t"):
+        await came.wait()
