@@ -34,6 +34,8 @@ from messaging.protocol.client.reconnect import LOST, Backoff, may_return, repea
 from messaging.protocol.client.saved import Saved
 
 WELCOME_MS = 10_000.0  # a connection that has not said welcome by then is dead
+NOT_OURS = 1008  # RFC 6455, a violated policy: what is stored is another user's
+ANOTHER_USER = "What is stored here is another user's; give each user a store of their own."
 
 
 class Phase(enum.Enum):
@@ -194,7 +196,8 @@ class Client:
         self._silence.broken(now)
         self._acks.bytes += size
         for frame in message:
-            self._TAKE[type(frame)](self, frame)
+            if self.phase is not Phase.STOPPED:
+                self._TAKE[type(frame)](self, frame)
         return self.happened()
 
     def happened(self) -> list[AnyHappening]:
@@ -203,6 +206,9 @@ class Client:
         return happened
 
     def _on_welcome(self, frame: frames.Welcome) -> None:
+        if self.user not in (None, frame.user):  # or one would speak with the other's words
+            self._happened = self.closed(NOT_OURS, self._silence.heard, reason=ANOTHER_USER)
+            return
         self._happened.append(
             Connected(device=frame.device, user=frame.user, session=frame.session)
         )

@@ -1,7 +1,7 @@
 /**
  * Lockstep's client for browsers, without dependencies: log in, register the device, then
  *
- *     const client = new Client({ token, store: new LocalStore("my-app") });
+ *     const client = new Client({ token, store: new LocalStore(`my-app ${user}`) });
  *     client.addEventListener("change", () => draw(client.conversations));
  *     client.connect();
  *     client.send({ conversation, body: "hello" });   // also while offline

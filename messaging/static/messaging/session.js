@@ -21,6 +21,7 @@ const PATIENCE = {
 const KEY = /^[^\0\p{Surrogate}]{1,64}$/u; // what the server takes as a client_id: it can't name another in its refusal
 const BODY_BYTES = 65_536; // of a text in UTF-8: what the server stores
 const WELCOME_MS = 10_000; // a connection that has not said welcome by then is given up
+const ANOTHER_USER = "What is stored here is another user's; give each user a store of their own.";
 
 /** A new idempotency key: 128 random bits. (randomUUID exists on secure origins only.) */
 export function newId() {
@@ -153,8 +154,10 @@ export class Session {
     this.feeds.acks.count({ bytes });
     for (const frame of Array.isArray(message) ? message : [message]) {
       const rule = this.#rules[frame.type];
-      if (rule) rule(frame, now);
-      if (rule) this.heardOf.add(frame.type);
+      if (!rule) continue;
+      rule(frame, now);
+      if (this.phase === "stopped") return;
+      this.heardOf.add(frame.type);
     }
     this.#sayTyping(now);
     this.feeds.pace(now);
@@ -227,6 +230,7 @@ export class Session {
 
   #welcome(frame, now) {
     const { device, user, epoch } = frame;
+    if (this.user !== null && this.user !== user) return this.#leaveToOthers();
     // The epoch and the cursors change in one step, or a lost connection would leave old cursors under the new epoch.
     if (this.epoch !== null && this.epoch !== epoch) for (const id of this.conversations.keys()) this.#forget(id);
     Object.assign(this, { device, user, epoch, limits: frame.limits, phase: "open", reason: "" });
@@ -237,6 +241,12 @@ export class Session {
     this.feeds.start(frame.window, frame.conversations ?? []);
     this.presence.restart();
     this.wishes.restart();
+  }
+
+  /** One user would speak with another's words, and see what the other had. */
+  #leaveToOthers() {
+    this.disconnect();
+    this.#stop(ANOTHER_USER);
   }
 
   #forget(conversation) {
