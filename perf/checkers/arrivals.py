@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable
 
+from perf.checkers import prose
 from perf.checkers.judgement import Judgement
 from perf.checkers.seats import Seat, View, lose
 from perf.checkers.truth import Thread, Truth
@@ -95,6 +96,8 @@ def _account(
     judgement.check("lost", times=len(owed))
     if not missing or not seat.connected or thread.moved:
         ledger.pending += len(missing)
+        if not missing and seat.connected and view.fence is not None:
+            _doubt_end(seat, view, judgement)
         return
     arrived = {change.seq for entry in view.beyond for change in evidence.pages[entry].changes}
     known = dates.of(thread.name)
@@ -109,11 +112,23 @@ def _account(
             lose(judgement, seat, view, seq, reason)
 
 
+def _doubt_end(seat: Seat, view: View, judgement: Judgement) -> None:
+    """A device that was told that its user has left ends so: the database must say the same."""
+    thread, user = view.thread, seat.log.device.user
+    assert thread is not None
+    if any(stay.left is None for stay in thread.stays.get(user, ())):
+        judgement.convict(
+            "inconsistent",
+            f"{prose.device(seat.log)} was told that its user left conversation {thread.name} with change "
+            f"{view.fence}, and never that they are in it again; by the database they are.",
+            conversation=thread.name,
+            device=seat.log.device.device,
+        )
+
+
 def _owed(seat: Seat, view: View, thread: Thread) -> list[int]:
-    """The stored changes that are for this device."""
+    """The stored changes that are for this device: by the database, whatever it was told of leaving."""
     end, user = min(thread.last, view.limit), seat.log.device.user
-    if view.fence is not None:
-        end = min(end, view.fence)
     if thread.since_joined:
         return [row.seq for row in thread.between(view.start, end) if thread.owes(user, row.seq)]
     low, high = bisect_right(thread.seqs, view.start), bisect_right(thread.seqs, end)

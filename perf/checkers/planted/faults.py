@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from perf.checkers.planted import in_frames, in_marks, in_presence, in_sessions, in_store
+from perf.checkers.planted import (
+    in_claims,
+    in_frames,
+    in_marks,
+    in_presence,
+    in_sessions,
+    in_store,
+)
 from perf.checkers.planted.mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -11,4 +18,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *in_store.MUTANTS,
     *in_marks.MUTANTS,
     *in_presence.MUTANTS,
+    *in_claims.MUTANTS,
 )
