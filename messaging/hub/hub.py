@@ -208,10 +208,7 @@ class Hub:
             self.presence.changed(topic.conversation)
         for link in list(topic.links):
             session = link.session
-            if not alive:
-                session.feeds.fall_behind(topic.conversation)
-                continue
-            session.offer(batch)
+            session.offer(batch, mute=not alive)
             if session.ready:
                 link.wake()
             if batch.fences and topic.conversation not in session.feeds:

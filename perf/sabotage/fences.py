@@ -12,10 +12,10 @@ from presence import statements
 def leave() -> None:
     """Go on sending to those who have left."""
 
-    def permitted(self: Feed, batch: Batch, user: str) -> Batch:
-        return batch.visible_from(self.visible_from) if self.visible_from else batch
+    def hear(self: Feed, batch: Batch, user: str) -> None:
+        self.known = max(self.known, batch.upto)
 
-    Feed.permitted = permitted  # type: ignore[method-assign]
+    Feed.hear = hear  # type: ignore[method-assign]
 
 
 def revocation() -> None:

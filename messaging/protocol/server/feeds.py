@@ -20,7 +20,7 @@ READS = 4  # pages on their way for one session at a time
 
 @dataclass(slots=True, kw_only=True)
 class Feed:
-    """One conversation. `cursor` is what was sent, `known` the newest change heard of."""
+    """One conversation. `cursor` is what was sent, `known` the newest change heard of that is the user's."""
 
     cursor: int
     known: int
@@ -40,13 +40,19 @@ class Feed:
         """Go on in a newer stay: the user left and was added again before this feed came to the end."""
         if standing.joined_seq > self.joined:
             self.joined, self.leaves_at = standing.joined_seq, standing.left_seq
+            self.known = max(self.known, standing.last)
             self.visible_from = standing.joined_seq if standing.since_joined else 0
 
-    def permitted(self, batch: Batch, user: str) -> Batch:
-        """What of a batch the user may see: from their own stay, and not before it if that is hidden."""
+    def hear(self, batch: Batch, user: str) -> None:
+        """Note how far the conversation is, sent or not, and where the user's stay ends: beyond it nothing is theirs."""
         for fence in batch.fences:
             if fence.user == user and fence.seq >= self.joined and not self._ends_by(fence.seq):
                 self.leaves_at = fence.seq
+        upto = batch.upto if self.leaves_at is None else min(batch.upto, self.leaves_at)
+        self.known = max(self.known, upto)
+
+    def permitted(self, batch: Batch) -> Batch:
+        """What of a batch that was heard the user may see: from their own stay, and not before it if that is hidden."""
         if self.leaves_at is not None and batch.upto > self.leaves_at:
             batch = batch.until(self.leaves_at)
         if batch.oldest < self.visible_from:

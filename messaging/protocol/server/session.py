@@ -233,21 +233,21 @@ class Session:
         if self.window.exhausted:
             self._refuse(Refusal.OVERLOADED, frame)
             return
-        feed.known = max(feed.known, page.upto)
-        page = feed.permitted(page, self.identity.user)
+        feed.hear(page, self.identity.user)
+        page = feed.permitted(page)
         self._send_events(page, self.codec.part(answers.page(page, ref=frame.ref)))
 
     # What the conversations do
 
-    def offer(self, batch: Batch) -> None:
-        """Take the next live change of a conversation, or fall behind if there is no credit."""
+    def offer(self, batch: Batch, *, mute: bool = False) -> None:
+        """Take the next live change of a conversation; fall behind without credit, or while `mute`."""
         feed = self.feeds.get(batch.conversation)
-        if feed is None:
+        if feed is None or self.identity is None:
             return
-        feed.known = max(feed.known, batch.upto)
+        feed.hear(batch, self.identity.user)
         if self.closing is not None or not feed.live or batch.upto <= feed.cursor:
             return
-        if self.window.exhausted:
+        if mute or self.window.exhausted:
             self.feeds.fall_behind(batch.conversation)
         else:
             self._advance_feed(feed, batch)
@@ -255,9 +255,9 @@ class Session:
     def fed(self, page: Batch, *, position: int) -> None:
         """Take a page read for a conversation that is behind; at the hub's `position` it is live again."""
         feed = self.feeds.get(page.conversation)
-        if feed is None or self.closing is not None:
+        if feed is None or self.identity is None or self.closing is not None:
             return
-        feed.known = max(feed.known, page.upto)
+        feed.hear(page, self.identity.user)
         if page.since <= feed.cursor < page.upto and not self.window.exhausted:
             self._advance_feed(feed, page)
         self.feeds.settle(page.conversation, position=position)
@@ -300,10 +300,7 @@ class Session:
             self._out.push_encoded(encoded)
 
     def _advance_feed(self, feed: Feed, batch: Batch) -> None:
-        if self.identity is None:
-            return
-        batch = batch.after(feed.cursor) if feed.cursor > batch.since else batch
-        batch = feed.permitted(batch, self.identity.user)
+        batch = feed.permitted(batch.after(feed.cursor) if feed.cursor > batch.since else batch)
         self._send_events(batch, batch.encode(self.codec))
         feed.cursor = batch.upto
         if feed.over:

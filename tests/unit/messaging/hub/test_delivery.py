@@ -28,8 +28,8 @@ def test_device_gets_every_change_once_and_in_order_in_many_games() -> None:
     play(examples=500)
 
 
-def see_beyond_the_end(feed: Feed, batch: Batch, user: str) -> Batch:
-    return batch.visible_from(feed.visible_from)
+def hear_of_no_end(feed: Feed, batch: Batch, user: str) -> None:
+    feed.known = max(feed.known, batch.upto)
 
 
 def be_live(feeds: Feeds, conversation: str, *, position: int) -> None:
@@ -71,8 +71,8 @@ MUTANTS: dict[str, tuple[str, str, object, str]] = {
     ),
     "the fence": (
         "messaging.protocol.server.feeds.Feed",
-        "permitted",
-        see_beyond_the_end,
+        "hear",
+        hear_of_no_end,
         "above the fence",
     ),
     "what is hidden": (

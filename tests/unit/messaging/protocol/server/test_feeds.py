@@ -32,6 +32,11 @@ def changes(since: int, upto: int, *fences: Fence) -> Batch:
     return Batch(conversation=HERE, since=since, upto=upto, messages=messages, fences=fences)
 
 
+def shown(it: Feed, batch: Batch) -> Batch:
+    it.hear(batch, "me")
+    return it.permitted(batch)
+
+
 def seqs(batch: Batch) -> list[int]:
     return [message.seq for message in batch.messages]
 
@@ -119,7 +124,7 @@ def test_nothing_is_read_after_the_goodbye() -> None:
 
 def test_own_fence_ends_the_feed() -> None:
     it = feed()
-    assert seqs(it.permitted(changes(4, 9, Fence("me", 7)), "me")) == [5, 6, 7]
+    assert seqs(shown(it, changes(4, 9, Fence("me", 7)))) == [5, 6, 7]
     it.cursor = 6
     assert not it.over
     it.cursor = 7
@@ -129,23 +134,32 @@ def test_own_fence_ends_the_feed() -> None:
 def test_fence_of_someone_else_or_of_an_earlier_stay_ends_nothing() -> None:
     it = feed(joined=8)
     batch = changes(4, 9, Fence("me", 7), Fence("other", 9))
-    assert it.permitted(batch, "me") is batch
+    assert shown(it, batch) is batch
     assert not it.over
 
 
 def test_first_of_several_fences_counts() -> None:
     it = feed(leaves_at=6)
-    assert seqs(it.permitted(changes(4, 9, Fence("me", 8)), "me")) == [5, 6]
+    assert seqs(shown(it, changes(4, 9, Fence("me", 8)))) == [5, 6]
 
 
 def test_what_was_said_before_a_stay_may_be_hidden() -> None:
-    assert seqs(feed(visible_from=7).permitted(changes(4, 9), "me")) == [7, 8, 9]
+    assert seqs(shown(feed(visible_from=7), changes(4, 9))) == [7, 8, 9]
 
 
 def test_newer_stay_lifts_the_fence_of_the_older() -> None:
     it = feed(leaves_at=6)
     it.renew(standing(joined_seq=8, since_joined=True))
-    assert seqs(it.permitted(changes(4, 9, Fence("me", 6)), "me")) == [8, 9]
+    assert seqs(shown(it, changes(4, 9, Fence("me", 6)))) == [8, 9]
+
+
+def test_nothing_is_known_beyond_the_end_of_a_stay_until_a_newer_one_begins() -> None:
+    it = feed()
+    it.hear(changes(10, 12, Fence("me", 11)), "me")
+    it.hear(changes(12, 30), "me")
+    assert it.known == 11
+    it.renew(standing(joined_seq=20, last_seq=30))
+    assert it.known == 30
 
 
 def test_same_stay_changes_nothing() -> None:

@@ -6,6 +6,8 @@ import gc
 import tracemalloc
 from uuid import uuid4
 
+import pytest
+
 from messaging.protocol.client.outbox import Outbox
 from messaging.protocol.codec import JSON
 from messaging.protocol.errors import CloseCode, Refusal, Refused
@@ -106,6 +108,22 @@ def test_a_feed_ends_at_the_first_fence_even_if_the_user_came_back_and_left_agai
     assert isinstance(events, Events)
     assert isinstance(left, Left)
     assert (events.upto, left.upto) == (12, 12)
+
+
+@pytest.mark.parametrize("mute", [False, True])
+def test_a_former_member_who_has_not_come_to_the_end_of_the_stay_can_not_find_out_what_follows(
+    mute: bool,
+) -> None:
+    """Neither is the number told, nor is a mark beyond the fence taken, from which one could guess it."""
+    session = opened(cursor=4)  # behind, and without a read
+    session.offer(changes(10, 12, fences=(Fence(ME, 12),)), mute=mute)
+    session.offer(changes(12, 500))
+    assert say(session, Receipt(marks=[Mark(conversation=HERE, delivered=13)])) == []
+    (refused,) = heard(session)
+    assert isinstance(refused, Error)
+    assert refused.code == "cursor_ahead"
+    assert "(13 > 12)" in refused.message
+    assert say(session, Receipt(marks=[Mark(conversation=HERE, delivered=12)])) != []
 
 
 def test_pages_are_not_handed_to_a_client_without_credit() -> None:
