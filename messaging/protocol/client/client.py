@@ -196,7 +196,7 @@ class Client:
         self._silence.broken(now)
         self._acks.bytes += size
         for frame in message:
-            if self.phase is not Phase.STOPPED:
+            if self.phase in (Phase.OPEN, Phase.GREETING):
                 self._TAKE[type(frame)](self, frame)
         return self.happened()
 
