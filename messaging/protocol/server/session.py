@@ -370,6 +370,7 @@ class Session:
             return  # a revocation comes before what is still to be written for any other reason
         if discard:
             self._out.discard()
+            self.window.written()  # it never was: nothing of it is to be marked
         self.closing = code
         self.state = advance(self.state, "goodbye", role="server")
         self.feeds.stop_reading()

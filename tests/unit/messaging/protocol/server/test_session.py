@@ -232,6 +232,17 @@ def test_a_client_that_does_not_ack_is_marked_only_when_everything_was_written()
     assert session.written() == [Mark(conversation=HERE, delivered=10)]
 
 
+def test_what_was_dropped_before_it_was_written_is_not_marked_for_a_client_that_does_not_ack() -> (
+    None
+):
+    """It would go on behind it, and never see it."""
+    session = opened(auto_ack=True)
+    bring_up(session)
+    session.close(CloseCode.PAUSED, discard=True)
+    assert [type(frame) for frame in heard(session, mute=True)] == [Goodbye]
+    assert session.written() == []
+
+
 def test_a_client_that_only_listens_goes_on_being_shown_marks() -> None:
     session = opened(auto_ack=True)
     bring_up(session)
