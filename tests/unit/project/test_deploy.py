@@ -21,6 +21,7 @@ from messaging.protocol.errors import CloseCode, Refusal
 
 ROOT = Path(__file__).resolve().parents[3]
 DEPLOY, RUNBOOKS = ROOT / "deploy", ROOT / "docs/runbooks"
+PAGES = sorted(page for page in (ROOT / "docs").rglob("*.md") if "lockstep_" in page.read_text())
 NAME = re.compile(r"\b(lockstep_\w+)")
 SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count", "_sum")}
 
@@ -76,10 +77,25 @@ def test_every_runbook_has_an_alert_and_is_linked() -> None:
     assert [page for page in pages if page.removeprefix("docs/") not in operations] == []
 
 
-def test_the_links_of_runbooks_lead_somewhere() -> None:
-    for page in RUNBOOKS.glob("*.md"):
-        for link in re.findall(r"\]\(([^)]+)\)", page.read_text()):
-            assert (RUNBOOKS / link).exists(), f"{page.name}: {link}"
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_metric_that_a_page_names_is_exported(page: Path) -> None:
+    """Also in the short forms of a runbook's grep, as `lockstep_(queued_writes|sessions)`."""
+    known = {*exported(), *set().union(*exported().values())}
+    for stem, several in re.findall(r"\b(lockstep_\w*)(?:\(([\w|]+)\))?", page.read_text()):
+        for part in several.split("|"):
+            assert any(metric.startswith(stem + part) for metric in known), stem + part
+
+
+def test_what_a_runbook_looks_for_in_the_log_is_said_there() -> None:
+    """A grep that finds nothing looks like a log that says nothing."""
+    sources = [
+        path for app in ("project", "messaging", "presence") for path in (ROOT / app).rglob("*.py")
+    ]
+    said = "\n".join(path.read_text() for path in sources) + "Traceback"
+    runbooks = "".join(page.read_text() for page in RUNBOOKS.glob("*.md"))
+    found = re.findall(r"grep -E '([^']+)' \"\$LOG\"", runbooks)
+    assert len(found) > 3
+    assert [words for one in found for words in one.split("|") if words not in said] == []
 
 
 def test_the_labels_in_queries_are_labels_that_exist() -> None:
