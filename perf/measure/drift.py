@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from perf.measure.statistics import CONFIDENCE, CYCLES, SETTLING, medians
+from perf.measure.theil_sen import theil_sen
 
 QUARTER = 4
 
@@ -30,19 +32,16 @@ class Drift:
 
 def drift(values: Sequence[float]) -> Drift | None:
     """The drift of one value a cycle; None if there are too few after those in which caches are filled."""
-    import numpy as np  # noqa: PLC0415 - slow to load
-    from scipy.stats import theilslopes  # noqa: PLC0415
-
     known = values[SETTLING:]
     if len(known) < CYCLES:
         return None
-    points = np.asarray(medians(known), dtype=float)
-    found = theilslopes(points, alpha=CONFIDENCE)
-    begun = float(np.median(points[: max(len(points) // QUARTER, 1)]))
+    points = medians(known)
+    found = theil_sen(points, confidence=CONFIDENCE)
+    begun = median(points[: max(len(points) // QUARTER, 1)])
     scale = 100 * (len(points) - 1) / begun
     return Drift(
-        percent=float(found.slope) * scale,
-        low=float(found.low_slope) * scale,
-        high=float(found.high_slope) * scale,
+        percent=found.slope * scale,
+        low=found.low * scale,
+        high=found.high * scale,
         cycles=len(known),
     )

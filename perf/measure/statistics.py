@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal, TypeAlias
 
+from perf.measure.theil_sen import median_slope, theil_sen
+
 Kind: TypeAlias = Literal["blocks", "objects", "in_use", "memory"]
 """What a signal counts: Python's blocks, objects of the collector, bytes that malloc has handed out, or
 bytes that the process has of the system. Only the last depends on what an allocator keeps."""
@@ -169,31 +171,28 @@ def _names(slopes: Sequence[Slope]) -> str:
 
 def slope_of(signal: Signal, work: Work) -> Slope:
     """The Theil-Sen slope of a signal after its first cycles, with both intervals."""
-    import numpy as np  # noqa: PLC0415 - slow to load
-    from scipy.stats import theilslopes  # noqa: PLC0415
-
-    values = np.asarray(signal.values[SETTLING:], dtype=float)
-    found = theilslopes(values, alpha=CONFIDENCE)
+    values = signal.values[SETTLING:]
+    found = theil_sen(values, confidence=CONFIDENCE)
     half = len(values) // 2
     return Slope(
         signal=signal.name,
         kind=signal.kind,
-        estimate=float(found.slope),
-        low=float(found.low_slope),
-        high=float(found.high_slope),
-        bootstrap_low=_bootstrap_low(values, float(found.slope)),
-        first_half=_median_slope(values[:half]),
-        second_half=_median_slope(values[-half:]),
+        estimate=found.slope,
+        low=found.low,
+        high=found.high,
+        bootstrap_low=_bootstrap_low(values, found.slope),
+        first_half=median_slope(values[:half]),
+        second_half=median_slope(values[-half:]),
         floor=work.floor(signal.kind),
     )
 
 
-def _bootstrap_low(values: object, slope: float) -> float:
+def _bootstrap_low(values: Sequence[float], slope: float) -> float:
     """The lower end of the slope's interval if blocks of its residuals had come in another order.
 
     The draws are of a fixed seed: the same cycles get the same verdict.
     """
-    import numpy as np  # noqa: PLC0415
+    import numpy as np  # noqa: PLC0415 - slow to load
 
     y = np.asarray(values, dtype=float)
     count = len(y)
@@ -207,12 +206,3 @@ def _bootstrap_low(values: object, slope: float) -> float:
     drawn = line + residuals[picked]
     slopes = np.median((drawn[:, second] - drawn[:, first]) / (second - first), axis=1)
     return float(np.quantile(slopes, (1 - CONFIDENCE) / 2))
-
-
-def _median_slope(values: object) -> float:
-    """The median of the slopes between all pairs."""
-    import numpy as np  # noqa: PLC0415
-
-    y = np.asarray(values, dtype=float)
-    first, second = np.triu_indices(len(y), k=1)
-    return float(np.median((y[second] - y[first]) / (second - first)))

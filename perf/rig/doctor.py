@@ -34,7 +34,7 @@ MEMORY_MB, DISK_MB = 1_024, 2_048  # the servers and 10,000 devices; a history o
 BUSY_PERCENT = 25.0  # of a core
 BUSY_LOOK_S = 0.5
 POSTGRES = 15  # the least version
-LIBRARIES = ("hdrh", "jinja2", "junitparser", "matplotlib", "numpy", "picows", "rich", "scipy")
+LIBRARIES = ("hdrh", "jinja2", "junitparser", "matplotlib", "numpy", "picows", "rich")
 GOVERNORS = Path("/sys/devices/system/cpu")
 PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
