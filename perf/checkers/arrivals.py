@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
+from itertools import accumulate
 
 from perf.checkers import prose
 from perf.checkers.judgement import Judgement
 from perf.checkers.seats import Seat, View, lose
-from perf.checkers.truth import Thread, Truth
+from perf.checkers.truth import FOREVER, Thread, Truth
 from perf.history.events import StoredMark
 from perf.history.reader import UNSEEN, Evidence
 
@@ -23,12 +24,13 @@ LATE_NS = 10_000_000_000
 
 def settle(evidence: Evidence, truth: Truth, seats: Iterable[Seat], judgement: Judgement) -> None:
     """Account for every stored change and every device that it is for."""
-    untold, dates = Untold(evidence, truth), Dates(evidence, truth)
+    untold, dates, requests = Untold(evidence, truth), Dates(evidence, truth), Requests(truth)
     for seat in seats:
         untold.open(seat)
         for view in seat.views.values():
             if view.thread is not None and view.limit >= 0:
                 _account(seat, view, evidence, dates, judgement)
+                _look_before(seat, view, requests, judgement)
     judgement.expected = judgement.ledger.obligations
 
 
@@ -80,6 +82,51 @@ class Dates:
         assert self._known is not None
         known = self._known.setdefault(conversation, {})
         known[seq] = min(t, known.get(seq, t))
+
+
+class Requests:
+    """The places that requests took, by conversation, in the order in which they were begun."""
+
+    def __init__(self, truth: Truth) -> None:
+        self._placed: dict[str, list[tuple[int, int]]] = {}
+        for operation in truth.operations.values():
+            if operation.place is not None:
+                placed = self._placed.setdefault(operation.sent.conversation, [])
+                placed.append((operation.sent.t, operation.place))
+        self._lowest: dict[str, list[int]] = {}  # place of this one and all later ones
+        for name, placed in self._placed.items():
+            placed.sort()
+            lowest = list(accumulate((place for _, place in reversed(placed)), min))
+            self._lowest[name] = lowest[::-1]
+
+    def since(self, conversation: str, t: int, *, upto: int) -> set[int]:
+        """The places up to `upto` of what was begun after a moment."""
+        placed = self._placed.get(conversation, [])
+        at = bisect_right(placed, (t, FOREVER))
+        if at == len(placed) or self._lowest[conversation][at] > upto:
+            return set()  # as a rule
+        return {place for _, place in placed[at:] if place <= upto}
+
+
+def _look_before(seat: Seat, view: View, requests: Requests, judgement: Judgement) -> None:
+    """A feed may begin where the device was made or its user joined, but not beyond what was asked for later."""
+    thread, device = view.thread, seat.log.device
+    assert thread is not None
+    stays = thread.stays.get(device.user)
+    if not stays:
+        return
+    places = requests.since(thread.name, device.t, upto=view.start)
+    skipped = [
+        row.seq
+        for row in (thread.between(stays[-1].joined, view.start) if places else ())
+        if row.seq in places
+    ]
+    judgement.ledger.obligations += len(skipped)
+    for seq in skipped:
+        reason = (
+            f"its feed began at {view.start}, though the device and its user had been there before"
+        )
+        lose(judgement, seat, view, seq, reason)
 
 
 def _account(

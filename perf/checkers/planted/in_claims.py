@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import random
 
+import msgspec
+
 from perf.checkers.planted.in_sessions import stays_of
 from perf.checkers.planted.mutant import (
     Mutant,
     arrivals,
     final,
     insert_before,
+    leaves,
     newest,
     set_cursor,
     shuffled,
 )
-from perf.history.events import Cursors, Removed
+from perf.history.events import Acked, Cursors, Opened, Removed
 from perf.history.memory import History
 
 
@@ -43,9 +46,31 @@ def _send_away_at_last(history: History, chance: random.Random) -> bool:
     return False
 
 
+def _begin_late(history: History, chance: random.Random) -> bool:
+    """A device without a cursor is told that its feed begins beyond what was said since it is there."""
+    rows, begun = (
+        newest(history),
+        {opened.device: opened for opened in reversed(history.all(Opened))},
+    )
+    firsts = {(one.event.device, one.page.conversation): one for one in reversed(arrivals(history))}
+    keys = {ack.client_id for ack in history.all(Acked)}
+    for one in shuffled(firsts.values(), chance):
+        opened, name = begun[one.event.device], one.page.conversation
+        sent = any(rows[it.id] == it and it.client_id in keys for it in one.page.changes)
+        stayed = len(stays_of(history, one.event.device, name)) == 1
+        if sent and stayed and not one.first and not leaves(history, one):
+            hello = {other: seq for other, seq in opened.hello.items() if other != name}
+            welcome = {**opened.welcome, name: one.page.upto}
+            history.replace(opened, msgspec.structs.replace(opened, hello=hello, welcome=welcome))
+            history.remove(one.event)
+            return True
+    return False
+
+
 MUTANTS = (
     Mutant("lost", "a device is told that its user has left, who has not", _send_away),
     Mutant(
         "inconsistent", "a device ends as one whose user has left, who has not", _send_away_at_last
     ),
+    Mutant("lost", "a new feed begins beyond what is for the device", _begin_late),
 )
