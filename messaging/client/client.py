@@ -136,6 +136,9 @@ class Client:
         if isinstance(found, FrameError):
             self.core.outbox.settle(entry.client_id)
             raise found
+        if entry.client_id in self._handles:
+            self.core.outbox.settle(entry.client_id)
+            raise ValueError(f"{entry.client_id} was answered just now; make a new client_id")
         self._ledger.asked(entry.client_id)
         handle = self._handles[entry.client_id] = Handle(entry.client_id)
         if self._closing:

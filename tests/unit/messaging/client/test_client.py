@@ -12,9 +12,18 @@ import pytest
 
 from messaging.client import ApiError, Client, Store, StoreError
 from messaging.protocol.client.happenings import Disconnected
+from messaging.protocol.frames import Limits, Ok, Welcome, Window
 
 C = "0198f3a0-0000-7000-8000-00000000c001"
 NOBODY = "http://127.0.0.1:9"  # the port of RFC 863, which nobody serves here
+WELCOME = Welcome(
+    device="d1",
+    user="u1",
+    session="s1",
+    epoch="e1",
+    window=Window(messages=1000, bytes=65536),
+    limits=Limits(body_bytes=65536, frame_bytes=1_048_576, requests=256),
+)
 FULL = "can't be used as a store: database or disk is full; make room on its disk."
 
 
@@ -67,6 +76,21 @@ async def test_a_full_disk_is_told_to_who_waits_and_takes_nothing_back(
     store = Store(path)
     assert [request.client_id for _, request in store.load().outbox] == ["k1"]
     store.close()
+
+
+async def test_a_key_is_taken_until_its_answer_was_told() -> None:
+    """Whoever awaited the first would wait for ever, and the second would get its answer."""
+    client = Client(NOBODY, token="t")
+    client.core.connect(0)
+    client.core.opened(0)
+    first = client.send(C, "once", client_id="k1")
+    client._learn(client.core.received([WELCOME, Ok(client_id="k1", message="m1", seq=1)], 0))
+    with pytest.raises(ValueError, match="make a new client_id"):
+        client.send(C, "twice", client_id="k1")
+    await client._flush(None)
+    assert (await first).message == "m1"
+    assert not client.core.outbox
+    await client.close()
 
 
 async def test_an_absent_server_is_named_to_the_application() -> None:
