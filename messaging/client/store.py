@@ -8,10 +8,11 @@ synced, a power cut; without one it lives in memory. Every method blocks; one th
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import msgspec
@@ -96,6 +97,9 @@ class Store:
     def __init__(self, path: str | Path | None = None) -> None:
         self.path = path
         self._name = str(path) if path is not None else ":memory:"
+        if path is not None:
+            with suppress(OSError):  # SQLite says why
+                Path(path).touch(mode=0o600)  # what people wrote is nobody else's to read
         with _told(self._name):
             self._open()
         self._encode = msgspec.json.Encoder().encode
@@ -132,12 +136,10 @@ class Store:
         return self._facts()["installation"]
 
     def load(self) -> Saved:
-        """What the last process knew."""
+        """What the last process knew. Raises `StoreError`."""
         facts = self._facts()
-        rows = self._db.execute(
-            "SELECT id, cursor, read, gone, unsettled FROM conversation"
-        ).fetchall()
-        asked = self._db.execute("SELECT conversation, request FROM outbox ORDER BY number")
+        rows = self._rows("SELECT id, cursor, read, gone, unsettled FROM conversation")
+        asked = self._rows("SELECT conversation, request FROM outbox ORDER BY number")
         return Saved(
             device=facts.get("device"),
             user=facts.get("user"),
@@ -163,11 +165,12 @@ class Store:
     def _write(self, changes: Changes) -> None:
         run, many = self._db.execute, self._db.executemany
         many("INSERT OR REPLACE INTO fact VALUES (?, ?)", changes.facts.items())
+        # First, as its key may be asked anew: what is asked here can't be settled before it is written.
+        many("DELETE FROM outbox WHERE client_id = ?", [(key,) for key in changes.settled])
         many(
             "INSERT INTO outbox (client_id, conversation, request) VALUES (?, ?, ?)",
             [(asked.client_id, lane, self._encode(asked)) for lane, asked in changes.asked],
         )
-        many("DELETE FROM outbox WHERE client_id = ?", [(key,) for key in changes.settled])
         for conversation in changes.forgotten:
             run("DELETE FROM message WHERE conversation = ?", [conversation])
             run("UPDATE conversation SET taken = 0 WHERE id = ?", [conversation])
@@ -203,20 +206,20 @@ class Store:
         )
 
     def messages(self, conversation: str, *, limit: int = 200) -> list[Message]:
-        """The newest messages of a conversation in screen order, tombstones included."""
-        found = self._db.execute(
+        """The newest messages of a conversation in screen order, tombstones included. Raises `StoreError`."""
+        found = self._rows(
             "SELECT message FROM message WHERE conversation = ? ORDER BY position DESC LIMIT ?",
             [conversation, limit],
         )
         return [self._message.decode(row[0]) for row in found][::-1]
 
     def untaken(self) -> list[Applied]:
-        """What was stored and not yet taken by the application, by conversation."""
-        rows = self._db.execute("SELECT id, taken, cursor FROM conversation WHERE cursor > taken")
-        return [self._untaken(*row) for row in rows.fetchall()]
+        """What was stored and not yet taken by the application, by conversation. Raises `StoreError`."""
+        rows = self._rows("SELECT id, taken, cursor FROM conversation WHERE cursor > taken")
+        return [self._untaken(*row) for row in rows]
 
     def _untaken(self, conversation: str, taken: int, cursor: int) -> Applied:
-        found = self._db.execute(
+        found = self._rows(
             "SELECT message FROM message WHERE conversation = ? AND seq > ? AND seq <= ? ORDER BY seq",
             [conversation, taken, cursor],
         )
@@ -224,4 +227,8 @@ class Store:
         return Applied(conversation=conversation, messages=messages, upto=cursor)
 
     def _facts(self) -> dict[str, str]:
-        return dict(self._db.execute("SELECT name, value FROM fact").fetchall())
+        return dict(self._rows("SELECT name, value FROM fact"))
+
+    def _rows(self, statement: str, parameters: Sequence[object] = ()) -> list[Any]:
+        with _told(self._name):
+            return self._db.execute(statement, parameters).fetchall()

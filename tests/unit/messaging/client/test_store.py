@@ -112,6 +112,40 @@ def test_a_file_that_is_no_store_is_refused_in_one_line(tmp_path: Path) -> None:
         Store(tmp_path / "absent" / "a.sqlite")
 
 
+def test_a_damaged_file_is_told_in_one_line_whatever_is_read(tmp_path: Path) -> None:
+    """A disk that lost some of it: the mend is another file, not a stack trace."""
+    path = tmp_path / "a.sqlite"
+    store = Store(path)
+    store.write(Changes(standings=[standing(9)], messages=[message(n) for n in range(1, 9)]))
+    store.close()
+    with path.open("r+b") as file:
+        file.seek(4096)  # the first page tells that it is a database, and of which tables
+        file.write(b"\xff" * (path.stat().st_size - 4096))
+    store = Store(path)
+    for read in (store.load, store.untaken, lambda: store.messages("c1"), store.installation):
+        with pytest.raises(StoreError, match="malformed; choose another file"):
+            read()
+    store.close()
+
+
+def test_a_key_that_is_asked_anew_in_the_moment_of_its_answer_waits_again() -> None:
+    """One transaction holds both: the old one goes, the new one stays."""
+    store = Store()
+    store.write(Changes(asked=[("c1", SEND)]))
+    store.write(Changes(settled=["k1"], asked=[("c2", SEND)]))
+    assert store.load().outbox == [("c2", SEND)]
+    store.close()
+
+
+def test_what_people_wrote_is_for_nobody_else_on_the_computer(tmp_path: Path) -> None:
+    """The file holds every message; while it is open, what lies beside it does, too."""
+    store = Store(tmp_path / "a.sqlite")
+    store.write(Changes(messages=[message(1)]))
+    modes = {path.name: oct(path.stat().st_mode & 0o777) for path in tmp_path.iterdir()}
+    store.close()
+    assert modes == {"a.sqlite": "0o600", "a.sqlite-wal": "0o600"}
+
+
 def test_a_store_of_another_version_is_refused(tmp_path: Path) -> None:
     """Guessing at its tables could lose what is in its outbox."""
     path = tmp_path / "a.sqlite"
