@@ -48,12 +48,14 @@ def establish(evidence: Evidence) -> Reach:
     sessions = _sessions(evidence, Opened)
     greeted = _sessions(evidence, Greeted, Opened)
     untold, unheard = _unreached(evidence)
-    said = Here(surely=_users(evidence, sessions), perhaps=_users(evidence, greeted))
+    # Where a file was cut off, anybody may have come later whose session nobody took down.
+    blind = [(evidence.blind, ALWAYS[1])] if evidence.cut else []
+    said = Here(surely=_users(evidence, sessions), perhaps=_users(evidence, greeted, *blind))
     here = said
     if unheard:
         here = Here(
             surely=_users(evidence, _without(sessions, unheard)),
-            perhaps=_users(evidence, _longer(greeted, unheard)),
+            perhaps=_users(evidence, _longer(greeted, unheard), *blind),
         )
     stale = _stale(evidence)
     return Reach(sessions=sessions, stale=stale, untold=untold, said=said, here=here)
@@ -148,9 +150,9 @@ def _lengthened(spans: list[Span], unheard: list[Span]) -> Iterator[Span]:
         yield began, max([ended, *deaf])
 
 
-def _users(evidence: Evidence, sessions: Spans) -> Users:
-    """When each user was here: the union of their devices' sessions."""
+def _users(evidence: Evidence, sessions: Spans, *others: Span) -> Users:
+    """When each user was here: the union of their devices' sessions, and of what is to be added."""
     here: dict[str, list[Span]] = {}
     for log in evidence.logs.values():
         here.setdefault(log.device.user, []).extend(sessions.get(log.device.device, []))
-    return {user: merged(spans) for user, spans in here.items()}
+    return {user: merged([*spans, *others]) for user, spans in here.items()}

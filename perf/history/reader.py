@@ -39,6 +39,10 @@ _decode_lines = msgspec.json.Decoder(AnyEvent).decode_lines
 _decode_stored = msgspec.json.Decoder(AnyStored).decode
 
 
+UNSEEN = (1 << 63) - 1
+"""When a page was first seen that nobody saw."""
+
+
 @dataclass(slots=True, eq=False)
 class Log:
     """What one device did and saw, in order: `entries` are indices of `Evidence.pages`, or ~index of
@@ -84,6 +88,7 @@ class Evidence:
     marks: list[StoredMark] = field(default_factory=list)
     compared: bool = False  # whether the database was read at the end
     cut: list[str] = field(default_factory=list)  # files without their last line
+    blind: int = UNSEEN  # from when on (ns) one of these says nothing of its devices any more
     unreadable: int = 0  # lines
 
     @property
@@ -97,10 +102,6 @@ class Evidence:
         return sum(sum(1 for entry in log.entries if entry >= 0) for log in self.logs.values())
 
 
-UNSEEN = (1 << 63) - 1
-"""When a page was first seen that nobody saw."""
-
-
 class Gatherer:
     """Builds `Evidence` from the events of one file after the other."""
 
@@ -108,17 +109,20 @@ class Gatherer:
         self.evidence = Evidence()
         self._numbers = Numbers(self.evidence.names)
         self._pages: dict[int, int] = {}  # of this file: its number -> index
+        self._logs: list[Log] = []  # of this file
         self._worker = 0
         self._ended = False
 
     def begin_file(self) -> None:
         """Another file begins."""
-        self._pages, self._ended = {}, False
+        self._pages, self._logs, self._ended = {}, [], False
 
     def end_file(self, name: str) -> None:
         """This file ends here."""
         if not self._ended:
             self.evidence.cut.append(name)
+            last = max((log.moments[-1] for log in self._logs if log.moments), default=0)
+            self.evidence.blind = min(self.evidence.blind, last)
 
     def take(self, events: Iterable[AnyEvent]) -> None:
         """Take events in the order of the file."""
@@ -164,7 +168,8 @@ class Gatherer:
                 evidence.runs.append(event)
                 return
             case DeviceMade():
-                evidence.logs[event.device] = Log(event, self._worker)
+                log = evidence.logs[event.device] = Log(event, self._worker)
+                self._logs.append(log)
                 return
             case RunEnded():
                 self._ended = True

@@ -22,6 +22,7 @@ from perf.history.events import (
     MarkSeen,
     Opened,
     Page,
+    PresenceSeen,
     RunBegan,
     RunEnded,
     Sent,
@@ -155,6 +156,26 @@ def test_a_history_that_was_cut_off_is_judged_as_far_as_it_goes(seed: int) -> No
     judgement = judge(history.evidence())
     assert judgement.witnesses == {}
     assert any("cut off" in problem for problem in judgement.problems)
+
+
+def test_who_came_back_after_their_worker_had_died_is_no_ghost() -> None:
+    """Its file ends while they are away; the other's goes on, and says that they are here again."""
+    died: list[AnyEvent] = [
+        RunBegan(0, "run", "test", 0, 1),
+        DeviceMade(0, 1, "d1", "u"),
+        Opened(SECOND, 1, "s1", {}, {}),
+        Closed(2 * SECOND, 1, 1006, "server"),
+    ]
+    lived: list[AnyEvent] = [
+        RunBegan(0, "run", "test", 0, 2),
+        DeviceMade(0, 2, "d2", "v"),
+        Opened(SECOND, 2, "s2", {}, {}),
+        PresenceSeen(10 * SECOND, 2, "u", "online", 1),
+        Cursors(50 * SECOND, 2, {}, True),
+        RunEnded(50 * SECOND),
+    ]
+    assert judge(gather([died, lived], [])).witnesses == {}
+    assert named(judge(gather([[*died, RunEnded(50 * SECOND)], lived], []))) == {"ghost online"}
 
 
 MOVE = 13  # the model's act by which a user leaves or is added
