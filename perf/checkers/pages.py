@@ -163,7 +163,7 @@ def judge_change(change: Change, thread: Thread, truth: Truth) -> Iterator[Wrong
         what = f"{label}, but the newest that is stored of it is change {row.seq}"
         yield Wrong("inconsistent", what, change.seq)
     else:
-        yield from _earlier_change(change, row, label, truth)
+        yield from _earlier_change(change, row, label, thread, truth)
 
 
 def _not_stored(change: Change, label: str, truth: Truth) -> Iterator[Wrong]:
@@ -197,14 +197,23 @@ def _same_change(change: Change, row: Change, label: str) -> Iterator[Wrong]:
         yield Wrong("corrupt", f"{label} with another body than is stored", change.seq)
 
 
-def _earlier_change(change: Change, row: Change, label: str, truth: Truth) -> Iterator[Wrong]:
+def _earlier_change(
+    change: Change, row: Change, label: str, thread: Thread, truth: Truth
+) -> Iterator[Wrong]:
     """A change that was replaced since."""
     made = truth.made.get((change.id, change.version))
+    owner = thread.owner(change.seq)
     if change.version > row.version or (change.deleted and not row.deleted):
         what = f"{label} in version {change.version}, later than what is stored"
         yield Wrong("resurrected", what, change.seq)
     elif change.position != row.position:
         what = f"{label} at position {change.position}, which all others place at {row.position}"
         yield Wrong("diverged order", what, change.seq)
+    elif owner != (change.id, change.version) and change.seq > thread.since:
+        whose = f"version {owner[1]} of {owner[0]}" if owner is not None else "no first version"
+        what = f"{label} in version {change.version}, though this number is that of {whose}"
+        yield Wrong("diverged order", what, change.seq)
+    elif (change.device, change.client_id) != (row.device, row.client_id):
+        yield Wrong("inconsistent", f"{label} as another's than it is stored", change.seq)
     elif made is not None and not change.deleted and made.sent.digest != change.digest:
         yield Wrong("corrupt", f"{label} with another body than was sent", change.seq)

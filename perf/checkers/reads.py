@@ -59,6 +59,8 @@ def _shelf(thread: Thread, evidence: Evidence, truth: Truth) -> Shelf:
 def _judge(event: Fetched, shelf: Shelf, user: str, truth: Truth, judgement: Judgement) -> None:
     judgement.check("stale read")
     thread = shelf.thread
+    for change in event.changes:
+        thread.note(change.seq, change.id, change.version)
     found = [
         wrong
         for change in event.changes

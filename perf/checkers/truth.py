@@ -5,7 +5,7 @@ The database is believed; without it (a foreign deployment) the newest that any 
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -49,8 +49,18 @@ class Thread:
     def note(self, seq: int, message: str, version: int) -> None:
         """A change was seen; if it is not the newest of its message, it was replaced."""
         row = self.by_id.get(message)
-        if row is not None and seq < row.seq and version < row.version:
-            self.owners.setdefault(seq, (message, version))
+        replaced = row is not None and seq < row.seq and version < row.version
+        if row is None or not replaced or self.owner(seq) is not None:
+            return
+        if version > 1 or seq == row.position:
+            self.owners[seq] = (message, version)
+
+    def owner(self, seq: int) -> tuple[str, int] | None:
+        """Which message's which version is known to have this number; None if none is."""
+        at = bisect_left(self.seqs, seq)
+        if at < len(self.seqs) and self.seqs[at] == seq:
+            return self.rows[at].id, self.rows[at].version
+        return self.owners.get(seq)
 
     def end(self, user: str) -> int:
         """The last change that the user may see: that with which they left, or no limit."""

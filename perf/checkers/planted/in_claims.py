@@ -16,6 +16,7 @@ from perf.checkers.planted.mutant import (
     newest,
     set_cursor,
     shuffled,
+    substitute,
 )
 from perf.history.events import Acked, Cursors, Opened, Removed
 from perf.history.memory import History
@@ -67,10 +68,36 @@ def _begin_late(history: History, chance: random.Random) -> bool:
     return False
 
 
+def _take_number(history: History, chance: random.Random) -> bool:
+    """An earlier version of a message comes under the number of another, which does not come."""
+    rows = newest(history)
+    for one in shuffled(arrivals(history), chance):
+        for change in one.page.changes:
+            for other in one.page.changes:
+                current = rows[other.id] == other and rows[change.id] != change
+                if current and change.seq < other.seq < rows[change.id].seq:
+                    substitute(history, one, {other: change._replace(seq=other.seq)})
+                    return True
+    return False
+
+
+def _rename_earlier(history: History, chance: random.Random) -> bool:
+    """A change that was replaced since is shown as somebody else's."""
+    rows = newest(history)
+    for one in shuffled(arrivals(history), chance):
+        for change in one.page.changes:
+            if change.version < rows[change.id].version and change.seq != rows[change.id].seq:
+                substitute(history, one, {change: change._replace(device="device-0")})
+                return True
+    return False
+
+
 MUTANTS = (
     Mutant("lost", "a device is told that its user has left, who has not", _send_away),
     Mutant(
         "inconsistent", "a device ends as one whose user has left, who has not", _send_away_at_last
     ),
     Mutant("lost", "a new feed begins beyond what is for the device", _begin_late),
+    Mutant("diverged order", "a replaced change comes under another's number", _take_number),
+    Mutant("inconsistent", "a replaced change comes as somebody else's", _rename_earlier),
 )
