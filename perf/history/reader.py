@@ -168,8 +168,8 @@ class Gatherer:
                 evidence.runs.append(event)
                 return
             case DeviceMade():
-                log = evidence.logs[event.device] = Log(event, self._worker)
-                self._logs.append(log)
+                self._logs.append(Log(event, self._worker))
+                evidence.logs[event.device] = self._logs[-1]
                 return
             case RunEnded():
                 self._ended = True
