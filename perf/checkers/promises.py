@@ -48,6 +48,16 @@ def _judge_operation(
     if operation.outcome == "failed":
         judgement.check("aborted read")
     if thread is None:
+        if truth.compared and operation.acks:
+            judgement.check("lost ack")
+            judgement.convict(
+                "lost ack",
+                f"Device {sent.device} was promised {sent.client_id} as change {operation.acks[0].seq} of "
+                f"conversation {sent.conversation}, which is not stored at all.",
+                conversation=sent.conversation,
+                device=sent.device,
+                seqs=(operation.acks[0].seq,),
+            )
         return
     judgement.check("lost ack", "inconsistent", times=len(operation.acks))
     for ack in operation.acks:

@@ -10,6 +10,7 @@ from perf.checkers.planted.in_sessions import stays_of
 from perf.checkers.planted.mutant import (
     Mutant,
     arrivals,
+    ends,
     final,
     insert_before,
     leaves,
@@ -18,7 +19,14 @@ from perf.checkers.planted.mutant import (
     shuffled,
     substitute,
 )
-from perf.history.events import Acked, Cursors, Opened, Removed
+from perf.checkers.planted.scribe import RUN
+from perf.history.events import (
+    Acked,
+    Cursors,
+    Opened,
+    Removed,
+    Sent,
+)
 from perf.history.memory import History
 
 
@@ -92,6 +100,16 @@ def _rename_earlier(history: History, chance: random.Random) -> bool:
     return False
 
 
+def _promise_nowhere(history: History, chance: random.Random) -> bool:
+    """A message is promised in a conversation of which nothing is stored."""
+    for end in ends(history, chance):
+        key = f"{RUN}.{end.device}.nowhere"
+        sent = Sent(end.t - 2, end.device, end.t - 2, key, "nowhere", 1)
+        insert_before(history, end, sent, Acked(end.t - 1, end.device, key, "m", 1, 1, 1))
+        return True
+    return False
+
+
 MUTANTS = (
     Mutant("lost", "a device is told that its user has left, who has not", _send_away),
     Mutant(
@@ -100,4 +118,5 @@ MUTANTS = (
     Mutant("lost", "a new feed begins beyond what is for the device", _begin_late),
     Mutant("diverged order", "a replaced change comes under another's number", _take_number),
     Mutant("inconsistent", "a replaced change comes as somebody else's", _rename_earlier),
+    Mutant("lost ack", "a conversation is promised to that is not stored", _promise_nowhere),
 )
