@@ -23,8 +23,12 @@ from perf.checkers.planted.scribe import RUN
 from perf.history.events import (
     Acked,
     Cursors,
+    DeviceMade,
+    MarkSeen,
     Opened,
+    PresenceSeen,
     Removed,
+    Revoked,
     Sent,
 )
 from perf.history.memory import History
@@ -110,6 +114,30 @@ def _promise_nowhere(history: History, chance: random.Random) -> bool:
     return False
 
 
+def _tell_revoked(history: History, chance: random.Random, *, marks: bool) -> bool:
+    """A device that was revoked hears of others all the same."""
+    numbers = {made.id: made for made in history.all(DeviceMade)}
+    for revoked in history.all(Revoked):
+        made, t = numbers[revoked.id], revoked.t + 200_000_000
+        seen = next((one for one in history.all(MarkSeen) if one.device == made.device), None)
+        events, _ = history.place(made)
+        if marks and seen is not None:
+            events.insert(-1, msgspec.structs.replace(seen, t=t, delivered=seen.delivered))
+            return True
+        if not marks:
+            events.insert(-1, PresenceSeen(t, made.device, made.user, "offline", 1 << 40))
+            return True
+    return False
+
+
+def _show_revoked(history: History, chance: random.Random) -> bool:
+    return _tell_revoked(history, chance, marks=False)
+
+
+def _mark_revoked(history: History, chance: random.Random) -> bool:
+    return _tell_revoked(history, chance, marks=True)
+
+
 MUTANTS = (
     Mutant("lost", "a device is told that its user has left, who has not", _send_away),
     Mutant(
@@ -119,4 +147,6 @@ MUTANTS = (
     Mutant("diverged order", "a replaced change comes under another's number", _take_number),
     Mutant("inconsistent", "a replaced change comes as somebody else's", _rename_earlier),
     Mutant("lost ack", "a conversation is promised to that is not stored", _promise_nowhere),
+    Mutant("delivery after a fence", "a revoked device is shown who is here", _show_revoked),
+    Mutant("delivery after a fence", "a revoked device is shown marks", _mark_revoked),
 )
