@@ -1,7 +1,7 @@
 """What the run asked for: each request once, with all its attempts and answers folded into one outcome.
 
-A refusal settles a request only if it was definite, final, and no connection was lost since it was
-begun: an attempt that was on its way then may have been stored.
+A refusal settles a request only if it was definite, final, and neither was a connection lost nor an attempt
+refused without knowing since it was begun: such an attempt may have been stored.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Outcome: TypeAlias = Literal["ok", "failed", "indeterminate"]
 
 @dataclass(slots=True, eq=False)
 class Operation:
-    """One request. `doubted`: a connection was lost before it was answered."""
+    """One request. `doubted`: a connection was lost before it was answered, or nobody knew what became of it."""
 
     sent: Sent
     acks: list[Acked] = field(default_factory=list)
@@ -62,6 +62,7 @@ def fold(events: Iterable[AnyEvent]) -> dict[str, Operation]:
                 operation = found[event.client_id]
                 operation.refusals += 1
                 operation.rejected = event.definite and event.final
+                operation.doubted |= not event.definite
                 if event.final:
                     waiting.get(event.device, {}).pop(event.client_id, None)
             case Closed():

@@ -23,6 +23,7 @@ from perf.history.events import (
     Opened,
     Page,
     PresenceSeen,
+    Refused,
     RunBegan,
     RunEnded,
     Sent,
@@ -124,6 +125,22 @@ def test_a_request_without_an_answer_may_be_stored_or_not() -> None:
     assert judgement.witnesses == {}
     assert judgement.ledger.indeterminate == 2
     assert judgement.ledger.recovered == judgement.tolerated["recovered"] == 1
+
+
+@pytest.mark.parametrize(("definite", "found"), [(False, set()), (True, {"aborted read"})])
+def test_an_attempt_that_nobody_knew_the_end_of_may_be_stored_though_the_next_is_refused_for_good(
+    definite: bool, found: set[str]
+) -> None:
+    """The database was gone when it was to answer; the sender had left when it was asked again."""
+    asked = [
+        Sent(3, 1, 3, "run.1.1", ROOM, 5),
+        Refused(4, 1, "run.1.1", "database_unavailable", definite=definite, final=False),
+        Refused(5, 1, "run.1.1", "forbidden", definite=True, final=True),
+    ]
+    judged = evidence(*asked, last=0)
+    stored = Change(1, "m1", 1, 1, "d1", "run.1.1", 5)
+    judged.conversations[ROOM] = StoredConversation(ROOM, 0, 1, "all", (stored,))
+    assert named(judge(judged)) == found
 
 
 def test_marks_may_be_older_just_after_a_welcome_but_not_later() -> None:
