@@ -32,6 +32,7 @@ def examine(evidence: Evidence, truth: Truth, judgement: Judgement) -> None:
         return
     marks = Marks(evidence, truth)
     seen = _judge_sightings(evidence, marks, judgement)
+    _judge_entitled(evidence, truth, seen, judgement)
     if evidence.compared:
         _judge_stored(evidence, truth, marks, judgement)
         _judge_settled(evidence, truth, marks, judgement)
@@ -69,6 +70,18 @@ def _judge_sightings(evidence: Evidence, marks: Marks, judgement: Judgement) -> 
             _convict(evidence, judgement, name, key, f"{delivered} and {read}, {what}")
     judgement.check("receipt regression", "read before delivered", "phantom receipt", times=len(it))
     return seen
+
+
+def _judge_entitled(evidence: Evidence, truth: Truth, seen: Seen, judgement: Judgement) -> None:
+    """Nobody is shown marks of a conversation in which they never were."""
+    for key in seen:
+        observer, _, conversation = key
+        thread = truth.threads.get(evidence.names[conversation])
+        log = evidence.logs[observer]
+        if thread is not None and thread.end(log.device.user) < 0:
+            what = "so much, though the observer's user was never in that conversation"
+            _convict(evidence, judgement, "misrouted", key, what)
+    judgement.check("misrouted", times=len(seen))
 
 
 def _by_numbers(evidence: Evidence, marks: Marks) -> dict[tuple[int, int], Said]:

@@ -30,6 +30,8 @@ from perf.history.events import (
     Removed,
     Revoked,
     Sent,
+    Stay,
+    StoredConversation,
 )
 from perf.history.memory import History
 
@@ -138,6 +140,20 @@ def _mark_revoked(history: History, chance: random.Random) -> bool:
     return _tell_revoked(history, chance, marks=True)
 
 
+def _mark_elsewhere(history: History, chance: random.Random) -> bool:
+    """A device is shown marks of a conversation in which its user never was."""
+    made = {one.device: one for one in history.all(DeviceMade)}
+    for end in ends(history, chance):
+        for other in made.values():
+            if other.user != made[end.device].user and history.stored is not None:
+                seen = MarkSeen(end.t - 1, end.device, "elsewhere", other.id, 1, 0)
+                insert_before(history, end, seen)
+                history.stored.append(StoredConversation("elsewhere", 1, 1, "all", ()))
+                history.stored.append(Stay("elsewhere", other.user, 1, None))
+                return True
+    return False
+
+
 MUTANTS = (
     Mutant("lost", "a device is told that its user has left, who has not", _send_away),
     Mutant(
@@ -149,4 +165,5 @@ MUTANTS = (
     Mutant("lost ack", "a conversation is promised to that is not stored", _promise_nowhere),
     Mutant("delivery after a fence", "a revoked device is shown who is here", _show_revoked),
     Mutant("delivery after a fence", "a revoked device is shown marks", _mark_revoked),
+    Mutant("misrouted", "marks come of a conversation that is not the user's", _mark_elsewhere),
 )
