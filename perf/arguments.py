@@ -135,7 +135,9 @@ def _add_place(parser: ArgumentParser) -> None:
     place.add_argument(
         "--processes", type=int, default=1, metavar="N", help="of the private server (%(default)s)"
     )
-    place.add_argument("--server", choices=["uvicorn", "daphne"], default="uvicorn")
+    place.add_argument(
+        "--server", choices=["uvicorn", "daphne"], default="uvicorn", help="of both (%(default)s)"
+    )
     place.add_argument("--url", help="of a server that runs already, instead of a private one")
     place.add_argument(
         "--accounts", type=Path, metavar="FILE", help="what provision printed for --url"

@@ -24,7 +24,10 @@ def begin_epoch() -> UUID:
 class Command(BaseCommand):
     """After a restored backup: have every device start again from what the database has."""
 
-    help = __doc__
+    help = (
+        "Has every device start again from what the database has: after any way of restoring a backup "
+        "but `manage.py restore`."
+    )
 
     def handle(self, **options: Any) -> None:
         """Begin the epoch and name it."""

@@ -13,7 +13,10 @@ from messaging.files import cleaning
 class Command(BaseCommand):
     """Clean the storage of files, beside running servers too."""
 
-    help = __doc__
+    help = (
+        "Removes uploads that no message took, files of deleted messages, and contents that nobody has. "
+        "To be run daily."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Take an age."""

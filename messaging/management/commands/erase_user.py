@@ -16,7 +16,10 @@ from messaging.erasure import Traces
 class Command(BaseCommand):
     """Interrupted or repeated it goes on where it was; once a name is erased, the id still finds the user."""
 
-    help = __doc__
+    help = (
+        "Erases users for ever: their messages become tombstones of nobody, and nothing tells any more "
+        "who they were."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Take names or ids."""

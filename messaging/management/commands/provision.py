@@ -63,9 +63,11 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Take the numbers; none is needed."""
-        parser.add_argument("--users", type=int, default=2)
+        parser.add_argument("--users", type=int, default=2, help="default: %(default)s")
         parser.add_argument("--devices", type=int, help="in all, spread evenly (default: one each)")
-        parser.add_argument("--conversations", type=int, default=1)
+        parser.add_argument(
+            "--conversations", type=int, default=1, help="groups (default: %(default)s)"
+        )
         parser.add_argument("--members", type=int, help="of each (default: enough for every user)")
         parser.add_argument("--prefix", default="load", help="of all names (default: load)")
         parser.add_argument("--password", help="of new users (default: none, tokens only)")

@@ -13,7 +13,10 @@ from messaging import conf, retention
 class Command(BaseCommand):
     """Messages become tombstones, tombstones go; interrupted or repeated it goes on where it was."""
 
-    help = __doc__
+    help = (
+        "Lets old messages go, as retention_days and purge_days say. To be run daily, beside running "
+        "servers."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Take other ages than those of the settings."""

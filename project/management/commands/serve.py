@@ -25,15 +25,23 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        parser.add_argument("--host", default="127.0.0.1")
+        parser.add_argument(
+            "--host",
+            default="127.0.0.1",
+            help="where to listen (%(default)s); with DEBUG on for this machine only",
+        )
         parser.add_argument(
             "--port", type=int, help=f"default: the first free one from {ports.FIRST} on"
         )
         parser.add_argument(
             "--processes", type=int, default=cores, help="default: one per core (%(default)s)"
         )
-        parser.add_argument("--server", choices=SERVERS, default=SERVERS[0])
-        parser.add_argument("--no-migrate", action="store_true")
+        parser.add_argument(
+            "--server", choices=SERVERS, default=SERVERS[0], help="default: %(default)s"
+        )
+        parser.add_argument(
+            "--no-migrate", action="store_true", help="leave the tables as they are"
+        )
         parser.add_argument(
             "--no-spare",
             action="store_true",

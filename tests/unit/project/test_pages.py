@@ -22,6 +22,11 @@ PAGES = {
 TESTS = {path.name for path in (ROOT / "tests").rglob("*.py")}
 PLACES = [ROOT, ROOT / "messaging", ROOT / "messaging/protocol", ROOT / "tests"]
 SETTINGS = (*fields(conf.Settings), *fields(presence_conf.Settings))
+OURS = [
+    name
+    for name, app in get_commands().items()
+    if app in ("messaging", "presence", "project", "perf")
+]
 each_page = pytest.mark.parametrize("name", PAGES)
 
 
@@ -51,21 +56,35 @@ def test_every_file_that_is_named_exists(name: str) -> None:
 
 
 @cache
-def options(command: str) -> set[str]:
-    """What `manage.py <command>` takes, its verbs' options included. Raises KeyError for one that there is not."""
+def parser(command: str) -> argparse.ArgumentParser:
+    """Raises KeyError for a command that there is not."""
     app = get_commands()[command]
     loaded = app if not isinstance(app, str) else load_command_class(app, command)
-    return set(_options(loaded.create_parser("manage.py", command)))
+    return loaded.create_parser("manage.py", command)
 
 
-def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
-    for action in parser._actions:
-        yield from action.option_strings
+def actions(one: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """What a command takes, its verbs' options included."""
+    for action in one._actions:
+        yield action
         if isinstance(action, argparse._SubParsersAction):
-            yield from action.choices
-            yield from chain.from_iterable(map(_options, action.choices.values()))
-        elif action.choices is not None and not action.option_strings:
-            yield from map(str, action.choices)
+            yield from chain.from_iterable(map(actions, action.choices.values()))
+
+
+@cache
+def options(command: str) -> set[str]:
+    """What may stand behind `manage.py <command>`."""
+    words: set[str] = set()
+    for action in actions(parser(command)):
+        words |= {*action.option_strings, *([] if action.option_strings else action.choices or [])}
+    return words
+
+
+@pytest.mark.parametrize("command", OURS)
+def test_help_says_what_a_command_does_and_what_each_option_means(command: str) -> None:
+    assert re.match(r"[A-Z][a-z]+s\b", str(parser(command).description))
+    unsaid = [action.option_strings for action in actions(parser(command)) if not action.help]
+    assert [names for names in unsaid if names] == []
 
 
 @each_page
