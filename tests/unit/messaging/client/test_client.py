@@ -12,18 +12,11 @@ import pytest
 
 from messaging.client import ApiError, Client, Store, StoreError
 from messaging.protocol.client.happenings import Disconnected
-from messaging.protocol.frames import Limits, Ok, Welcome, Window
+from messaging.protocol.frames import Ok
+from tests.unit.messaging.protocol.client.welcome import WELCOME
 
 C = "0198f3a0-0000-7000-8000-00000000c001"
 NOBODY = "http://127.0.0.1:9"  # the port of RFC 863, which nobody serves here
-WELCOME = Welcome(
-    device="d1",
-    user="u1",
-    session="s1",
-    epoch="e1",
-    window=Window(messages=1000, bytes=65536),
-    limits=Limits(body_bytes=65536, frame_bytes=1_048_576, requests=256),
-)
 FULL = "can't be used as a store: database or disk is full; make room on its disk."
 
 

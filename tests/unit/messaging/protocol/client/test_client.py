@@ -1,5 +1,6 @@
 """What the core promises beyond the conformance cases."""
 
+import msgspec
 import pytest
 
 from messaging.protocol import LOST, Client, Phase, Refused, Saved
@@ -12,37 +13,20 @@ from messaging.protocol.frames import (
     Events,
     Frame,
     Goodbye,
-    Limits,
     Ok,
     Ping,
     Pong,
     Send,
-    Welcome,
-    Window,
 )
+from tests.unit.messaging.protocol.client import welcome
 
 PATIENCE = Patience()
-WELCOME = Welcome(
-    device="d1",
-    user="u1",
-    session="s1",
-    epoch="e1",
-    window=Window(messages=1000, bytes=65536),
-    limits=Limits(body_bytes=65536, frame_bytes=1000, requests=256),
-    conversations=[
-        ConversationState(conversation="c1", kind="group", since=3, last_seq=4, title="T")
-    ],
-)
+STATE = ConversationState(conversation="c1", kind="group", since=3, last_seq=4, title="T")
+WELCOME = msgspec.structs.replace(welcome.WELCOME, conversations=[STATE])
 
 
 def opened(client: Client | None = None) -> Client:
-    """A client that has heard welcome."""
-    client = client or Client(token="t", random=lambda: 0.5)
-    client.connect(0)
-    client.opened(0)
-    client.due(0)
-    client.received([WELCOME], 0)
-    return client
+    return welcome.opened(client, welcome=WELCOME)
 
 
 def test_a_client_tells_what_welcome_brought() -> None:

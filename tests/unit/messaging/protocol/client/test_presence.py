@@ -1,6 +1,6 @@
 """Presence and typing inside the whole core."""
 
-from messaging.protocol import LOST, Client
+from messaging.protocol import LOST
 from messaging.protocol.client.happenings import (
     Applied,
     Disconnected,
@@ -15,7 +15,6 @@ from messaging.protocol.frames import (
     Error,
     Events,
     Left,
-    Limits,
     Message,
     Ok,
     Presence,
@@ -26,32 +25,13 @@ from messaging.protocol.frames import (
     Typed,
     Typing,
     UserPresence,
-    Welcome,
-    Window,
 )
+from tests.unit.messaging.protocol.client.welcome import opened
 
-WELCOME = Welcome(
-    device="d1",
-    user="u1",
-    session="s1",
-    epoch="e1",
-    window=Window(messages=1000, bytes=65536),
-    limits=Limits(body_bytes=65536, frame_bytes=1000, requests=256),
-)
 BOB = UserPresence(user="u2", state="online")
 TYPED = Typed(conversation="c1", user="u2", typing=True)
 TYPES = TypingChanged(conversation="c1", user="u2", typing=True)
 TYPES_NO_MORE = TypingChanged(conversation="c1", user="u2", typing=False)
-
-
-def opened(client: Client | None = None) -> Client:
-    """A client that has heard welcome, of this connection."""
-    client = client or Client(token="t", random=lambda: 0.5)
-    client.connect(0)
-    client.opened(0)
-    client.due(0)
-    client.received([WELCOME], 0)
-    return client
 
 
 def test_what_is_known_grows_stale_with_the_connection_and_nobody_types_any_more() -> None:
