@@ -68,7 +68,7 @@ def _judge_operation(
             continue  # judged with the message, which is in another conversation
         else:
             row = known[1] if known is not None else None
-        found = _compare(operation, ack, row, thread)
+        found = _compare(operation, ack, row, thread) or _repeated(operation, ack)
         if found is not None:
             name, what = found
             judgement.convict(
@@ -99,6 +99,14 @@ def _compare(
     elif operation.sent.what == "delete" and not row.deleted:
         wrong = "resurrected", "but it is not deleted"
     return wrong
+
+
+def _repeated(operation: Operation, ack: Acked) -> tuple[str, str] | None:
+    """An edit or a deletion is one change, however often it is promised. (A message may have changed since.)"""
+    first = operation.acks[0]
+    if operation.sent.what == "send" or (ack.seq, ack.version) == (first.seq, first.version):
+        return None
+    return "duplicated", f"after it had been promised as change {first.seq}"
 
 
 def _judge_rows(
@@ -144,6 +152,8 @@ def _judge_row(
         yield "aborted read", f"is stored, though {row.client_id} was refused for good"
     elif operation.sent.conversation != thread.name:
         yield "misrouted", f"was sent to conversation {operation.sent.conversation}"
+    elif row.version > 1 and (row.id, row.digest) in truth.refused:
+        yield "aborted read", "is stored as an edit has it that was refused for good"
     made = operation if row.version == 1 else truth.made.get((row.id, row.version))
     wanted = made.sent if made is not None and made.sent.what != "delete" else None
     if wanted is not None and not row.deleted and wanted.digest != row.digest:

@@ -98,6 +98,9 @@ class Truth:
     operations: dict[str, Operation]
     keys: dict[tuple[str, str], tuple[Thread, Change]]  # (device id, client_id) of a stored message
     made: dict[tuple[str, int], Operation]  # (message, version) -> the request that made it
+    refused: set[
+        tuple[str, int]
+    ]  # (message, digest) of edits that were refused for good, and no other was
     numbers: dict[str, int]  # device id -> number in the run
     astray: set[str]  # client_ids of what is stored in another conversation than it was sent to
     compared: bool
@@ -132,6 +135,7 @@ def establish(evidence: Evidence) -> Truth:
             if client_id in operations and operations[client_id].sent.conversation != thread.name
         },
         made=_made(operations.values()),
+        refused=_refused(operations.values()),
         numbers={log.device.id: number for number, log in evidence.logs.items()},
         compared=evidence.compared,
     )
@@ -165,6 +169,16 @@ def _made(operations: Iterable[Operation]) -> dict[tuple[str, int], Operation]:
             version = 1 if operation.sent.what == "send" else ack.version
             made.setdefault((ack.message, version), operation)
     return made
+
+
+def _refused(operations: Iterable[Operation]) -> set[tuple[str, int]]:
+    refused, others = set[tuple[str, int]](), set[tuple[str, int]]()
+    for operation in operations:
+        sent = operation.sent
+        if sent.what == "edit" and sent.message is not None:
+            known = refused if operation.outcome == "failed" else others
+            known.add((sent.message, sent.digest))
+    return refused - others
 
 
 def _inferred(pages: Sequence[Page]) -> Iterable[Thread]:

@@ -22,11 +22,13 @@ from perf.checkers.planted.mutant import (
 from perf.checkers.planted.scribe import RUN
 from perf.history.events import (
     Acked,
+    Closed,
     Cursors,
     DeviceMade,
     MarkSeen,
     Opened,
     PresenceSeen,
+    Refused,
     Removed,
     Revoked,
     Sent,
@@ -154,6 +156,40 @@ def _mark_elsewhere(history: History, chance: random.Random) -> bool:
     return False
 
 
+def _edits(history: History, chance: random.Random) -> list[tuple[Sent, Acked]]:
+    """Edits that were promised."""
+    asked = {sent.client_id: sent for sent in history.all(Sent) if sent.what == "edit"}
+    acks = shuffled(history.all(Acked), chance)
+    return [(asked[ack.client_id], ack) for ack in acks if ack.client_id in asked]
+
+
+def _store_refused_edit(history: History, chance: random.Random) -> bool:
+    """An edit is stored that was refused for good."""
+    rows = newest(history)
+    for sent, ack in _edits(history, chance):
+        events, end = history.place(ack)
+        _, begin = history.place(sent)
+        ended = (isinstance(one, Closed) and one.device == ack.device for one in events[begin:end])
+        if rows[ack.message].version == ack.version and not any(ended):
+            events[end] = Refused(
+                ack.t, ack.device, ack.client_id, "conflict", definite=True, final=True
+            )
+            return True
+    return False
+
+
+def _apply_twice(history: History, chance: random.Random) -> bool:
+    """An edit is promised again, as the change that came after it."""
+    later = {(ack.message, ack.version): ack for ack in history.all(Acked)}
+    for _, ack in _edits(history, chance):
+        after = later.get((ack.message, ack.version + 1))
+        if after is not None:
+            again = msgspec.structs.replace(ack, t=after.t, seq=after.seq, version=after.version)
+            history.replace(ack, ack, again)
+            return True
+    return False
+
+
 MUTANTS = (
     Mutant("lost", "a device is told that its user has left, who has not", _send_away),
     Mutant(
@@ -166,4 +202,6 @@ MUTANTS = (
     Mutant("delivery after a fence", "a revoked device is shown who is here", _show_revoked),
     Mutant("delivery after a fence", "a revoked device is shown marks", _mark_revoked),
     Mutant("misrouted", "marks come of a conversation that is not the user's", _mark_elsewhere),
+    Mutant("aborted read", "an edit is stored that was refused for good", _store_refused_edit),
+    Mutant("duplicated", "an edit is promised as two changes", _apply_twice),
 )
