@@ -166,6 +166,18 @@ class Watcher:
             self._convict("gap", seat, page, what, also=(beyond,))
         view.hole = None
 
+    def _end_hole(self, seat: Seat, view: View) -> None:
+        """The connection ended with a hole in what it had brought. (Who stays to the end has lost something.)"""
+        if view.hole is None:
+            return
+        cursor, beyond = view.hole
+        early = next(one for one in view.beyond if self._sinces[one] == beyond)
+        what = (
+            f"beyond {cursor}, the end of all before, and nothing came between on that connection"
+        )
+        self._convict("gap", seat, self._evidence.pages[early], what, also=(cursor,))
+        view.hole = None
+
     def _order(self, first: Page, second: Page) -> str:
         """In which order two frames' changes had been promised to their senders, if they had."""
         ends = first.changes[-1:] + second.changes[:1]
@@ -225,6 +237,8 @@ class Watcher:
                     self._refresh(view)
             case Cursors():
                 seat.connected, seat.ended = event.connected, event.t
+                for view in seat.views.values() if not event.connected else ():
+                    self._end_hole(seat, view)
                 self._compare(seat, event)
 
     def _opened(self, seat: Seat, event: Opened) -> None:
@@ -245,6 +259,7 @@ class Watcher:
             if view is not None:
                 view.fence = None
         for view in seat.views.values():
+            self._end_hole(seat, view)
             self._refresh(view)
         if seat.sessions > 1:
             self._judgement.check("resume gap", "resume replay", times=len(event.hello))

@@ -10,6 +10,7 @@ from perf.checkers.planted.in_sessions import stays_of
 from perf.checkers.planted.mutant import (
     Mutant,
     arrivals,
+    deliver,
     ends,
     final,
     insert_before,
@@ -190,6 +191,22 @@ def _apply_twice(history: History, chance: random.Random) -> bool:
     return False
 
 
+def _skip_and_end(history: History, chance: random.Random) -> bool:
+    """A frame is left out, the next one comes, and the device ends without asking: it has lost its connection."""
+    ended = {end.device for end in history.all(Cursors) if not end.connected}
+    for one in shuffled(arrivals(history), chance):
+        page, device = one.page, one.event.device
+        apart = page.upto > page.since + 1 and not one.first and not leaves(history, one)
+        if one.last and apart and device in ended:
+            changes = tuple(change for change in page.changes if change.seq > page.since + 1)
+            late = msgspec.structs.replace(page, since=page.since + 1, changes=changes)
+            deliver(history, one.event, late, device=device)
+            history.remove(one.event)
+            set_cursor(history, device, page.conversation, page.since)
+            return True
+    return False
+
+
 MUTANTS = (
     Mutant("lost", "a device is told that its user has left, who has not", _send_away),
     Mutant(
@@ -204,4 +221,5 @@ MUTANTS = (
     Mutant("misrouted", "marks come of a conversation that is not the user's", _mark_elsewhere),
     Mutant("aborted read", "an edit is stored that was refused for good", _store_refused_edit),
     Mutant("duplicated", "an edit is promised as two changes", _apply_twice),
+    Mutant("gap", "a frame is left out before a connection ends", _skip_and_end),
 )
