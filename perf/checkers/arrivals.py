@@ -31,7 +31,9 @@ def settle(evidence: Evidence, truth: Truth, seats: Iterable[Seat], judgement: J
             if view.thread is not None and view.limit >= 0:
                 _account(seat, view, evidence, dates, judgement)
                 _look_before(seat, view, requests, judgement)
-    judgement.expected = judgement.ledger.obligations
+    due = judgement.ledger.obligations - judgement.ledger.pending
+    judgement.check("lost", times=due)
+    judgement.expected = due
 
 
 class Untold:
@@ -140,7 +142,6 @@ def _account(
     ledger.delivered += len(owed) - len(missing)
     if view.lost:
         ledger.delivered -= len(view.lost.intersection(owed))
-    judgement.check("lost", times=len(owed))
     if not missing or not seat.connected or thread.moved:
         ledger.pending += len(missing)
         if not missing and seat.connected and view.fence is not None:

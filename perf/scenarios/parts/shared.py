@@ -154,7 +154,7 @@ def agreement(judgement: Judgement) -> list[Outcome]:
     arrived = 100 * (1 - lost / due) if due else None
     consistent = 100 * (1 - judgement.anomalies / compared) if judgement.exercised else None
     return [
-        outcome("T8", arrived, source=f"{due:,} stored changes due to devices, by identity"),
+        outcome("T8", arrived, source=f"{due:,} stored changes due to devices, by identity; {judgement.ledger.pending:,} to devices that were away in the end"),
         outcome("T10", consistent, source="every promise and all that every device saw, against plain SQL"),
     ]  # fmt: skip
 

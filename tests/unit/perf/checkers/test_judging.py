@@ -87,6 +87,14 @@ def test_what_a_device_lacks_that_was_away_at_the_end_is_pending() -> None:
     assert judgement.ledger.balanced
 
 
+def test_what_is_pending_was_not_due_and_says_nothing_of_what_is_lost() -> None:
+    """Everybody was away in the end: nothing is lost, and nothing was tested."""
+    away = [Cursors(9, device, {ROOM: 0}, connected=False) for device in (1, 2)]
+    judgement = judge(evidence(*away, last=2), goals=["lost"])
+    assert (judgement.expected, judgement.ledger.pending) == (0, 4)
+    assert {one.name: one.met for one in judgement.coverage}["lost"] is None
+
+
 @pytest.mark.parametrize(("stayed", "lost"), [(1, 0), (30, 2)])
 def test_who_leaves_while_others_go_on_lacks_only_what_was_known_long_before(
     stayed: int, lost: int
