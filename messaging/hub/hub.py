@@ -115,7 +115,7 @@ class Hub:
         standings = await self.people.admit(link, identity)
         session = link.session
         if standings is None:
-            session.close(CloseCode.REVOKED)
+            session.close(CloseCode.REVOKED, discard=True)
             link.wake()
             return
         session.open(identity, standings, epoch=epoch)

@@ -41,6 +41,7 @@ class Session:
         self.feeds = Feeds()
         self.window = window or Window()
         self.closing: CloseCode | None = None
+        self._discarded = False
         self._hello = frames.Hello()
         self.on_refused: Callable[[Refusal], None] = lambda _: None
         self._out = Outgoing(codec)
@@ -337,9 +338,9 @@ class Session:
     def outgoing(self, *, mute: bool = False) -> str | bytes | None:
         """The next WebSocket message, or None. While `mute` it tells of nobody else; the rest waits.
 
-        A revoked device is told of nobody any more: answers may still be on their way to it.
+        What came after the discarded is not told either: a revoked device's answers may still be on their way.
         """
-        if mute or self.closing is CloseCode.REVOKED:
+        if mute or self._discarded:
             return self._out.take_bare()
         if self._out.holding and self._keeps_up:
             self._out.release_marks(self.feeds.is_live)
@@ -369,6 +370,7 @@ class Session:
         if self.closing is not None and (code is not CloseCode.REVOKED or self.closing is code):
             return  # a revocation comes before what is still to be written for any other reason
         if discard:
+            self._discarded = True
             self._out.discard()
             self.window.written()  # it never was: nothing of it is to be marked
         self.closing = code

@@ -266,13 +266,14 @@ def test_a_client_that_asks_for_old_pages_and_never_acks_keeps_its_credit() -> N
     assert [type(frame) for frame in heard(session)] == [Events]
 
 
-def test_a_revoked_device_gets_no_answer_that_was_on_its_way() -> None:
-    """When the lease is back its revocation has returned long ago."""
+@pytest.mark.parametrize("code", [CloseCode.REVOKED, CloseCode.PAUSED])
+def test_a_device_that_may_be_revoked_gets_no_answer_that_was_on_its_way(code: CloseCode) -> None:
+    """When the lease is back its revocation has returned long ago: nobody waits for a process that stood still."""
     session = opened()
     bring_up(session)
     sync = Sync(conversation=HERE, since=0)
     say(session, sync)
-    session.close(CloseCode.REVOKED, discard=True)
+    session.close(code, discard=True)
     session.answer_sync(sync, changes(0, 8))
     written(session, "m1", Stored(message="m", seq=11, position=11, version=1, created=0))
     assert [type(frame) for frame in heard(session)] == [Goodbye]
