@@ -11,6 +11,7 @@ import pytest
 from messaging.overload.door import door
 from messaging.overload.pressure import FEW_AT_A_TIME, NO_HISTORY
 from presence import database
+from project.bodies import Bodies
 from project.gate import CALLS, Gate
 
 HISTORY = [
@@ -81,16 +82,20 @@ async def test_calls_beyond_so_many_at_a_time_are_refused_until_one_is_answered(
     """Each may hold a body of 1 MiB. Files take long, and are none of them."""
     go_on, statuses = asyncio.Event(), list[int]()
 
-    async def app(*_: Any) -> None:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request"}
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
         await go_on.wait()
 
-    async def send(event: dict[str, Any]) -> None:
+    async def send(event: Any) -> None:
         statuses.append(event.get("status", 0))
 
     gate = Gate(app)
 
     def call(path: str) -> asyncio.Task[None]:
-        return asyncio.create_task(gate({"path": path, "method": "GET"}, None, send))  # type: ignore[arg-type]
+        return asyncio.create_task(gate({"path": path, "method": "GET"}, receive, send))
 
     calls = [call("/api/files/1") for _ in range(3)]
     calls += [call("/api/conversations") for _ in range(CALLS + 1)]
@@ -102,3 +107,87 @@ async def test_calls_beyond_so_many_at_a_time_are_refused_until_one_is_answered(
     statuses.clear()
     await call("/api/conversations")
     assert statuses == []
+
+
+class Strangers:
+    """Calls of whose bodies the last byte never comes, behind the application's own bounds."""
+
+    def __init__(self) -> None:
+        self.answers: list[list[dict[str, Any]]] = []
+        self.tasks: list[asyncio.Task[None]] = []
+        self.asked = 0
+        self.gate = Gate(Bodies(self.app))
+
+    async def app(self, scope: Any, receive: Any, send: Any) -> None:
+        """As Django does: all of the body, then an answer; nothing for who has gone."""
+        while (event := await receive())["type"] == "http.request":
+            if not event.get("more_body", False):
+                self.asked += 1
+                await send({"type": "http.response.start", "status": 200, "headers": []})
+                return
+
+    async def come(self, *parts: bytes, length: bytes = b"2") -> None:
+        """One more call, up to where it waits."""
+        events = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
+        self.answers.append([])
+        answer = self.answers[-1]
+
+        async def receive() -> dict[str, Any]:
+            if not events:
+                await asyncio.Event().wait()
+            return events.pop(0)
+
+        async def send(event: Any) -> None:
+            answer.append(event)
+
+        scope = {
+            "path": "/api/login",
+            "method": "POST",
+            "headers": [(b"content-length", length)],
+        }
+        self.tasks.append(asyncio.create_task(self.gate(scope, receive, send)))
+        await asyncio.sleep(0)
+
+    async def ask(self) -> int:
+        """The status of a call that says all at once."""
+        statuses = list[int]()
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request"}
+
+        async def send(event: Any) -> None:
+            statuses.append(event.get("status", 0))
+
+        scope = {"path": "/api/conversations", "method": "GET", "headers": []}
+        await self.gate(scope, receive, send)
+        return statuses[0]
+
+    async def go(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
+
+async def test_whoever_never_says_the_rest_of_a_body_keeps_no_place_from_others() -> None:
+    """128 strangers who held a request each, of which nothing came, left the API to nobody."""
+    strangers = Strangers()
+    for n in range(CALLS):
+        await strangers.come(*[b"{"] * (1 - n % 2))
+    assert [await strangers.ask() for _ in range(3)] == [200] * 3
+    assert strangers.asked == 3
+    await strangers.tasks[0]
+    told = [[event.get("status") for event in answer] for answer in strangers.answers]
+    assert told == [[429, None], *[[]] * (CALLS - 1)]  # the oldest, and no more than was needed
+    await strangers.go()
+
+
+async def test_a_call_that_makes_place_is_answered_once() -> None:
+    """What is too large is dropped for a while before it is refused; its place can be wanted then."""
+    strangers = Strangers()
+    await strangers.come(length=b"9999999")
+    for _ in range(CALLS - 1):
+        await strangers.come()
+    assert await strangers.ask() == 200
+    await strangers.tasks[0]
+    assert [event.get("status") for event in strangers.answers[0]] == [413, None]
+    await strangers.go()
