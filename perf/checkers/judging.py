@@ -20,6 +20,7 @@ from perf.checkers import (
 from perf.checkers.judgement import Judgement
 from perf.checkers.truth import Truth, establish
 from perf.checkers.views import Watcher
+from perf.history.events import Cursors, Opened, Revoked
 from perf.history.reader import UNSEEN, Evidence, uncollected
 
 
@@ -63,7 +64,20 @@ def _note(evidence: Evidence, judgement: Judgement) -> None:
             break
     if not evidence.compared:
         judgement.problems.append("what is stored was not compared")
+    silent = _silent(evidence) if evidence.whole else 0
+    if silent:
+        judgement.problems.append(
+            f"{silent} devices did not say where they were in the end, so nothing of theirs counts as lost"
+        )
     if evidence.cut:
         judgement.problems.append(f"the history was cut off: {', '.join(evidence.cut)}")
     if evidence.unreadable:
         judgement.problems.append(f"{evidence.unreadable} lines of the history can't be used")
+
+
+def _silent(evidence: Evidence) -> int:
+    """Devices that had a session, were not revoked, and never said where they were when the run ended."""
+    revoked = {event.id for event in evidence.events if isinstance(event, Revoked)}
+    ended = {event.device for event in evidence.events if isinstance(event, Cursors)}
+    opened = {event.device for event in evidence.events if isinstance(event, Opened)}
+    return sum(evidence.logs[number].device.id not in revoked for number in opened - ended)

@@ -95,6 +95,14 @@ def test_what_is_pending_was_not_due_and_says_nothing_of_what_is_lost() -> None:
     assert {one.name: one.met for one in judgement.coverage}["lost"] is None
 
 
+def test_a_device_that_never_said_where_it_ended_leaves_the_verdict_open() -> None:
+    """Nothing of it is lost: nobody knows that it was there. So nobody knows that nothing is lost."""
+    judgement = judge(evidence(Cursors(9, 1, {ROOM: 0}, connected=False), last=2))
+    assert judgement.problems == [
+        "1 devices did not say where they were in the end, so nothing of theirs counts as lost"
+    ]
+
+
 @pytest.mark.parametrize(("stayed", "lost"), [(1, 0), (30, 2)])
 def test_who_leaves_while_others_go_on_lacks_only_what_was_known_long_before(
     stayed: int, lost: int
