@@ -7,6 +7,7 @@ a session that went on for a while (`_settling`): the end of one may have swallo
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TypeAlias
@@ -183,10 +184,12 @@ def _judge_shown(
     """What a device said while another was there, well before that one left, it was shown."""
     numbers = {name: number for number, name in enumerate(evidence.names)}
     shown = {conversation for _, _, conversation in seen}
+    sizes = Counter(mark.conversation for mark in evidence.marks)
     for conversation, devices in marks.by_conversation().items():
         number, thread = numbers.get(conversation, -1), truth.threads.get(conversation)
-        few = len(devices) <= MOST_DEVICES
-        if number not in shown or thread is None or thread.moved or not few:
+        few = max(len(devices), sizes[conversation]) <= MOST_DEVICES
+        known = evidence.compared or number in shown  # else it may have more devices than these
+        if not known or thread is None or thread.moved or not few:
             continue
         staying = {
             device: truth.numbers[device]

@@ -14,6 +14,7 @@ from perf.history.events import (
     Marked,
     MarkSeen,
     Opened,
+    Stay,
     StoredConversation,
     StoredMark,
 )
@@ -112,6 +113,21 @@ def _lose_shown(history: History, chance: random.Random) -> bool:
     return False
 
 
+def _show_none(history: History, chance: random.Random) -> bool:
+    """Nobody is shown any mark of a conversation."""
+    for marked, _, _ in _said_at_last(history, chance):
+        stays = [stay for stay in history.all_stored(Stay) if stay.left is None]
+        others = {stay.user for stay in stays if stay.conversation == marked.conversation}
+        made = {one.device: one.user for one in history.all(DeviceMade)}
+        here = [end for end in ends(history, chance) if made[end.device] in others]
+        if len(here) > 1 and made[marked.device] in others:
+            for seen in history.all(MarkSeen):
+                if seen.conversation == marked.conversation:
+                    history.remove(seen)
+            return True
+    return False
+
+
 MUTANTS = (
     Mutant("receipt regression", "a mark goes back", _regress),
     Mutant("read before delivered", "a mark says read beyond delivered", _read_first),
@@ -119,4 +135,5 @@ MUTANTS = (
     Mutant("phantom receipt", "a mark is stored beyond the last change", _store_ahead),
     Mutant("lost receipt", "a mark is not stored", _lose_stored),
     Mutant("lost receipt", "a mark is not shown to somebody", _lose_shown),
+    Mutant("lost receipt", "no mark of a conversation is shown to anybody", _show_none),
 )
