@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from messaging.protocol.frames import Conversation, ConversationState, Hello
+from messaging.protocol.frames import Conversation, ConversationState, Frame, Hello, Reset
 from messaging.protocol.server.actions import Standing
 
 
@@ -70,6 +70,14 @@ def listed(standing: Standing, since: int) -> ConversationState:
 def announced(state: ConversationState) -> Conversation:
     """The same as a frame of its own."""
     return Conversation(**msgspec.structs.asdict(state))
+
+
+def rejoin(standing: Standing, cursor: int | None) -> tuple[int, list[Frame]]:
+    """Where an open session goes on in a newer stay, and how it is told; from 0, as at `hello`, if tombstones are gone."""
+    reset = cursor is not None and 0 < cursor < standing.purged
+    since = 0 if reset else start(standing, cursor)
+    state = announced(listed(standing, since))
+    return since, [Reset(conversation=standing.conversation), state] if reset else [state]
 
 
 def start(standing: Standing, cursor: int | None) -> int:

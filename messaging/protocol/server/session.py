@@ -16,7 +16,7 @@ from messaging.protocol.server.actions import AboutPresence, Identity, Standing,
 from messaging.protocol.server.admission import MAX_REQUESTS, OVERLOADED_RECONNECT_MS, Admission
 from messaging.protocol.server.feeds import Feed, Feeds
 from messaging.protocol.server.outgoing import Outgoing
-from messaging.protocol.server.resume import announced, goes_on, listed, resume, start
+from messaging.protocol.server.resume import goes_on, rejoin, resume
 from messaging.protocol.server.share import Share
 from messaging.protocol.server.typing_limit import TypingLimit
 from messaging.protocol.server.window import SLOW_RECONNECT_MS, SLOW_S, Window
@@ -173,8 +173,7 @@ class Session:
         for standing, since in plan.starts:
             self.feeds.start(standing, since=since)
         self.state = advance(self.state, "welcome", role="server")
-        opening = answers.opening(self._hello, identity, plan, epoch=epoch, window=self.window)
-        for frame in opening:
+        for frame in answers.opening(self._hello, identity, plan, epoch=epoch, window=self.window):
             self._out.push(frame)
         # It may hold 25,000 cursors, for as long as the session lives; what is needed of them is in the plan.
         self._hello = frames.Hello(auto_ack=self._hello.auto_ack)
@@ -186,9 +185,10 @@ class Session:
         if feed is not None:
             feed.renew(standing)
         elif self.state is State.LIVE and goes_on(standing, cursor):
-            since = start(standing, cursor)
+            since, told = rejoin(standing, cursor)
             self.feeds.start(standing, since=since)
-            self._out.push(announced(listed(standing, since)))
+            for frame in told:
+                self._out.push(frame)
             return True
         return False
 

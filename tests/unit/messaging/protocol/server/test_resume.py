@@ -6,7 +6,7 @@ import pytest
 
 from messaging.protocol.frames import Conversation, ConversationState, Hello
 from messaging.protocol.server.actions import Standing
-from messaging.protocol.server.resume import Resumption, announced, listed, resume, start
+from messaging.protocol.server.resume import Resumption, listed, rejoin, resume, start
 
 HERE = "10000000-0000-4000-8000-000000000000"
 
@@ -126,7 +126,7 @@ def test_conversation_is_shown_the_same_way_in_welcome_and_alone() -> None:
     state = listed(standing(), 7)
     fields = {"conversation": HERE, "kind": "group", "since": 7, "last_seq": 20, "title": "Team"}
     assert state == ConversationState(**fields)  # type: ignore[arg-type]
-    assert announced(state) == Conversation(**fields)  # type: ignore[arg-type]
+    assert rejoin(standing(), 7) == (7, [Conversation(**fields)])  # type: ignore[arg-type]
 
 
 def test_start_of_a_stay_is_the_change_before_it() -> None:

@@ -12,6 +12,7 @@ from messaging.protocol.client.outbox import Outbox
 from messaging.protocol.codec import JSON
 from messaging.protocol.errors import CloseCode, Refusal, Refused
 from messaging.protocol.frames import (
+    Conversation,
     DeviceMark,
     Edit,
     Error,
@@ -28,6 +29,7 @@ from messaging.protocol.frames import (
     PresenceWatch,
     Receipt,
     Receipts,
+    Reset,
     Send,
     ServerFrame,
     Sync,
@@ -124,6 +126,21 @@ def test_a_former_member_who_has_not_come_to_the_end_of_the_stay_can_not_find_ou
     assert refused.code == "cursor_ahead"
     assert "(13 > 12)" in refused.message
     assert say(session, Receipt(marks=[Mark(conversation=HERE, delivered=12)])) != []
+
+
+def test_who_is_added_again_after_tombstones_are_gone_starts_the_conversation_anew() -> None:
+    """As at hello: nobody could tell the device any more what to drop of what it has."""
+    session = opened(cursor=4)
+    session.next_read()
+    session.fed(changes(4, 10, fences=(Fence(ME, 8),)), position=10)
+    heard(session)
+    stay = Standing(conversation=HERE, kind="group", title="", last_seq=40, joined_seq=40, purged=9)
+    assert session.join(stay)
+    reset, again = heard(session)
+    assert isinstance(reset, Reset)
+    assert isinstance(again, Conversation)
+    assert again.since == 0
+    assert session.next_read() == (HERE, 0)
 
 
 def test_pages_are_not_handed_to_a_client_without_credit() -> None:
