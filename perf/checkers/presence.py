@@ -9,7 +9,7 @@ its device is told that it is stale, while a fault keeps the device out of reach
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, get_args
 
@@ -18,11 +18,14 @@ from perf.checkers.judgement import Judgement
 from perf.checkers.reach import Here, Reach
 from perf.checkers.sharing import LATE_NS, Sharing
 from perf.checkers.spans import Span, contains, inside, merged, outside
-from perf.history.events import PresenceSeen
+from perf.history.events import Fault, PresenceSeen
 from perf.history.reader import Evidence
 
 BOUND_NS = LATE_NS
 """How long a view may be wrong: a killed process's lease runs out within (T21)."""
+
+MOST_MEMBERS = 50
+"""Of larger conversations nobody is shown who is here who did not ask for them (`presence_members`)."""
 
 Name: TypeAlias = Literal["ghost online", "ghost offline"]
 GHOSTS: Final[tuple[Name, ...]] = get_args(Name)
@@ -38,12 +41,17 @@ def examine(evidence: Evidence, judgement: Judgement) -> None:
         return
     known = reach.establish(evidence)
     sharing = Sharing(evidence, known.untold)
+    # With a fault, what a session is shown first may be owed to a database that is away.
+    calm = not any(isinstance(event, Fault) for event in evidence.events)
+    for pair in _owed(evidence, {observer for observer, _ in views}) if calm else ():
+        views.setdefault(pair, [])
     for (observer, user), seen in views.items():
         viewer = evidence.logs[observer].device.user
         view = View(
             observer=observer,
             viewer=viewer,
             user=user,
+            calm=calm,
             known=known,
             sharing=sharing,
             evidence=evidence,
@@ -54,13 +62,30 @@ def examine(evidence: Evidence, judgement: Judgement) -> None:
             view.look_for_ghosts(seen)
 
 
+def _owed(evidence: Evidence, observers: Collection[int]) -> Iterator[tuple[int, str]]:
+    """Whom these devices are shown without asking: who is in a conversation with few members with them."""
+    members: dict[str, set[str]] = {}
+    for stay in evidence.stays:
+        members.setdefault(stay.conversation, set()).add(stay.user)
+    others: dict[str, set[str]] = {}
+    for users in members.values():
+        if len(users) <= MOST_MEMBERS:
+            for user in users:
+                others.setdefault(user, set()).update(users)
+    for observer in observers:
+        own = evidence.logs[observer].device.user
+        for user in sorted(others.get(own, {own}) - {own}):
+            yield observer, user
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """All that one device was shown of one user."""
+    """All that one device was shown of one user. `calm`: nothing shown is as good as shown to be offline."""
 
     observer: int
     viewer: str
     user: str
+    calm: bool
     known: Reach
     sharing: Sharing
     evidence: Evidence
@@ -87,12 +112,11 @@ class View:
         moments = [event.t for event in seen]
         for began, ended in self.known.sessions.get(self.observer, []):
             shown = seen[bisect_left(moments, began) : bisect_right(moments, ended)]
-            if not shown:
-                continue
+            first = shown[0].t if shown else began if self.calm else ended
             for name in GHOSTS:  # a view can only be wrong for too long if it is so for long
-                held = self._visible(name, self._knowable(name, (shown[0].t, ended)))
+                held = self._visible(name, self._knowable(name, (first, ended)))
                 self.judgement.check(name, times=len(held))
-            for since, until, name in _joined(shown, ended):
+            for since, until, name in _joined(shown, first, ended):
                 for wrong in self._wrong(name, (since, until), self.known.said):
                     if _long(wrong):
                         self._weigh(name, wrong)
@@ -154,15 +178,17 @@ def _long(span: Span) -> bool:
     return span[1] - span[0] > BOUND_NS
 
 
-def _joined(shown: Sequence[PresenceSeen], ended: int) -> Iterator[tuple[int, int, Name]]:
-    """The stretches of time, up to the session's end, in which the same was shown, and what it would be if wrong."""
-    current: tuple[int, Name] | None = None
+def _joined(
+    shown: Sequence[PresenceSeen], began: int, ended: int
+) -> Iterator[tuple[int, int, Name]]:
+    """The stretches of a session in which the same was shown, and what it would be if wrong.
+
+    Of whom a session was shown nothing yet is shown as offline in it.
+    """
+    current: tuple[int, Name] = began, "ghost offline"
     for event in shown:
         name: Name = "ghost offline" if event.state == "offline" else "ghost online"
-        if current is not None and current[1] == name:
-            continue
-        if current is not None:
+        if current[1] != name:
             yield current[0], event.t, current[1]
-        current = event.t, name
-    if current is not None:
-        yield current[0], ended, current[1]
+            current = event.t, name
+    yield current[0], ended, current[1]

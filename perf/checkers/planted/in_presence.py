@@ -14,6 +14,7 @@ from perf.history.events import (
     Closed,
     Cursors,
     DeviceMade,
+    Fault,
     Opened,
     PresenceSeen,
     Removed,
@@ -133,6 +134,21 @@ def _hide_after(history: History, chance: random.Random) -> bool:
     return it is not None
 
 
+def _never_show(history: History, chance: random.Random) -> bool:
+    """Somebody who is here and stays is never shown to a device, in a run without a fault."""
+    if history.all(Unreached):
+        return False
+    it = haunt_offline(history, chance)
+    if it is not None:
+        user = users_of(history)[it.ghost.device]
+        for fault in history.all(Fault):
+            history.remove(fault)
+        for seen in history.all(PresenceSeen):
+            if (seen.device, seen.user) == (it.watcher.device, user):
+                history.remove(seen)
+    return it is not None
+
+
 def _show_the_past(history: History, chance: random.Random) -> bool:
     """Somebody who has left everything, and was told so, is shown who is here."""
     users, cut_off = users_of(history), {one.device for one in history.all(Unreached)}
@@ -227,6 +243,7 @@ MUTANTS = (
     Mutant("ghost offline", "somebody who is here is shown as gone", _haunt_offline),
     Mutant("ghost offline", "it is, while nobody hears of the one who looks", _hide_beside),
     Mutant("ghost offline", "it is, of who was out of reach, after the fault", _hide_after),
+    Mutant("ghost offline", "somebody who is here is never shown", _never_show),
     Mutant("misrouted presence", "who has left is shown who is here", _show_the_past),
     Mutant("misrouted presence", "who stays is shown that one is here who left", _show_the_gone),
 )
