@@ -28,6 +28,7 @@ from messaging.protocol import LOST, MSGPACK, Codec, FrameError, LockstepError, 
 from messaging.protocol import Client as Core
 from messaging.protocol.client.happenings import (
     AnyHappening,
+    Applied,
     Confirmed,
     Declined,
     PresenceAnswered,
@@ -68,11 +69,11 @@ class Client:
         self._ledger = Ledger(self.core)
         self._handles: dict[str, Handle] = {}
         self._calls: dict[int, Pending[None]] = {}  # of presence
-        self._news = News(untaken=lambda: self._stored(self.store.untaken), taken=self._taken)
+        self._news = News(untaken=self._untaken, taken=self._taken)
         self._wake, self._answer = asyncio.Event(), asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="lockstep-store")
         self._task: asyncio.Task[None] | None = None
-        self._closing = False
+        self._closing = self._closed = False
         self._failure: StoreError | None = None  # the store took no more
 
     @classmethod
@@ -213,6 +214,10 @@ class Client:
         """What happens. An `Applied` counts as taken when the next one is asked for, also across restarts."""
         return aiter(self._news)
 
+    async def _untaken(self) -> list[Applied]:
+        """What the store has for the application; once it is closed, that is told after the next start."""
+        return [] if self._closed else await self._stored(self.store.untaken)
+
     def _taken(self, conversation: str, upto: int) -> None:
         self._ledger.taken(conversation, upto)
         self._wake.set()
@@ -241,6 +246,7 @@ class Client:
             if self._failure is None:  # or what is written now would miss what could not be
                 await self._flush(None)
         finally:
+            self._closed = True
             self._thread.shutdown()
             self.store.close()
 

@@ -42,11 +42,12 @@ class News:
         self._queue: deque[AnyHappening] = deque()
         self._behind = True  # the store holds changes that were not queued
         self._seen: dict[str, int] = {}
+        self._reset: set[str] = set()  # conversations that started anew while the store was read
         self._grown = asyncio.Event()
         self._ended = False
 
     def end(self) -> None:
-        """Nothing more follows, but what is queued is still told."""
+        """Nothing more follows, but what is queued, or in the store, is still told."""
         self._ended = True
         self._grown.set()
 
@@ -54,20 +55,28 @@ class News:
         """Queue what happened; of what does not fit, changes are kept by the store."""
         for happening in happened:
             if isinstance(happening, Restarted):
+                self.restart(happening.conversation)
                 self._unqueue(happening.conversation)
-            if len(self._queue) < QUEUE or not isinstance(happening, PASSING):
+            if self._has_room(happening):
                 self._queue.append(happening)
             else:
                 self._behind = True
         if happened:
             self._grown.set()
 
+    def _has_room(self, happening: AnyHappening) -> bool:
+        """Whether it is queued. No change overtakes those that are left to the store."""
+        if isinstance(happening, Applied) and self._behind:
+            return False
+        return len(self._queue) < QUEUE or not isinstance(happening, PASSING)
+
     def restart(self, conversation: str) -> None:
         """The conversation starts anew: whatever was seen of it will come again."""
         self._seen.pop(conversation, None)
+        self._reset.add(conversation)
 
     async def __aiter__(self) -> AsyncIterator[AnyHappening]:
-        while not self._ended or self._queue:
+        while not self._ended or self._queue or self._behind:
             self._grown.clear()
             if self._queue:
                 happening = self._unseen(self._queue.popleft())
@@ -75,10 +84,17 @@ class News:
                     yield happening
                     self._done_with(happening)
             elif self._behind:
-                self._behind = False
-                self._queue.extend(await self._untaken())
+                await self._catch_up()
             else:
                 await self._grown.wait()
+
+    async def _catch_up(self) -> None:
+        """Read what the store has, which goes before what came meanwhile: that may be the end of it."""
+        self._behind = False
+        self._reset.clear()
+        found = await self._untaken()
+        true = [applied for applied in found if applied.conversation not in self._reset]
+        self._queue.extendleft(reversed(true))
 
     def _done_with(self, happening: AnyHappening) -> None:
         """The application has taken it; unless the conversation was reset meanwhile, that is remembered."""

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from messaging.client import ApiError, Client, Store, StoreError
-from messaging.protocol.client.happenings import Disconnected
-from messaging.protocol.frames import Ok
+from messaging.client.store import Changes, Standing
+from messaging.protocol.client.happenings import Applied, Disconnected
+from messaging.protocol.frames import Events, Message, Ok
 from tests.unit.messaging.protocol.client.welcome import WELCOME
 
 C = "0198f3a0-0000-7000-8000-00000000c001"
@@ -84,6 +85,28 @@ async def test_a_key_is_taken_until_its_answer_was_told() -> None:
     assert (await first).message == "m1"
     assert not client.core.outbox
     await client.close()
+
+
+async def test_what_the_last_process_did_not_take_is_told_before_what_arrives_now(
+    tmp_path: Path,
+) -> None:
+    """An application that begins to listen late must not miss it; nor does the end hide it."""
+    store = Store(tmp_path / "a.sqlite")
+    messages = [Message(id=f"m{n}", seq=n, position=n) for n in (1, 2, 3)]
+    standing = Standing(conversation=C, cursor=2, read=0, left=None, unsettled=False)
+    rows = [(C, message) for message in messages[:2]]
+    store.write(Changes(started={C: 0}, standings=[standing], messages=rows))
+    client = Client(NOBODY, token="t", outbox=store)
+    client.core.connect(0)
+    client.core.opened(0)
+    events = Events(conversation=C, since=2, upto=3, messages=messages[2:])
+    client._learn(client.core.received([WELCOME, events], 0))
+    await client._flush(None)
+    client._news.end()
+    told = [happening async for happening in client]
+    assert told[1:] == [Applied(conversation=C, messages=messages, upto=3)]
+    await client.close()
+    assert [happening async for happening in client] == []
 
 
 async def test_an_absent_server_is_named_to_the_application() -> None:
