@@ -22,6 +22,8 @@ OVERLOADED_RECONNECT_MS = 5_000  # who asked for too much comes back later than 
 # `after_refused` in one conversation before the close. Who keeps the limits has no more than
 # MAX_REQUESTS on the way when the refusal comes, and sends nothing more before the refused one.
 UNHEEDED = 4 * MAX_REQUESTS
+# Conversations in which a refused send must come first, before the close: half a megabyte. Any id may be named.
+MOST_BLOCKED = 4 * MAX_REQUESTS
 
 
 class Admission:
@@ -68,6 +70,8 @@ class Admission:
             blocked = self._blocked.get(frame.conversation)
             if blocked and min(blocked)[1] != frame.client_id:
                 return Refusal.AFTER_REFUSED
+            if self._crowded and not blocked:
+                return Refusal.OVERLOADED
         about = frame.reply_to if isinstance(frame, Send) else frame.message
         if about is not None and not is_id(about):
             return Refusal.NO_SUCH_MESSAGE
@@ -132,7 +136,12 @@ class Admission:
     def misbehaved(self, code: CloseCode = CloseCode.ABUSE) -> CloseCode | None:
         """A bad or excessive frame; the code to close with, once it was one too many."""
         self._abuse += 2
-        return code if self._abuse > 2 * ABUSE else None
+        return code if self._abuse > 2 * ABUSE or self._crowded else None
+
+    @property
+    def _crowded(self) -> bool:
+        """Whether so many conversations wait for a refused send that no more are kept in mind."""
+        return len(self._blocked) >= MOST_BLOCKED
 
 
 def _size(frame: Write) -> int:

@@ -35,8 +35,13 @@ from messaging.protocol.frames import (
     Sync,
     UserPresence,
 )
-from messaging.protocol.server.actions import Identity, Read, Standing, Stored
-from messaging.protocol.server.admission import MAX_REQUEST_BYTES, MAX_REQUESTS, UNHEEDED
+from messaging.protocol.server.actions import Identity, Read, Standing, Stored, Submit
+from messaging.protocol.server.admission import (
+    MAX_REQUEST_BYTES,
+    MAX_REQUESTS,
+    MOST_BLOCKED,
+    UNHEEDED,
+)
 from messaging.protocol.server.batch import Batch, Fence
 from messaging.protocol.server.outgoing import HEAVY_BYTES, UNHEARD_BYTES
 from messaging.protocol.server.session import Session
@@ -329,6 +334,20 @@ def test_device_that_never_repeats_the_refused_send_is_sent_away() -> None:
     assert {frame.code for frame in refused if isinstance(frame, Error)} == {"after_refused"}
     assert isinstance(goodbye, Goodbye)
     assert (session.closing, goodbye.reconnect_after) == (CloseCode.OVERLOADED, 5_000)
+
+
+def test_who_has_sends_refused_for_now_in_ever_more_conversations_is_sent_away() -> None:
+    """Each is kept in mind, also one that nobody knows, and good frames in between make up for them."""
+    session, told = opened(), 0
+    while session.closing is None and told < 2 * MOST_BLOCKED:
+        send = Send(conversation=str(uuid4()), client_id="k", body="")
+        for action in say(session, Ping(), Ping(), send):
+            assert action == Submit(send)
+            session.settle(send, Refused(Refusal.UNAVAILABLE))
+            told += 1
+        heard(session)
+    assert told == MOST_BLOCKED
+    assert session.closing is CloseCode.OVERLOADED
 
 
 def test_who_was_shown_what_was_refused_goes_on_with_the_next() -> None:
