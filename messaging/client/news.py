@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from messaging.protocol.client.happenings import (
     AnyHappening,
     Applied,
+    Confirmed,
     MarksMoved,
     PresenceChanged,
     Restarted,
@@ -20,12 +21,13 @@ from messaging.protocol.client.happenings import (
 )
 
 QUEUE = 10_000  # happenings kept for a slow application; then changes are read from the store
-PASSING = (
+PASSING = (  # their newest state can be asked for; of a confirmed request its handle tells, and the change
     Applied,
+    Confirmed,
     MarksMoved,
     PresenceChanged,
     TypingChanged,
-)  # their newest state can be asked for
+)
 
 
 class News:

@@ -8,6 +8,7 @@ import pytest
 import messaging.client.news
 from messaging.client.news import News
 from messaging.protocol.client.happenings import AnyHappening, Applied, Restarted
+from messaging.protocol.client.outbox import Outbox
 from messaging.protocol.frames import Message
 
 
@@ -23,9 +24,9 @@ class Story:
     def __init__(self, *stored: Applied, meanwhile: Callable[[News], None]) -> None:
         self.taken: list[int] = []
         self._stored, self._meanwhile = list(stored), meanwhile
-        self.news = News(untaken=self._read, taken=lambda _, upto: self.taken.append(upto))
+        self.news = News(untaken=self.read, taken=lambda _, upto: self.taken.append(upto))
 
-    async def _read(self) -> list[Applied]:
+    async def read(self) -> list[Applied]:
         await asyncio.sleep(0)
         self._meanwhile(self.news)
         self.news.end()
@@ -65,6 +66,17 @@ async def test_what_did_not_fit_into_the_queue_is_not_overtaken_by_what_does_aga
         if len(told) == 3:
             news.end()
     assert told == [applied(1, 1), applied(2, 2), applied(3, 4)]
+
+
+async def test_an_application_that_sends_and_never_listens_fills_no_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each confirmation holds the text that was sent; who sent it was told by its handle."""
+    monkeypatch.setattr(messaging.client.news, "QUEUE", 2)
+    news = News(untaken=Story(meanwhile=lambda _: None).read, taken=lambda *_: None)
+    entry = Outbox().send("c1", "text")
+    news.tell([entry.confirmed("m1", Message(id="m1", seq=1, position=1))] * 5)
+    assert len(news._queue) == 2
 
 
 async def test_what_the_store_had_before_a_reset_is_not_told_after_it() -> None:
