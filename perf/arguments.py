@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
@@ -124,16 +125,20 @@ def _add_load(parser: ArgumentParser) -> None:
     load.add_argument("--quick", action="store_true", help="a short run: does it work at all?")
     load.add_argument("--seed", type=int, help="of the plan; default: a new one, printed")
     load.add_argument("--duration", type=_positive, metavar="S", help="of the measured part")
-    load.add_argument("--devices", type=int, metavar="N", help="how many, ten to a conversation")
+    load.add_argument("--devices", type=_count, metavar="N", help="how many, ten to a conversation")
     load.add_argument("--rate", type=_rate, metavar="R", help="messages a second (200, or 200/s)")
-    load.add_argument("--outstanding", type=int, metavar="N", help="unanswered sends per device")
+    load.add_argument("--outstanding", type=_count, metavar="N", help="unanswered sends per device")
     load.add_argument("--profile", choices=list(PRESETS), help="the shape of the load, by name")
 
 
 def _add_place(parser: ArgumentParser) -> None:
     place = parser.add_argument_group("place")
     place.add_argument(
-        "--processes", type=int, default=1, metavar="N", help="of the private server (%(default)s)"
+        "--processes",
+        type=_count,
+        default=1,
+        metavar="N",
+        help="of the private server (%(default)s)",
     )
     place.add_argument(
         "--server", choices=["uvicorn", "daphne"], default="uvicorn", help="of both (%(default)s)"
@@ -150,9 +155,9 @@ def _add_place(parser: ArgumentParser) -> None:
 def _add_output(parser: ArgumentParser) -> None:
     output = parser.add_argument_group("output")
     output.add_argument("--dry-run", action="store_true", help="print the plan and its cost only")
-    output.add_argument("--json", type=Path, metavar="FILE", help="write the result there, too")
-    output.add_argument("--html", type=Path, metavar="FILE", help="write the report there, too")
-    output.add_argument("--junit", type=Path, metavar="FILE", help="write JUnit XML there, too")
+    output.add_argument("--json", type=_file, metavar="FILE", help="write the result there, too")
+    output.add_argument("--html", type=_file, metavar="FILE", help="write the report there, too")
+    output.add_argument("--junit", type=_file, metavar="FILE", help="write JUnit XML there, too")
     output.add_argument("--quiet", action="store_true", help="only the report, no progress")
     output.add_argument(
         "--runs", type=Path, default=RUNS, metavar="DIR", help="where runs are kept (perf-runs)"
@@ -164,10 +169,26 @@ def _positive(text: str) -> float:
         value = float(text.removesuffix("s"))
     except ValueError:
         value = 0
-    if value <= 0:
+    if not 0 < value < math.inf:  # not a number is not above 0 either
         raise ArgumentTypeError(f"{text} is no positive number")
     return value
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"{text} is no whole number from 1 on")
+    return int(text)
+
+
 def _rate(text: str) -> float:
     return _positive(text.removesuffix("/s"))
+
+
+def _file(text: str) -> Path:
+    """A file to be written when all is over: whether it can be is better known before."""
+    path = Path(text)
+    if not path.parent.is_dir():
+        raise ArgumentTypeError(f"{path.parent} is no directory: make it, or name another file")
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ArgumentTypeError(f"{path} can't be written: name another file")
+    return path

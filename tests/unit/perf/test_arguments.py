@@ -65,3 +65,27 @@ def test_the_command_that_repeats_a_run_shows_no_password() -> None:
     assert shown == "manage.py perf baseline --database 'postgres://me:***@host/name?x=1'"
     local = "postgres://lockstep@/lockstep?host=/run&port=5432"
     assert local in runner.command(["baseline", "--database", local])
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--devices", "0"),
+        ("--devices", "-5"),
+        ("--devices", "x"),
+        ("--outstanding", "0"),
+        ("--processes", "0"),
+        ("--rate", "nan"),
+        ("--rate", "inf"),
+        ("--duration", "nan"),
+        ("--duration", "inf"),
+        ("--json", "/nowhere/at/all.json"),
+        ("--html", "/"),
+    ],
+)
+def test_what_can_not_be_is_refused_before_anything_begins(
+    option: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parsed("baseline", f"{option}={value}")
+    assert f"argument {option}" in capsys.readouterr().err.splitlines()[-1]
