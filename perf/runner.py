@@ -51,7 +51,8 @@ SWITCH_S = 0.0005  # the sampler's thread may keep the load waiting so long; Pyt
 HUNG_S, HUNG_TIMES = 300.0, 5.0  # a run may last so many times its plan, and so much longer
 EXPECTED = (RigError, FleetError, psycopg.Error, RedisError, OSError)  # their text says it all
 
-PASSWORD = re.compile(r"(://[^/@:]*:)[^/@]*@")
+# In an address (to its last @, for one may stand in a password), and as `password=…` of a DSN or a query.
+PASSWORD = re.compile(r"(://[^/@:]*:)[^/]*@|(\bpassword\s*=\s*)('[^']*'|[^\s&']+)")
 
 
 def execute(work: Coroutine[Any, Any, T]) -> T:
@@ -300,4 +301,8 @@ def _write(path: Any, value: object) -> None:
 
 def command(arguments: Sequence[str]) -> str:
     """The command line that repeats a run; it is kept and shown, so without passwords."""
-    return shlex.join(["manage.py", "perf", *(PASSWORD.sub(r"\1***@", one) for one in arguments)])
+    return shlex.join(["manage.py", "perf", *(PASSWORD.sub(_hidden, one) for one in arguments)])
+
+
+def _hidden(found: re.Match[str]) -> str:
+    return f"{found[1]}***@" if found[1] else f"{found[2]}***"

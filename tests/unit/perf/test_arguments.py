@@ -63,6 +63,13 @@ def test_every_group_can_be_run_as_a_whole() -> None:
 def test_the_command_that_repeats_a_run_shows_no_password() -> None:
     shown = runner.command(["baseline", "--database", "postgres://me:secret@host/name?x=1"])
     assert shown == "manage.py perf baseline --database 'postgres://me:***@host/name?x=1'"
+    for hidden in ("postgres://me:se@ret@host/name", "host=here password=se@ret user=me"):
+        assert "ret" not in runner.command(["baseline", "--database", hidden])
+    for hidden in (
+        "postgres://host/name?user=me&password=secret",
+        "password = 'se cret' host=here",
+    ):
+        assert "cret" not in runner.command(["baseline", f"--database={hidden}"])
     local = "postgres://lockstep@/lockstep?host=/run&port=5432"
     assert local in runner.command(["baseline", "--database", local])
 
