@@ -129,6 +129,7 @@ async def measure(
 ) -> Result:
     """Run a scenario. Raises RigError when it could not run at all."""
     started, begun = datetime.now(UTC), perf_counter()
+    _refuse(options)
     raise_file_limit()
     directory = RunDirectory.make(options.runs, scenario=scenario.name, seed=options.seed)
     _write(directory.plan, plan_of(scenario, options, command=command))
@@ -163,6 +164,17 @@ async def measure(
         )
         report.write(result, directory)
     return result
+
+
+def _refuse(options: Options) -> None:
+    """What can't be, before there is a directory of it. Raises RigError."""
+    if options.url is None:
+        return
+    if options.sabotage is not None:
+        raise RigError("only a private environment may be broken on purpose: leave out --url")
+    if options.accounts is None:
+        raise RigError("--url needs --accounts: make some with `manage.py provision > FILE`")
+    environments.look_at(options.url, options.accounts)
 
 
 def _load_plotting() -> None:
@@ -275,10 +287,7 @@ async def _environment(
         ) as place:
             yield place
         return
-    if options.sabotage is not None:
-        raise RigError("only a private environment may be broken on purpose: leave out --url")
-    if options.accounts is None:
-        raise RigError("--url needs --accounts: make some with `manage.py provision > FILE`")
+    assert options.accounts is not None  # see `_refuse`
     async with environments.running(
         url=options.url,
         accounts_file=options.accounts,

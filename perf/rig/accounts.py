@@ -44,6 +44,6 @@ def parse(lines: Iterable[str | bytes]) -> list[Account]:
 def load(path: Path) -> list[Account]:
     """Return the accounts in a file. Raises BadAccounts."""
     try:
-        return parse(path.read_text().splitlines())
-    except (OSError, BadAccounts) as error:
+        return parse(path.read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError, BadAccounts) as error:
         raise BadAccounts(f"--accounts {path}: {error}") from None

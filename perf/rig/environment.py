@@ -116,15 +116,29 @@ class Environment:
             self.servers.remove(server)
 
 
+def look_at(url: str, accounts_file: Path) -> list[Account]:
+    """The accounts for a deployment, if its address is one. Raises RigError."""
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:  # the port is no number
+        known = False
+    if not known:
+        raise RigError(
+            f"--url {url} is no address: it begins with http:// or https://, and names a host"
+        )
+    try:
+        return accounts.load(accounts_file)
+    except accounts.BadAccounts as error:
+        raise RigError(str(error)) from None
+
+
 @asynccontextmanager
 async def running(
     *, url: str, accounts_file: Path, database_url: str | None, redis_url: str | None = None
 ) -> AsyncIterator[Environment]:
     """A deployment that runs already, with accounts made for it. Raises RigError."""
-    try:
-        found = accounts.load(accounts_file)
-    except accounts.BadAccounts as error:
-        raise RigError(str(error)) from None
+    found = look_at(url, accounts_file)
     await until_ready(url)
     yield Environment(
         url=url,

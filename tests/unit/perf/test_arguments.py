@@ -1,11 +1,16 @@
 """The command line: what it takes, what it refuses, and that it says what its exit codes mean."""
 
 from argparse import ArgumentParser
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from perf import arguments, runner
+from perf.progress import Progress
+from perf.rig.children import RigError
+from perf.scenario import Options
+from perf.scenarios import baseline
 
 
 def parsed(*given: str) -> dict[str, Any]:
@@ -96,3 +101,10 @@ def test_what_can_not_be_is_refused_before_anything_begins(
     with pytest.raises(SystemExit):
         parsed("baseline", f"{option}={value}")
     assert f"argument {option}" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_what_is_refused_leaves_no_directory(tmp_path: Path) -> None:
+    options = Options(seed=1, url="http://127.0.0.1:1", runs=tmp_path / "runs")
+    with pytest.raises(RigError, match="needs --accounts"):
+        runner.run(baseline.SCENARIO, options, progress=Progress(quiet=True), arguments=[])
+    assert list(tmp_path.iterdir()) == []

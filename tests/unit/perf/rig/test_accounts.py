@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from perf.rig.accounts import BadAccounts, load, parse
+from perf.rig.children import RigError
+from perf.rig.environment import look_at
 
 LINE = '{"user": "u", "username": "ann", "device": "d", "token": "t", "conversations": ["c"]}'
 
@@ -23,3 +25,15 @@ def test_a_list_without_an_account_is_refused(lines: list[str]) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadAccounts, match=r"none\.jsonl"):
         load(tmp_path / "none.jsonl")
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "picture").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(BadAccounts, match="picture"):
+        load(tmp_path / "picture")
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "ws://here", "http://", "http://here:x", ""])
+def test_an_address_that_is_none_is_refused_at_once(url: str, tmp_path: Path) -> None:
+    with pytest.raises(RigError, match="--url"):
+        look_at(url, tmp_path / "none.jsonl")
