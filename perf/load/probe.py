@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import count, cycle
 from time import perf_counter
+from typing import NamedTuple
 
 import msgspec
 import psutil
@@ -51,6 +52,17 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     rss_mb: float
 
 
+class Reading(NamedTuple):
+    """CPU seconds used by each group, and by all of the machine (`busy`), at one moment (s).
+
+    The moment is that of the reading: a busy loop comes to it late, and hears of it late.
+    """
+
+    at: float
+    used: Mapping[str, float]
+    busy: float
+
+
 @dataclass
 class Resources:
     """CPU and memory of named groups of processes over the time inside `measured`."""
@@ -64,30 +76,32 @@ class Resources:
     @asynccontextmanager
     async def measured(self) -> AsyncIterator[None]:
         """Measure the time inside."""
-        before = await asyncio.to_thread(self._find)  # it takes ten milliseconds and more
-        begun, (busy, _) = perf_counter(), machine_s()
+        before = await asyncio.to_thread(self._read)  # it takes ten milliseconds and more
         sampler = asyncio.create_task(self._sample())
         try:
             yield
         finally:
             sampler.cancel()
-            passed = perf_counter() - begun
-            after = await asyncio.to_thread(self._find)
+            after = await asyncio.to_thread(self._read)
+            passed = after.at - before.at
             self._look()
             for name, group in self._members.items():
                 self.usage[name] = Usage(
                     processes=len(group),
-                    cpu_percent=round(100 * max(after[name] - before[name], 0) / passed, 1),
+                    cpu_percent=round(
+                        100 * max(after.used[name] - before.used[name], 0) / passed, 1
+                    ),
                     rss_mb=round(self._rss.get(name, 0.0), 1),
                 )
             known = sum(one.cpu_percent for one in self.usage.values())
-            all_percent = 100 * (machine_s()[0] - busy) / passed
+            all_percent = 100 * (after.busy - before.busy) / passed
             self.others_percent = round(max(all_percent - known, 0.0), 1)
 
-    def _find(self) -> dict[str, float]:
-        """Look the members of each group up; return the CPU seconds that each has used so far."""
+    def _read(self) -> Reading:
+        """Look the members of each group up, and read what each group has used so far."""
         self._members = {name: list(find()) for name, find in self.groups.items()}
-        return {name: cpu_s(name, members) for name, members in self._members.items()}
+        used = {name: cpu_s(name, members) for name, members in self._members.items()}
+        return Reading(perf_counter(), used, machine_s()[0])
 
     async def _sample(self) -> None:
         while True:

@@ -1,4 +1,4 @@
-"""The pulse tells a server that is down from a generator that stood still."""
+"""The pulse tells a server that is down from a generator that stood still; CPU is told of the time it was used in."""
 
 import asyncio
 import contextlib
@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable
 from typing import Any, cast
 
+import psutil
 import pytest
 
 from perf.load.device import Device
-from perf.load.probe import PULSE_S, Pulse
+from perf.load.probe import PULSE_S, Pulse, Resources
 
 LATE_S = 3 * PULSE_S
 
@@ -62,3 +63,18 @@ async def test_an_answer_that_waited_while_the_generator_stood_still_came_in_tim
     pulse = await pulse_over(Pinged(answer), 4 * LATE_S)
     assert pulse.asked > 2
     assert pulse.uptime_percent == 100
+
+
+async def test_cpu_that_was_used_while_it_was_looked_up_is_told_of_that_time_too() -> None:
+    """On a full machine the looking up takes longer than a short load."""
+
+    def find() -> list[psutil.Process]:
+        end = time.perf_counter() + 0.1
+        while time.perf_counter() < end:
+            pass
+        return [psutil.Process()]
+
+    resources = Resources(groups={"own": find})
+    async with resources.measured():
+        await asyncio.sleep(0)
+    assert 0 < resources.usage["own"].cpu_percent < 250
