@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import codecs
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
+PLAIN = {"✓": "+", "✗": "x", "–": "-", "…": "...", "≤": "<=", "≥": ">=", "µ": "u", "²": "2"}
+"""What stands for a character on a terminal that has it not: a verdict must not look like another."""
+
 STEPS = 4  # plain lines per bar, beside its first: at every quarter
+
+
+def take_all(*streams: object) -> None:
+    """Have these streams take any text, also where the locale's encoding lacks its characters."""
+    codecs.register_error("lockstep", _plain)
+    for stream in streams:
+        with suppress(AttributeError):  # of a test, or of another program
+            stream.reconfigure(errors="lockstep")  # type: ignore[attr-defined]
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    missing = error.object[error.start : error.end]
+    return "".join(PLAIN.get(one, "?") for one in missing), error.end
 
 
 class Bar(Protocol):

@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from perf import arguments, report, runner, scenarios
 from perf.history.rundir import NoRun, RunDirectory
 from perf.management.keeping import keep
-from perf.progress import Progress
+from perf.progress import Progress, take_all
 from perf.rig import housekeeping
 from perf.rig.children import RigError
 from perf.scenario import Result, Scenario
@@ -34,6 +34,7 @@ class Command(BaseCommand):
 
     def handle(self, **chosen: Any) -> None:
         """Do what was asked; an error is one line."""
+        take_all(sys.stdout, sys.stderr)
         try:
             sys.exit(self._do(chosen))
         except (RigError, NoRun, OSError) as error:

@@ -2,7 +2,7 @@
 
 import io
 
-from perf.progress import Progress
+from perf.progress import Progress, take_all
 
 
 class Terminal(io.StringIO):
@@ -32,3 +32,11 @@ def test_on_a_terminal_there_is_a_bar_that_goes_away() -> None:
 
 def test_nothing_is_said_when_nobody_wants_it() -> None:
     assert worked(io.StringIO(), quiet=True) == ""
+
+
+def test_a_terminal_without_these_characters_is_shown_others() -> None:
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="ascii")
+    take_all(stream, object())
+    print("✓ held ≤ 5 … ✗ fell 語", file=stream, flush=True)
+    assert raw.getvalue() == b"+ held <= 5 ... x fell ?\n"
