@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 import psycopg
 
 from messaging.hub.feed import FeedReader
-from messaging.hub.topic import Link, Topic
+from messaging.hub.topic import COMPANY_S, Link, Topic
 from messaging.outage import Outage
 from messaging.protocol.frames import DeviceMark, MarkSummary, Receipts
 
@@ -55,9 +55,14 @@ class MarkBoard:
                 self.show(conversation, moved[conversation])
 
     def show(self, conversation: str, marks: list[DeviceMark]) -> None:
-        """Show marks that moved to everyone here, unless they were shown."""
+        """Show marks that moved to everyone here, unless they were shown: with the next change, if one is due soon."""
         topic = self._topics.get(conversation)
-        if topic is not None:
+        if topic is None:
+            return
+        if topic.busy:
+            topic.keep(marks)
+            asyncio.get_running_loop().call_later(COMPANY_S, self.follow, topic)
+        else:
             self._show(topic, topic.news(topic.ripe(marks)), topic.links)
 
     def _show(self, topic: Topic, marks: list[DeviceMark], links: Iterable[Link]) -> None:
@@ -70,10 +75,10 @@ class MarkBoard:
             _offer(links, Receipts(conversation=topic.conversation, marks=marks))
 
     def follow(self, topic: Topic) -> None:
-        """The topic has moved: show what waited for it."""
+        """The topic has moved, or has not for long: show what waited for it."""
         if topic.early:
             waiting, topic.early = list(topic.early.values()), {}
-            self.show(topic.conversation, waiting)
+            self._show(topic, topic.news(topic.ripe(waiting)), topic.links)
         if topic.early_summary is not None:
             self._show_summary(topic, topic.early_summary)
 

@@ -7,6 +7,8 @@ What tells of a change that is not here yet waits for that change: a fence may l
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
+from time import monotonic
 from typing import Protocol
 
 from messaging.protocol.frames import DeviceMark, MarkSummary
@@ -14,6 +16,9 @@ from messaging.protocol.server.batch import Batch
 from messaging.protocol.server.session import Session
 
 MOST_WAITING = 64  # batches behind a hole; more come from the database with the hole itself
+COMPANY_S = (
+    0.1  # that marks of a busy conversation wait, to leave in the company of its next change
+)
 
 
 class Link(Protocol):
@@ -29,6 +34,7 @@ class Topic:
     """A conversation with local sessions. `position` is its last contiguous change here."""
 
     __slots__ = (
+        "_moved",
         "_ring",
         "_ring_bytes",
         "asked",
@@ -52,12 +58,13 @@ class Topic:
         self.joined = self.repairing = False
         self.asked = self.reading = False  # whether it is to be read from the database, and is
         self.devices = 0
-        # By device: the marks that the sessions here have seen, and the newest that are ahead of us.
+        # By device: the marks that the sessions here have seen, and the newest that wait for a change.
         self.shown: dict[str, tuple[int, int]] = {}
         self.early: dict[str, DeviceMark] = {}
         self.early_summary: MarkSummary | None = None
         self._ring: deque[Batch] = deque()
         self._ring_bytes = 0
+        self._moved = (0.0, 0.0)  # when the last two changes came, by the monotonic clock
 
     def take(self, batch: Batch, *, ring_bytes: int) -> list[Batch]:
         """The batches that are now due, in order; empty if this one is old or leaves a hole."""
@@ -89,17 +96,22 @@ class Topic:
             return []
         return [batch for batch in self._ring if batch.upto > since]
 
+    @property
+    def busy(self) -> bool:
+        """Whether changes follow each other so closely that the next one is due within COMPANY_S."""
+        return monotonic() - self._moved[0] < 2 * COMPANY_S
+
     def ripe(self, marks: list[DeviceMark]) -> list[DeviceMark]:
         """Those of the marks that tell of changes up to our position; the others are kept in `early`."""
-        ripe = []
+        self.keep(mark for mark in marks if mark.delivered > self.position)
+        return [mark for mark in marks if mark.delivered <= self.position]
+
+    def keep(self, marks: Iterable[DeviceMark]) -> None:
+        """Have marks wait for the next change, the newest of each device."""
         for mark in marks:
-            if mark.delivered <= self.position:
-                ripe.append(mark)
-                continue
             known = self.early.get(mark.device)
             if known is None or (known.delivered, known.read) < (mark.delivered, mark.read):
                 self.early[mark.device] = mark
-        return ripe
 
     def news(self, marks: list[DeviceMark]) -> list[DeviceMark]:
         """Those of the marks that are ahead of what was shown, now noted as shown."""
@@ -124,6 +136,7 @@ class Topic:
         if batch.since < self.position:
             batch = batch.after(self.position)
         self.position = batch.upto
+        self._moved = (self._moved[1], monotonic())
         self._ring.append(batch)
         self._ring_bytes += len(batch.json)
         while self._ring_bytes > ring_bytes:

@@ -10,7 +10,9 @@ import pytest
 
 from messaging.hub.marks import SUMMARY_DEVICES, MarkBoard
 from messaging.hub.topic import Topic
-from messaging.protocol.frames import DeviceMark, MarkSummary, Receipts
+from messaging.protocol.frames import DeviceMark, MarkSummary, Message, Receipts
+from messaging.protocol.server.batch import Batch
+from tests import scene
 from tests.unit.messaging.hub.links import Seen
 
 ROOM = "room"
@@ -93,6 +95,37 @@ async def test_marks_of_many_conversations_leave_room_for_others_between_them() 
     assert shown == rooms[:3]
     await showing
     assert all(links[room].heard() for room in rooms[3:])
+
+
+async def test_marks_of_a_busy_conversation_leave_with_its_next_change_and_without_one_soon() -> (
+    None
+):
+    topic, link = Topic(ROOM, 7), Seen("bob", ROOM)
+    topic.links.add(link)
+    board = MarkBoard({ROOM: topic}, SlowReader())  # type: ignore[arg-type]
+    topic.take(change(8), ring_bytes=9)
+    board.show(ROOM, [mark(4)])
+    assert delivered(link) == [4]  # one change makes no crowd
+    topic.take(change(9), ring_bytes=9)
+    board.show(ROOM, [mark(6)])
+    board.show(ROOM, [mark(5), mark(7, device="cleo's")])
+    assert delivered(link) == []
+    board.follow(topic)
+    assert delivered(link) == [6, 7]
+    board.show(ROOM, [mark(8)])
+    await scene.eventually(lambda: link.session.ready)
+    assert delivered(link) == [8]
+
+
+def change(seq: int) -> Batch:
+    message = Message(id=str(seq), seq=seq, position=seq)
+    return Batch(conversation=ROOM, since=seq - 1, upto=seq, messages=[message])
+
+
+def delivered(link: Seen) -> list[int]:
+    """The marks that the session was shown since the last call."""
+    receipts = [frame for frame in link.heard() if isinstance(frame, Receipts)]
+    return [one.delivered for frame in receipts for one in frame.marks]
 
 
 async def test_of_many_who_come_at_once_the_first_finds_out_that_a_conversation_is_large() -> None:
