@@ -39,15 +39,7 @@ Ender = Callable[[asyncio.AbstractEventLoop, Callable[[], None]], None]
 
 def main() -> None:
     """Serve until SIGTERM, or until the parent is gone."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--server", choices=SERVERS, required=True)
-    parser.add_argument("--host", required=True)
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--lame-duck", type=float, required=True, help="seconds")
-    parser.add_argument("--words-fd", type=int, required=True, help="takes what it says")
-    parser.add_argument("--parent-fd", type=int, required=True, help="ends when the parent does")
-    parser.add_argument("--spare", action="store_true", help="load in the background")
-    options = parser.parse_args()
+    options = _options()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _call_oneself("loads")
     load = partial(_load, options.server)
@@ -55,9 +47,7 @@ def main() -> None:
         _gently(load)
     else:
         load()
-    _call_oneself("spare")
-    os.write(options.words_fd, LOADED)
-    number = os.read(options.parent_fd, 16).decode()
+    number = _wait_to_be_called(options)
     if not number:
         return  # the parent is gone
     _call_oneself(number)
@@ -71,6 +61,25 @@ def main() -> None:
     run = _run_uvicorn if options.server == "uvicorn" else _run_daphne
     end = partial(on_end, parent_fd=options.parent_fd, lame_duck_s=options.lame_duck)
     run(ports.join(options.host, options.port), ready, end)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--server", choices=SERVERS, required=True)
+    parser.add_argument("--host", required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--lame-duck", type=float, required=True, help="seconds")
+    parser.add_argument("--words-fd", type=int, required=True, help="takes what it says")
+    parser.add_argument("--parent-fd", type=int, required=True, help="ends when the parent does")
+    parser.add_argument("--spare", action="store_true", help="load in the background")
+    return parser.parse_args()
+
+
+def _wait_to_be_called(options: argparse.Namespace) -> str:
+    """Say that everything is loaded, and wait to be told one's number; none if the parent is gone."""
+    _call_oneself("spare")
+    os.write(options.words_fd, LOADED)
+    return os.read(options.parent_fd, 16).decode()
 
 
 def _load(server: str) -> None:
