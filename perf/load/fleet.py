@@ -20,6 +20,7 @@ from perf.rig.limits import file_limit
 
 AT_ONCE = 10  # connections under way at a time: a crowd, no flood
 RESERVE = 500  # of a process's open files: what is no device
+LEAST = 100  # devices of a process: below, there would be thousands of processes
 PER_ADDRESS = 20_000  # connections from one local address: Linux has 28,000 ports to give
 LOOK_S = 0.005  # how often a wait looks
 LOOK_DEVICE_S = 20e-6  # and for each device that it looks at: some percent of a core
@@ -45,7 +46,12 @@ def room() -> int:
 
 
 def workers_for(devices: int) -> int:
-    """How many processes so many devices need."""
+    """How many processes so many devices need. Raises FleetError where each could have next to none."""
+    if devices > 0 and room() < LEAST:
+        raise FleetError(
+            f"a process may open {file_limit():,} files, of which {RESERVE} are no device: allow at least "
+            f"{RESERVE + LEAST} (`ulimit -Hn`)"
+        )
     return -(-max(devices, 0) // room())
 
 

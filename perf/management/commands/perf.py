@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import sys
 from pathlib import Path
@@ -20,6 +21,15 @@ from perf.scenario import Result, Scenario
 
 COULD_NOT_RUN = 2
 INTERRUPTED = 130
+MENDS = {
+    errno.EMFILE: ": raise `ulimit -n`; `manage.py perf setup` says to what",
+    errno.ENFILE: ": the whole system has no more; raise fs.file-max",
+    errno.ENOSPC: ": make room, or choose another disk with --runs and TMPDIR",
+    errno.EDQUOT: ": make room, or choose another disk with --runs and TMPDIR",
+    errno.EACCES: ": choose another place with --runs, or ask for the right to write there",
+    errno.EROFS: ": choose another place with --runs",
+}
+"""What follows an error of the system, which only says what is wrong."""
 
 
 class Command(BaseCommand):
@@ -38,7 +48,8 @@ class Command(BaseCommand):
         try:
             sys.exit(self._do(chosen))
         except (RigError, NoRun, OSError) as error:
-            self.stderr.write(f"error: {error}")
+            mend = MENDS.get(getattr(error, "errno", None) or 0, "")
+            self.stderr.write(f"error: {error}{mend}")
             sys.exit(COULD_NOT_RUN)
         except KeyboardInterrupt:
             self.stderr.write(

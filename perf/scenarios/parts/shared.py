@@ -100,7 +100,7 @@ async def starts_of(environment: Environment) -> dict[str, int]:
 
 async def connect(stage: Stage, fleet: Fleet, accounts: Sequence[Account]) -> None:
     """Connect a device for each account, ten at a time, where the conversations stand now. Raises FleetError."""
-    room = raise_file_limit() - RESERVE
+    room = max(raise_file_limit() - RESERVE, 0)
     if len(accounts) > room:
         raise FleetError(f"{len(accounts):,} devices are more than the {room:,} that one process may open: fewer --devices, or a higher `ulimit -Hn`")  # fmt: skip
     starts = await starts_of(stage.environment)

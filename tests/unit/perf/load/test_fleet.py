@@ -8,7 +8,7 @@ import pytest
 
 from perf.history.recorder import Recorder
 from perf.load.device import Device
-from perf.load.fleet import Fleet
+from perf.load.fleet import Fleet, FleetError, workers_for
 from perf.load.observer import Troubles
 
 
@@ -38,3 +38,12 @@ def test_whoever_lacks_what_another_device_has_is_behind(recorder: Recorder) -> 
 def test_all_are_behind_a_server_that_answers_and_tells_of_nothing(recorder: Recorder) -> None:
     assert fleet(recorder, 3, 3, 3, promised=4).behind() == 3
     assert fleet(recorder, 4, 4, 3, promised=4).behind() == 1
+
+
+def test_a_process_that_may_open_few_files_is_told_so_and_not_multiplied(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("perf.load.fleet.file_limit", lambda: 300)
+    with pytest.raises(FleetError, match="may open 300 files"):
+        workers_for(1_000)
+    assert workers_for(0) == 0
