@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from time import perf_counter
 
+import psycopg
+
 from perf.checkers import judge
 from perf.history.reader import load
 from perf.history.rundir import RunDirectory
+from perf.rig.children import RigError
 from perf.rig.database import connected, last_seqs, write_final_reads
 from perf.rig.environment import Environment
 from perf.scenario import Findings
@@ -15,15 +18,19 @@ from perf.smallest import write_smallest
 
 
 async def starts_of(place: Environment) -> dict[str, int]:
-    """Beyond which change each conversation matters. Raises psycopg.Error.
+    """Beyond which change each conversation matters. Raises RigError, psycopg.Error.
 
     A private environment matters from its beginning; what a deployment has said before does not.
     """
     if place.servers or place.database_url is None:
         return {}
     names = {name for account in place.accounts for name in account.conversations}
-    async with connected(place.database_url) as connection:
-        return await last_seqs(connection, names)
+    try:
+        async with connected(place.database_url) as connection:
+            return await last_seqs(connection, names)
+    except psycopg.OperationalError as error:
+        reason = " ".join(str(error).split())
+        raise RigError(f"{reason}: is --database (or DATABASE_URL) that of {place.url}?") from None
 
 
 async def read_finally(

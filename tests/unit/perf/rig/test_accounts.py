@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from perf.evidence import starts_of
 from perf.rig.accounts import BadAccounts, load, parse
 from perf.rig.children import RigError
-from perf.rig.environment import look_at
+from perf.rig.environment import Environment, look_at
 
 LINE = '{"user": "u", "username": "ann", "device": "d", "token": "t", "conversations": ["c"]}'
 
@@ -37,3 +38,12 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
 def test_an_address_that_is_none_is_refused_at_once(url: str, tmp_path: Path) -> None:
     with pytest.raises(RigError, match="--url"):
         look_at(url, tmp_path / "none.jsonl")
+
+
+async def test_a_database_that_lets_nobody_in_is_said_with_its_mend() -> None:
+    address = "postgres://me:secret@127.0.0.1:1/none"
+    place = Environment(url="http://here", accounts=[], database_url=address)
+    with pytest.raises(RigError, match=r"--database \(or DATABASE_URL\)") as caught:
+        await starts_of(place)
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
