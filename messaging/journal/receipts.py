@@ -2,7 +2,8 @@
 
 Marks only rise, so the newest of each pair stands for all before it. The first is stored at once,
 then whatever gathered, at most every 100 ms, and under load so seldom that marks stay a small part of
-the work. A mark whose row somebody else holds locked waits alone.
+the work. A mark whose row somebody else holds locked waits alone. Those of a device that was revoked
+meanwhile, or whose user may not act any more, are dropped: its session's end is the answer.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from messaging.journal.writer import STATEMENT_TIMEOUT_MS
 from messaging.outage import Outage
 from messaging.protocol.frames import DeviceMark, Mark
 from presence import database
+from presence.roster import with_users
 
 logger = logging.getLogger(__name__)
 
@@ -33,15 +35,18 @@ RETRY_S = 0.25
 LOCK_TIMEOUT_MS = 100  # other processes' marks are stored well within it
 
 STORE = """
-WITH moved AS (
-    INSERT INTO messaging_receipt AS r
-           (device_id, conversation_id, delivered, read, delivered_at, read_at, changed)
-    SELECT m.device, m.conversation, least(m.delivered, c.last_seq), least(m.read, c.last_seq), now(),
-           CASE WHEN m.read > 0 THEN now() END, now()
+WITH asked AS MATERIALIZED (
+    SELECT m.device, m.conversation, least(m.delivered, c.last_seq) AS delivered, least(m.read, c.last_seq) AS read,
+           d.revoked IS NULL AND u.is_active AS active
       FROM json_to_recordset(%s::json) AS m (device uuid, conversation uuid, delivered bigint, read bigint)
       JOIN messaging_conversation c ON c.id = m.conversation
       JOIN presence_device d ON d.id = m.device
-     ORDER BY m.device, m.conversation
+      JOIN {users} u ON u.id = d.user_id
+), moved AS (
+    INSERT INTO messaging_receipt AS r
+           (device_id, conversation_id, delivered, read, delivered_at, read_at, changed)
+    SELECT device, conversation, delivered, read, now(), CASE WHEN read > 0 THEN now() END, now()
+      FROM asked WHERE active ORDER BY device, conversation
     ON CONFLICT (device_id, conversation_id) DO UPDATE
        SET delivered = greatest(r.delivered, excluded.delivered), read = greatest(r.read, excluded.read),
            delivered_at = CASE WHEN excluded.delivered > r.delivered THEN now() ELSE r.delivered_at END,
@@ -49,7 +54,8 @@ WITH moved AS (
      WHERE excluded.delivered > r.delivered OR excluded.read > r.read
     RETURNING r.*)
 SELECT json_agg(json_build_array(m.conversation_id, m.device_id, d.user_id, m.delivered, m.read,
-           (extract(epoch FROM m.delivered_at) * 1000)::bigint, (extract(epoch FROM m.read_at) * 1000)::bigint))::text
+           (extract(epoch FROM m.delivered_at) * 1000)::bigint, (extract(epoch FROM m.read_at) * 1000)::bigint))::text,
+       ARRAY(SELECT DISTINCT device::text FROM asked WHERE NOT active)
   FROM moved m JOIN presence_device d ON d.id = m.device_id
 """
 
@@ -87,6 +93,7 @@ class Receipts:
     def __init__(self) -> None:
         self._marks: Marks = {}
         self._done: list[Waiting] = []
+        self._ended: set[str] = set()  # devices whose marks are stored no more, in this round
         self._careful = (
             False  # some marks were left behind: find out which before the next are stored
         )
@@ -103,7 +110,7 @@ class Receipts:
     def put(
         self, device: str, marks: Iterable[Mark], done: Callable[[], None] | None = None
     ) -> None:
-        """Queue marks of a device; `done` is called once they are stored."""
+        """Queue marks of a device; `done` is called once they are stored, never if the device may not act any more."""
         keys = set[Key]()
         for mark in marks:
             key = (device, mark.conversation)
@@ -137,6 +144,7 @@ class Receipts:
             self._work.clear()
             marks, self._marks = self._marks, {}
             done, self._done = self._done, []
+            self._ended.clear()
             left = await self._store(marks) if marks else {}
             self._finish(done, left)
             if left and len(left) == len(marks):
@@ -151,10 +159,10 @@ class Receipts:
             self._raise(key, delivered, read)
         self._careful = bool(left)
         for keys, tell in done:
-            if keys.isdisjoint(left):
-                _tell(tell)
-            else:
+            if not keys.isdisjoint(left):
                 self._done.append((keys, tell))
+            elif self._ended.isdisjoint(device for device, _ in keys):
+                _tell(tell)
         if self._marks or self._done:
             self._work.set()
         else:
@@ -196,10 +204,12 @@ class Receipts:
 
     async def _write(self, connection: psycopg.AsyncConnection[Any], marks: Marks) -> None:
         with metrics.timed("marks"):
-            cursor = await connection.execute(STORE, (_rows(marks),))
+            cursor = await connection.execute(with_users(STORE).encode(), (_rows(marks),))
             row = await cursor.fetchone()
+        assert row is not None
         metrics.marks.inc(len(marks))
-        if row is not None and row[0] is not None:
+        self._ended.update(row[1])
+        if row[0] is not None:
             self._announce(row[0])
 
     async def _connected(self) -> psycopg.AsyncConnection[Any]:

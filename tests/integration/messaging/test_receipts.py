@@ -205,6 +205,27 @@ async def test_marks_of_what_no_longer_exists_hold_up_nobody(
     assert stored(sql, room, room.first.device) == (3, 0)
 
 
+@pytest.mark.parametrize("how", ["revoked", "deactivated"])
+async def test_marks_of_who_may_not_act_any_more_are_neither_stored_nor_confirmed(
+    receipts: Receipts, room: Room, sql: Psql, announced: Announced, how: str
+) -> None:
+    """Its session may live a moment longer, or what it said may still wait here."""
+    told: list[str] = []
+    receipts.put(room.first.device, mark(room, 3))
+    await receipts.drain()
+    if how == "revoked":
+        scene.revoke(sql, room.first.device)
+    else:
+        sql.execute("UPDATE presence_user SET is_active = false WHERE id = %s", [room.first.user])
+    receipts.put(room.first.device, mark(room, 9, 9), lambda: told.append("ended"))
+    receipts.put(room.second.device, mark(room, 9), lambda: told.append("free"))
+    await receipts.drain()
+    assert stored(sql, room, room.first.device) == (3, 0)
+    assert stored(sql, room, room.second.device) == (9, 0)
+    assert told == ["free"]
+    assert [m.device for marks in announced[1].values() for m in marks] == [room.second.device]
+
+
 async def test_one_device_s_marks_reach_the_others(attach: Any, room: Room) -> None:
     ann, bob = await attach(room.first, acks=False), await attach(room.second, acks=False)
     await bob.reaches(room.id, 12)
