@@ -95,7 +95,10 @@ def _appended(entry: Entry, outcome: Outcome) -> Message:
     )
 
 
-def answer(outcome: Outcome) -> Stored | Refused:
+def answer(entry: Entry, outcome: Outcome) -> Stored | Refused:
+    """What the author is told. Of a revoked one nobody looks for what was done, and in doubt it may have been."""
+    if entry.in_doubt and outcome.verdict == "revoked":
+        return Refused(Refusal.DATABASE_UNAVAILABLE)
     if outcome.verdict not in ("accepted", "repeated"):
         return Refused(
             REFUSALS[outcome.verdict], DETAILS.get(outcome.verdict, ""), current=outcome.row

@@ -81,7 +81,7 @@ class Settling:
             if outcome.verdict == "locked" and outcome.conversation is not None:
                 locked.append((entry, outcome.conversation))
             else:
-                self._settle(entry, answer(outcome))
+                self._settle(entry, answer(entry, outcome))
         return locked
 
     def _settle(self, entry: Entry, answer: Stored | Refused) -> None:

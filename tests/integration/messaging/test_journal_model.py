@@ -90,10 +90,10 @@ class Model:
         return row
 
     def change(self, seat: Seat, key: str, row: Row, base: int, body: str | None) -> Outcome:
-        if seat.user not in self.members:
-            return "no_such_message"
         if row.change == (seat.device, key):
             return row
+        if seat.user not in self.members:
+            return "no_such_message"
         if row.fixed or row.author != seat.user:
             return "forbidden"
         if row.deleted or row.version != base:

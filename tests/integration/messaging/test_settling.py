@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -16,8 +16,8 @@ from messaging.journal import journal as journals
 from messaging.journal.journal import Journal
 from messaging.models import Message
 from messaging.protocol.errors import Refusal, Refused
-from messaging.protocol.frames import Edit
-from messaging.protocol.server.actions import Stored
+from messaging.protocol.frames import Delete, Edit
+from messaging.protocol.server.actions import Stored, Write
 from messaging.protocol.server.batch import Batch
 from tests import scene
 from tests.integration.messaging.writing import (
@@ -262,32 +262,39 @@ async def test_a_commit_of_unknown_outcome_is_neither_lost_nor_doubled(
     await journal.submit(room.first.device, send(room, "after"))
 
 
+def lose_the_answer(journal: Journal, meanwhile: Callable[[], object]) -> None:
+    """The next batch is committed and its answer is lost; then this happens before the next try."""
+    append = journal._writer.append
+
+    async def losing_the_answer(entries: Any, **how: Any) -> Any:
+        journal._writer.append = append  # type: ignore[method-assign]
+        await append(entries, **how)
+        meanwhile()
+        raise psycopg.OperationalError("the answer was lost")
+
+    journal._writer.append = losing_the_answer  # type: ignore[method-assign]
+
+
+def lock(foreign: Psql, device: str) -> None:
+    foreign.execute("BEGIN")
+    foreign.execute("SELECT FROM presence_device WHERE id = %s FOR UPDATE", [device])
+
+
 async def test_what_a_lost_answer_committed_is_announced_at_once_even_from_the_slow_lane(
     journal: Journal, room: Room, sql: Psql
 ) -> None:
     announced: list[int] = []
-    append = journal._writer.append
-    with scene.connect() as foreign:
 
-        async def losing_the_answer(entries: Any, **how: Any) -> Any:
-            journal._writer.append = append  # type: ignore[method-assign]
-            await append(entries, **how)
-            foreign.execute("BEGIN")
-            foreign.execute(
-                "SELECT FROM presence_device WHERE id = %s FOR UPDATE", [room.first.device]
-            )
-            raise psycopg.OperationalError("the answer was lost")
+    def receive(batches: list[Batch], **_: Any) -> None:
+        announced.extend(message.seq for batch in batches for message in batch.messages)
 
-        def receive(batches: list[Batch], **_: Any) -> None:
-            announced.extend(message.seq for batch in batches for message in batch.messages)
-
-        journal._writer.append = losing_the_answer  # type: ignore[method-assign]
-        with told(receive):
-            asked = [journal.submit(room.first.device, send(room, f"m{n}")) for n in range(3)]
-            answers = asyncio.gather(*asked)
-            await slow_lane_waits(sql)
-            foreign.execute("ROLLBACK")
-            stored = await answers
+    with scene.connect() as foreign, told(receive):
+        lose_the_answer(journal, lambda: lock(foreign, room.first.device))
+        asked = [journal.submit(room.first.device, send(room, f"m{n}")) for n in range(3)]
+        answers = asyncio.gather(*asked)
+        await slow_lane_waits(sql)
+        foreign.execute("ROLLBACK")
+        stored = await answers
     assert [(s.seq, s.repeated) for s in stored] == [(3, True), (4, True), (5, True)]
     assert announced == [3, 4, 5]
 
@@ -296,23 +303,44 @@ async def test_what_may_have_been_committed_is_never_refused_as_if_it_were_not(
     journal: Journal, room: Room, sql: Psql
 ) -> None:
     """Its answer was lost, and the look whether it is there meets a lock: `busy` would promise that it is not."""
-    append = journal._writer.append
     journal._slow._writer._lock_timeout_ms = 50
     with scene.connect() as foreign:
-
-        async def losing_the_answer(entries: Any, **how: Any) -> Any:
-            journal._writer.append = append  # type: ignore[method-assign]
-            await append(entries, **how)
-            foreign.execute("BEGIN")
-            foreign.execute(
-                "SELECT FROM presence_device WHERE id = %s FOR UPDATE", [room.first.device]
-            )
-            raise psycopg.OperationalError("the answer was lost")
-
-        journal._writer.append = losing_the_answer  # type: ignore[method-assign]
+        lose_the_answer(journal, lambda: lock(foreign, room.first.device))
         assert await code(journal, room.first.device, send(room, "m")) == "database_unavailable"
     assert not Refusal.DATABASE_UNAVAILABLE.definite
     assert scene.bodies(sql, room.id) == ["m"]
+
+
+@pytest.mark.parametrize("change", ["send", "edit", "delete"])
+@pytest.mark.parametrize("fate", ["revoked", "removed"])
+async def test_what_was_committed_is_not_refused_because_its_author_was_revoked_or_removed_meanwhile(
+    journal: Journal, room: Room, sql: Psql, fate: str, change: str
+) -> None:
+    """The answer was lost with the connection; the next try finds an author who may not write any more."""
+    author = room.first
+    old = (await journal.submit(author.device, send(room, "old"))).message
+    frames: dict[str, Write] = {
+        "send": send(room, "new"),
+        "edit": Edit(message=old, base_version=1, client_id="c", body="new"),
+        "delete": Delete(message=old, base_version=1, client_id="c"),
+    }
+
+    def meanwhile() -> None:
+        if fate == "revoked":
+            scene.revoke(sql, author.device)
+        else:
+            scene.leave(sql, room.id, author.user)
+
+    lose_the_answer(journal, meanwhile)
+    if fate == "revoked":
+        assert await code(journal, author.device, frames[change]) == "database_unavailable"
+    else:
+        stored = await journal.submit(author.device, frames[change])
+        assert (stored.seq, stored.repeated) == (4, True)
+        again = await journal.submit(
+            author.device, frames[change]
+        )  # by a client that asks once more
+        assert (again.seq, again.repeated) == (4, True)
 
 
 async def test_the_engine_commits_through_the_same_journal(engine: Engine, room: Room) -> None:

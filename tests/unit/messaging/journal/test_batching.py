@@ -168,7 +168,7 @@ def test_a_send_in_doubt_that_was_edited_since_is_left_to_the_edit() -> None:
 @pytest.mark.parametrize(("verdict", "repeated"), [("accepted", False), ("repeated", True)])
 def test_what_is_committed_is_answered_with_its_place(verdict: str, repeated: bool) -> None:
     (outcome,) = Outcomes().add(verdict, 9, message="m5", position=5, version=3).made
-    assert answer(outcome) == Stored(
+    assert answer(send("a"), outcome) == Stored(
         message="m5", seq=9, position=5, version=3, created=7, repeated=repeated
     )
 
@@ -176,7 +176,7 @@ def test_what_is_committed_is_answered_with_its_place(verdict: str, repeated: bo
 def test_a_refusal_carries_the_message_as_it_is() -> None:
     current = row(9, position=5)
     (outcome,) = Outcomes().add("conflict", 9, row=current).made
-    refused = answer(outcome)
+    refused = answer(send("a"), outcome)
     assert isinstance(refused, Refused)
     assert (refused.refusal, refused.current) == (Refusal.CONFLICT, current)
 
@@ -184,7 +184,7 @@ def test_a_refusal_carries_the_message_as_it_is() -> None:
 def test_each_verdict_of_the_database_is_a_refusal_of_the_wire() -> None:
     verdicts = ("revoked", "client_id_reused", "no_such_message", "no_such_conversation")
     for verdict in (*verdicts, "forbidden", "conflict", "invalid_body"):
-        refused = answer(Outcomes().add(verdict, 1).made[0])
+        refused = answer(send("a"), Outcomes().add(verdict, 1).made[0])
         assert isinstance(refused, Refused)
         assert refused.refusal is REFUSALS[verdict]
         assert "{" not in str(refused)
