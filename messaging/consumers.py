@@ -16,10 +16,9 @@ from typing import Any
 
 import psycopg
 from channels.consumer import AsyncConsumer
-from django.conf import settings
-from django.http.request import split_domain_port, validate_host
 
-from messaging import conf, engine, metrics
+from messaging import engine, metrics
+from messaging.handshake import header_token, origin_allowed
 from messaging.overload.door import Full, door
 from messaging.overload.pressure import NO_HINTS
 from messaging.protocol.codec import CODECS, JSON
@@ -53,6 +52,10 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
+class Gone(Exception):
+    """The socket is closed: the server's own `send` has said so, by an OSError as ASGI has it."""
+
+
 class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
     """One WebSocket connection of a device."""
 
@@ -77,7 +80,7 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
     ) -> None:
         self.session = Session(CODECS.get(offered or "", JSON))
         self.session.on_refused = _count_refusal
-        self._send, self._token = send, _header_token(scope)
+        self._send, self._token = send, header_token(scope)
         self._wakeup, self._drained = asyncio.Event(), asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._engine: engine.Engine | None = None
@@ -89,7 +92,7 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
         metrics.connections.inc()
         if scope["subprotocols"] and offered is None:
             self.close(CloseCode.SUBPROTOCOL)
-        elif not _origin_allowed(scope):
+        elif not origin_allowed(scope):
             self.close(CloseCode.ORIGIN)
         try:
             await self._serve(receive)
@@ -122,11 +125,15 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
                 await self._hang_up()
                 return
             for task in done:
-                if isinstance(error := task.exception(), (OSError, RuntimeError)):
+                if isinstance(error := task.exception(), Gone):
                     # Raised here, it would know of our task, which keeps it: the collector would have to find both.
                     logger.debug("the client is gone: %s", error)
                 elif error is not None:
-                    raise error
+                    logger.error(
+                        "a session met an error of the server", exc_info=error, extra=self._ids
+                    )
+                    self.close(CloseCode.INTERNAL)
+                    await self._hang_up()
         finally:
             self._alive = False
             greeting.cancel()
@@ -172,9 +179,8 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
             await self._wakeup.wait()
             self._wakeup.clear()
             while (data := session.outgoing(mute=self._mute)) is not None:
-                await self._send(
-                    {"type": "websocket.send", "bytes" if isinstance(data, bytes) else "text": data}
-                )
+                kind = "bytes" if isinstance(data, bytes) else "text"
+                await self._say({"type": "websocket.send", kind: data})
                 self._store(session.written())
             if not session.congested:  # mute, it may be for long: then no more is read
                 self._drained.set()
@@ -205,12 +211,19 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
         Our servers drop what a revoked device has not taken when they hear its code.
         """
         code = self.session.closing or CloseCode.INTERNAL
-        with contextlib.suppress(OSError, RuntimeError, TimeoutError):
+        with contextlib.suppress(Gone, TimeoutError):
             async with asyncio.timeout(HANG_UP_S):
                 await self._send_close(code)
 
     async def _send_close(self, code: CloseCode) -> None:
-        await self._send({"type": "websocket.close", "code": int(code), "reason": code.reason})
+        await self._say({"type": "websocket.close", "code": int(code), "reason": code.reason})
+
+    async def _say(self, event: dict[str, Any]) -> None:
+        """Hand an event to the server. Raises Gone."""
+        try:
+            await self._send(event)
+        except OSError as error:
+            raise Gone(str(error)) from None
 
     # What the session decided
 
@@ -369,32 +382,9 @@ async def _turn_away(send: Send, offered: str | None, reconnect_after: int) -> N
     """Say goodbye at once; browsers show their pages nothing of a refused handshake, so it is accepted."""
     code = CloseCode.FULL
     said = CODECS.get(offered or "", JSON).encode([goodbye(code, reconnect_after=reconnect_after)])
-    with contextlib.suppress(OSError, RuntimeError):  # the client is gone
+    with contextlib.suppress(OSError):  # the client is gone
         await send({"type": "websocket.accept", "subprotocol": offered})
         kind = "bytes" if isinstance(said, bytes) else "text"
         await send({"type": "websocket.send", kind: said})
         await send({"type": "websocket.close", "code": int(code), "reason": code.reason})
     metrics.closes.labels(code.reason).inc()
-
-
-def _header_token(scope: dict[str, Any]) -> str | None:
-    for name, value in scope["headers"]:
-        if name == b"authorization" and value[:7].lower() == b"bearer ":
-            return str(value[7:].decode("latin-1").strip())
-    return None
-
-
-def _origin_allowed(scope: dict[str, Any]) -> bool:
-    """Whether a page of this origin may open a socket. Clients that are no browsers send no origin.
-
-    A page is ours if it comes from the host that it asks, and that is one of our names: a foreign name
-    that leads here (DNS rebinding) is none.
-    """
-    headers = dict(scope["headers"])
-    origin = headers.get(b"origin", b"").decode("latin-1")
-    if not origin or origin in conf.current().allowed_origins:
-        return True
-    host = headers.get(b"host", b"").decode("latin-1").lower()
-    name, _ = split_domain_port(host)
-    ours = bool(name) and validate_host(name, settings.ALLOWED_HOSTS)
-    return ours and origin.partition("://")[2].lower() == host

@@ -8,6 +8,7 @@ import importlib
 import socket
 from collections.abc import Awaitable, Callable
 
+from autobahn.exception import Disconnected
 from daphne import http_protocol
 from daphne.server import Server, reactor  # first of all: it installs the reactor for asyncio
 from daphne.ws_protocol import WebSocketFactory, WebSocketProtocol
@@ -30,7 +31,14 @@ Ender = Callable[[asyncio.AbstractEventLoop, Callable[[], None]], None]
 
 
 class Protocol(WebSocketProtocol):  # type: ignore[misc]
-    """Closes with any code that RFC 6455 gives a server."""
+    """Closes with any code that RFC 6455 gives a server, and says as ASGI has it when the client is gone."""
+
+    def serverSend(self, content: str | bytes, binary: bool = False) -> None:  # noqa: FBT001, FBT002, N802 - Daphne's
+        """Send a message. Raises ConnectionResetError for a socket that is closing; Autobahn's is no OSError."""
+        try:
+            super().serverSend(content, binary)
+        except Disconnected as error:
+            raise ConnectionResetError(str(error)) from None
 
     def serverClose(self, code: int | None = None) -> None:  # noqa: N802 - Daphne's name
         """Send the close frame. `sendClose` would refuse 1008, 1009 and 1012, and the client see 1011."""

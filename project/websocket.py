@@ -10,6 +10,7 @@ are taken a few in a turn of the loop, a message has so many fragments, and who 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import struct
 from typing import Any
 
@@ -198,14 +199,27 @@ class PlainFrames(WebSocketsSansIOProtocol):
             return
         elif message["type"] == "websocket.close" and message.get("code") == CloseCode.FULL:
             self.close_timeout = LAST_LOOK_S  # who is turned away is not to be held for long
-        await super().send(message)
+        await self._send_as_uvicorn(message)
         if self._rest and self.handshake_complete:  # it was accepted, or is closed: go on
             self._read_on()
+
+    async def _send_as_uvicorn(self, message: Any) -> None:
+        """Send in uvicorn's own way. Raises ClientDisconnected also where the server itself has closed the socket.
+
+        That was for a ping without an answer, or for what could not be read; uvicorn takes it for a mistake of ours.
+        """
+        try:
+            await super().send(message)
+        except RuntimeError:
+            if not self.close_sent:
+                raise
+            raise ClientDisconnected from None
 
     async def _cut_off(self, message: Any) -> None:
         """Close, and drop what the client has not taken: the revocation holds when this returns."""
         if self.writable.is_set():
-            await super().send(message)
+            with contextlib.suppress(ClientDisconnected):
+                await self._send_as_uvicorn(message)
             await asyncio.sleep(LAST_WORDS_S)
         if self.transport.get_write_buffer_size():
             self.transport.abort()

@@ -11,6 +11,7 @@ from messaging.protocol.errors import CloseCode
 from messaging.protocol.frames import Send
 from messaging.protocol.server.actions import Read
 from messaging.protocol.server.admission import MAX_REQUESTS
+from messaging.protocol.server.session import Session
 from tests import scene
 from tests.device import Device, InProcess, greeted
 from tests.scene import Psql, Room, sessions
@@ -201,14 +202,10 @@ async def test_a_mute_session_reads_no_more_than_it_can_hold_answers_for(
 # Ends
 
 
-@pytest.mark.parametrize("how", ["disconnect", "broken pipe", "after close", "cancelled"])
+@pytest.mark.parametrize("how", ["disconnect", "broken pipe", "cancelled"])
 async def test_however_a_socket_ends_the_session_is_signed_off(
     engine: Engine, room: Room, sql: Psql, how: str
 ) -> None:
-    raising: dict[str, Exception] = {
-        "broken pipe": OSError("the client is gone"),
-        "after close": RuntimeError("Unexpected ASGI message 'websocket.send'"),
-    }
     socket = InProcess(DeviceConsumer())
     device = await greeted(socket, room.first.token)
     assert sessions(sql, room.first.device) == 1
@@ -217,7 +214,7 @@ async def test_however_a_socket_ends_the_session_is_signed_off(
     elif how == "cancelled":
         socket.task.cancel()
     else:
-        socket.fails = raising[how]
+        socket.fails = OSError("the client is gone")
         await device.say({"type": "ping"})
     await asyncio.wait({socket.task}, timeout=scene.PATIENCE_S)
     await scene.eventually(lambda: sessions(sql, room.first.device) == 0)
@@ -257,3 +254,26 @@ async def test_an_error_of_our_own_ends_one_session_with_a_reconnectable_code(
         await ann.say({"type": "sync", "conversation": room.id, "since": 0})
         assert await ann.ended() == CloseCode.INTERNAL
     assert (await bob.ask(type="ping"))["type"] == "pong"
+
+
+@pytest.mark.parametrize("error", [RuntimeError, OSError, TimeoutError])
+async def test_an_error_of_our_own_is_not_taken_for_a_client_that_is_gone(
+    attach: Any,
+    room: Room,
+    sql: Psql,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: type[Exception],
+) -> None:
+    """Whatever its type: what says that the socket is closed is the server's own `send`."""
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise error("planted")
+
+    ann = await attach(room.first)
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "outgoing", broken)
+        await ann.say({"type": "ping"})
+        assert await ann.ended() == CloseCode.INTERNAL
+    assert "planted" in caplog.text
+    await scene.eventually(lambda: sessions(sql, room.first.device) == 0)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from messaging.consumers import _origin_allowed
+from messaging.handshake import origin_allowed
 
 HOST = "chat.example.org:8443"
 
@@ -13,7 +13,7 @@ def allowed(origin: str | None, host: str = HOST) -> bool:
     headers = [(b"host", host.encode())]
     if origin is not None:
         headers.append((b"origin", origin.encode()))
-    return _origin_allowed({"headers": headers})
+    return origin_allowed({"headers": headers})
 
 
 @pytest.fixture(autouse=True)

@@ -50,6 +50,14 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
         return
     await receive()
     await send({"type": "websocket.accept"})
+    if scope["path"] == "/late":
+        try:
+            while True:
+                await send({"type": "websocket.send", "text": "still here"})
+                await asyncio.sleep(0)
+        except Exception as error:
+            print("late:", isinstance(error, OSError), flush=True)
+        return
     if scope["path"] == "/quiet":
         await receive()
         print(WORST[0], flush=True)
@@ -155,9 +163,9 @@ def frame(first: int, payload: bytes = b"") -> bytes:
     return bytes((first, 0x80 | len(payload))) + bytes(4) + payload
 
 
-def shaken(client: socket.socket) -> socket.socket:
-    """The client, after a handshake on the quiet path."""
-    client.sendall(HANDSHAKE.replace(b"GET /ws/ HTTP/1.1\r\n", QUIET))
+def shaken(client: socket.socket, head: bytes = QUIET) -> socket.socket:
+    """The client, after a handshake on the quiet path, or another."""
+    client.sendall(HANDSHAKE.replace(b"GET /ws/ HTTP/1.1\r\n", head))
     assert b"\r\n\r\n" in client.recv(4096)
     return client
 
@@ -182,6 +190,19 @@ def test_daphne_refuses_a_message_of_fragments_without_end(
     made = shaken(client[0])
     made.sendall(frame(0x01) + frame(0x00) * FRAGMENTS)
     assert (1009).to_bytes(2, "big") in made.recv(4096)
+
+
+@pytest.mark.slow
+def test_whoever_writes_to_a_socket_that_daphne_itself_has_closed_hears_that_the_client_is_gone(
+    client: tuple[socket.socket, subprocess.Popen[str]],
+) -> None:
+    """By an OSError, as ASGI has it: Autobahn's own error is a RuntimeError, as many mistakes are."""
+    made, server = client
+    shaken(made, b"GET /late HTTP/1.1\r\n").sendall(frame(0x01) + frame(0x00) * FRAGMENTS)
+    assert server.stdout is not None
+    while not (line := server.stdout.readline()).startswith("late:"):
+        assert line  # of a test before
+    assert line == "late: True\n"
 
 
 def posted(path: str, length: int | None) -> bytes:

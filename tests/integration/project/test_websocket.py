@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from uvicorn.protocols.utils import ClientDisconnected
 
 from project.limits import FRAGMENTS
 from project.uvicorn_server import WebSocketProtocol
@@ -162,6 +163,21 @@ async def test_what_is_odd_is_answered_as_uvicorn_does(
 async def test_an_oversized_frame_is_refused_before_it_has_arrived(socket: Socket) -> None:
     socket.writer.write(b"\x81" + struct.pack("!BQ", 127 | 0x80, MAX + 1) + MASK)
     assert await socket.close_code() == 1009
+
+
+async def test_whoever_writes_to_a_socket_that_the_server_itself_has_closed_hears_that_the_client_is_gone(
+    socket: Socket,
+) -> None:
+    """uvicorn calls that a mistake of the application. A revocation has nobody to cut off any more."""
+    socket.writer.write(b"\x81" + struct.pack("!BQ", 127 | 0x80, MAX + 1) + MASK)
+    assert await socket.close_code() == 1009
+    for late in (
+        {"type": "websocket.send", "text": "x"},
+        {"type": "websocket.close", "code": 4000},
+    ):
+        with pytest.raises(ClientDisconnected):
+            await socket.server.send(late)
+    await socket.server.send({"type": "websocket.close", "code": 4501})
 
 
 async def test_one_read_full_of_tiny_frames_is_taken_in_small_portions(socket: Socket) -> None:
