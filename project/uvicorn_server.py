@@ -27,6 +27,7 @@ from project.websocket import PlainFrames
 
 UNREAD_S = 60.0  # for a client to take 64 KiB of an answer: 1 KiB a second; a download goes on by its range
 PING_CUT_S = 1.0  # for the close frame to leave, after a ping without an answer
+LEFT_CUT_S = 2.0  # for a client to take what a session that has ended left it: it was given as long to make room
 END_CUT_S = 12.0  # uvicorn itself gives the closing handshake 10 s
 ANSWERS_S = 2.0  # for all clients to answer our close when the process ends: a busy one stands still for a second
 LOOK_S = 0.02
@@ -91,9 +92,14 @@ class WebSocketProtocol(PlainFrames):
         self.loop.call_later(PING_CUT_S, self.transport.abort)
 
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
-        """After the consumer has ended."""
+        """After the consumer has ended: nobody counts this socket any more, so what it holds is not to stay for long."""
         super().on_task_complete(task)
+        self.loop.call_later(LEFT_CUT_S, self._cut_unread)
         self.loop.call_later(END_CUT_S, self.transport.abort)
+
+    def _cut_unread(self) -> None:
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
 
 
 class Server(uvicorn.Server):

@@ -11,6 +11,7 @@ import uvicorn
 import uvloop
 
 from project import ports, uvicorn_server
+from tests import scene
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -45,11 +46,11 @@ class Application:
 
 
 class Flood(Application):
-    """Accepts a socket and writes until the connection fails, or nothing was taken for `patience_s`; then closes as for a revoked device."""
+    """Accepts a socket and writes until the connection fails, or nothing was taken for `patience_s`; then closes with `code`."""
 
-    def __init__(self, *, patience_s: float | None = None) -> None:
+    def __init__(self, *, patience_s: float | None = None, code: int | None = None) -> None:
         super().__init__()
-        self._patience_s = patience_s
+        self._patience_s, self._code = patience_s, code
 
     async def serve(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -59,8 +60,8 @@ class Flood(Application):
                 async with asyncio.timeout(self._patience_s):
                     await send({"type": "websocket.send", "bytes": bytes(2**16)})
                 self.written += 2**16
-        if self._patience_s is not None:
-            await send({"type": "websocket.close", "code": 4501})
+        if self._code is not None:
+            await send({"type": "websocket.close", "code": self._code})
 
 
 class Farewell(Application):
@@ -246,13 +247,29 @@ def test_a_busy_loop_accepts_several_connections_in_each_turn() -> None:
 
 
 async def test_a_revoked_device_that_does_not_read_never_gets_what_was_still_ours() -> None:
-    application = Flood(patience_s=0.2)
+    application = Flood(patience_s=0.2, code=4501)
     async with serving(application) as (address, _):
         with socket.create_connection(address) as client:
             client.sendall(HANDSHAKE)
             await asyncio.wait_for(application.ended.wait(), PATIENCE_S)
             taken = await asyncio.to_thread(everything, client)
         assert taken < application.written
+
+
+async def test_what_a_session_that_has_ended_left_to_a_client_that_does_not_read_is_soon_dropped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The session is not counted any more: who comes again and again would have as much kept each time."""
+    monkeypatch.setattr(uvicorn_server, "LEFT_CUT_S", 0.1)
+    application = Flood(patience_s=0.2)
+    async with serving(application) as (address, server):
+        with socket.create_connection(address) as client:
+            client.sendall(HANDSHAKE)
+            await asyncio.wait_for(application.ended.wait(), PATIENCE_S)
+            (left,) = server.server_state.connections
+            assert left.transport.get_write_buffer_size() > 0
+            gone = scene.eventually(lambda: not server.server_state.connections)
+            await asyncio.wait_for(gone, uvicorn_server.END_CUT_S / 2)
 
 
 def everything(client: socket.socket) -> int:
