@@ -15,7 +15,7 @@ from django.template.defaultfilters import filesizeformat
 from django.utils.text import Truncator
 
 from messaging.models import Attachment, Conversation, Epoch, Inbox, Membership, Message, Receipt
-from presence.admin import ReadOnly, SaysWhatIsRefused
+from presence.admin import ReadOnly, SaysWhatIsRefused, SaysWhatStays
 
 if TYPE_CHECKING:
     Inline = admin.TabularInline[Membership, Conversation]
@@ -41,7 +41,7 @@ class ShowsWhatTheDatabaseKeeps(SaysWhatIsRefused):
         return [name for name in self.get_fields(request, obj) if obj and name not in self.editable]
 
 
-class KeepsWhatIsDeleted(ShowsWhatTheDatabaseKeeps):
+class KeepsWhatIsDeleted(ShowsWhatTheDatabaseKeeps, SaysWhatStays):
     """Deleting is a change of state: the pages that ask for confirmation say so."""
 
     remains = ""
@@ -102,6 +102,7 @@ class MembershipAdmin(KeepsWhatIsDeleted):
     """Members are added, change role and leave; each is announced in the conversation."""
 
     remains = "leaves; the stay remains as a record."
+    stays = "stays that have ended stay as a record; to bring somebody back, add a new one."
     list_display = ("user", "conversation", "role", "joined_seq", "left_seq")
     list_filter = ("role", ("left_seq", admin.EmptyFieldListFilter))
     list_select_related = ("user", "conversation")
@@ -125,6 +126,7 @@ class MessageAdmin(KeepsWhatIsDeleted):
     """An edit or deletion here reaches the devices like one from a device."""
 
     remains = "becomes a tombstone; its text is erased on every device."
+    stays = "tombstones and system messages stay, for they tell every device what was; manage.py retain lets old ones go."
     list_display = (
         "preview",
         "conversation",

@@ -11,13 +11,17 @@ from uuid import UUID
 
 from asgiref.sync import async_to_sync
 from django.contrib import admin, messages
+from django.contrib.admin.actions import delete_selected
 from django.contrib.admin.forms import AdminAuthenticationForm
+from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import UserAdmin
 from django.core.exceptions import ValidationError
 from django.db import DatabaseError, DataError, IntegrityError
 from django.db.models import Count, Model, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
 
 from presence import logins, roster
 from presence.attempts import TooMany
@@ -76,6 +80,24 @@ class SaysWhatIsRefused(ModelAdmin):
             return HttpResponseRedirect(request.get_full_path())
 
 
+class SaysWhatStays(SaysWhatIsRefused):
+    """`Delete selected` goes without the rows that can't be deleted, and says why they stay and what can be done."""
+
+    stays = ""
+    actions = ("delete_selected",)
+
+    @admin.action(description="Delete selected %(verbose_name_plural)s", permissions=["delete"])
+    def delete_selected(
+        self, request: HttpRequest, queryset: QuerySet[Any]
+    ) -> TemplateResponse | None:
+        """Django's own action, with what may go."""
+        kept = [row.pk for row in queryset if self.get_deleted_objects([row], request)[3]]
+        if kept:
+            self.message_user(request, f"{len(kept)} left out: {self.stays}", messages.WARNING)
+        rest = queryset.exclude(pk__in=kept)
+        return delete_selected(self, request, rest) if rest.exists() else None
+
+
 class ReadOnly(ModelAdmin):
     """Rows that only the servers write."""
 
@@ -128,7 +150,24 @@ def _here() -> Subquery:
     return Subquery(best.values("state")[:1])
 
 
-admin.site.register(User, UserAdmin)
+@admin.register(User)
+class PeopleAdmin(SaysWhatStays, UserAdmin):  # type: ignore[type-arg]
+    """Users are deleted as long as they have left no trace; after that they are locked out, or erased."""
+
+    stays = (
+        "users with devices or conversations stay, for others read what they wrote. Untick `active` to lock one out,"
+        " or erase one for good: manage.py erase_user USER."
+    )
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Delete one user, or say why not."""
+        user = self.get_object(request, unquote(object_id))
+        if user is None or not self.get_deleted_objects([user], request)[3]:
+            return super().delete_view(request, object_id, *args, **kwargs)
+        self.message_user(request, f"Not deleted: {self.stays}", messages.ERROR)
+        return HttpResponseRedirect(reverse("admin:presence_user_change", args=[object_id]))
 
 
 @admin.register(Device)

@@ -115,15 +115,33 @@ def test_deleting_in_the_admin_leaves_a_tombstone(
     assert heard() == world.groups("room")
 
 
-def test_the_delete_action_leaves_tombstones_and_refuses_system_messages(
+def test_the_delete_action_leaves_tombstones_and_says_what_it_leaves_out(
     browser: Client, world: Any
 ) -> None:
-    chosen = {"action": "delete_selected", "post": "yes"}
-    all_rows = [str(pk) for pk in Message.objects.values_list("pk", flat=True)]
-    html = submit(browser, page("changelist", Message), _selected_action=all_rows, **chosen)
-    assert "protected related objects" in html
-    submit(browser, page("changelist", Message), _selected_action=[world.message.pk], **chosen)
+    """A system message here; then that, and the tombstone."""
+    chosen = {
+        "action": "delete_selected",
+        "_selected_action": [str(pk) for pk in Message.objects.values_list("pk", flat=True)],
+    }
+    html = submit(browser, page("changelist", Message), **chosen)
+    assert "1 left out: tombstones and system messages stay" in html
+    assert html.count("becomes a tombstone") == 1
+    submit(browser, page("changelist", Message), post="yes", **chosen)
     assert list(Message.objects.filter(deleted__isnull=False)) == [world.message]
+    html = submit(browser, page("changelist", Message), post="yes", **chosen)
+    assert "2 left out" in html
+    assert "protected" not in html
+
+
+def test_the_delete_action_ends_stays_and_leaves_out_those_that_have_ended(
+    browser: Client, world: Any
+) -> None:
+    chosen = {"action": "delete_selected", "post": "yes", "_selected_action": [str(world.stay.pk)]}
+    submit(browser, page("changelist", Membership), **chosen)
+    world.stay.refresh_from_db()
+    assert world.stay.left_seq == 3
+    html = submit(browser, page("changelist", Membership), **chosen)
+    assert "1 left out: stays that have ended" in html
 
 
 def test_system_messages_and_tombstones_can_only_be_read(browser: Client, world: Any) -> None:

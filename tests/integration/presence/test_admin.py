@@ -107,11 +107,20 @@ def test_the_list_is_filtered_by_state(
 
 
 def test_a_user_with_devices_cannot_be_deleted(browser: Client, ann: User) -> None:
+    """It is said in one line why, and what to do instead; others that were chosen with them go."""
     register(user=ann, installation="phone")
     url = reverse("admin:presence_user_delete", args=[ann.pk])
-    assert "Cannot delete user" in browser.get(url).content.decode()
-    browser.post(url, {"post": "yes"})
-    assert User.objects.filter(pk=ann.pk).exists()
+    for answer in (browser.get(url, follow=True), browser.post(url, {"post": "yes"}, follow=True)):
+        html = answer.content.decode()
+        assert "Not deleted: users with devices" in html
+        assert "manage.py erase_user" in html
+        assert "protected" not in html
+    bob = User.objects.create_user(username="bob")
+    chosen = {"action": "delete_selected", "_selected_action": [str(ann.pk), str(bob.pk)]}
+    url = reverse("admin:presence_user_changelist")
+    html = browser.post(url, {**chosen, "post": "yes"}, follow=True).content.decode()
+    assert "1 left out: users with devices" in html
+    assert set(User.objects.values_list("username", flat=True)) == {"root", "ann"}
 
 
 def test_link_codes_are_listed_and_never_shown_nor_written(browser: Client, ann: User) -> None:
