@@ -232,8 +232,9 @@ class Hub:
     async def catch_up(self, topic: Topic) -> None:
         """Read what a topic lacks, as of now: whoever writes on will be heard by the bus.
 
-        One at a time; whoever asks meanwhile has it look once more. Each new session asks: were each
-        to read for itself, a process that is behind would read every page for every one of them.
+        One at a time; whoever asks meanwhile has it look once more. Each new session asks: were each to read for
+        itself, a process that is behind would read every page for every one of them. What waited for changes that
+        the database does not have is of another life of it, and is dropped: what is published was committed before.
         """
         topic.asked = True
         if topic.reading:
@@ -241,11 +242,13 @@ class Hub:
         topic.reading = True
         try:
             while topic.asked and self.topics.get(topic.conversation) is topic:
-                topic.asked = False
+                topic.asked, waited = False, list(topic.waiting.items())
                 page = await self._page(topic.conversation, topic.position)
                 if page is not None and page.upto > topic.position:
                     self.apply(page)
                     topic.asked = topic.asked or page.cut
+                if page is not None and not page.cut:
+                    topic.waiting = dict(one for one in topic.waiting.items() if one not in waited)
         finally:
             topic.reading = False
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from prometheus_client import REGISTRY
@@ -11,7 +12,7 @@ from messaging.engine import Engine
 from messaging.hub.feed import PAGE
 from messaging.hub.topic import Topic
 from messaging.protocol.errors import CloseCode
-from messaging.protocol.frames import Send
+from messaging.protocol.frames import Message, Send
 from messaging.protocol.server.batch import Batch
 from tests import scene
 from tests.device import Device
@@ -244,6 +245,23 @@ async def test_batches_out_of_order_doubled_or_lost_are_repaired_from_the_databa
         hub.apply(parts[n])
     await bob.reaches(room.id, 12)
     assert bob.bodies(room.id) == [f"m{n}" for n in range(3, 13)]
+
+
+async def test_a_change_that_the_database_does_not_have_is_never_shown(
+    engine: Engine, attach: Any, room: Room
+) -> None:
+    """Said by a bus that stood still while the database was restored: it waits for its predecessors, until they come."""
+    ann = await attach(room.first)
+    await ann.reaches(room.id, 2)
+    topic = engine.hub.topics[room.id]
+    phantom = Message(id=str(uuid4()), seq=5, position=5, body="of another life")
+    engine.hub.apply(Batch(conversation=room.id, since=4, upto=5, messages=[phantom]))
+    await engine.hub.catch_up(topic)
+    await scene.eventually(lambda: not topic.repairing and not topic.reading)
+    for body in "abc":
+        await ann.write(room.id, body)
+    await ann.reaches(room.id, 5)
+    assert ann.bodies(room.id) == ["a", "b", "c"]
 
 
 async def test_what_a_conversation_lacks_is_read_once_however_many_ask(
