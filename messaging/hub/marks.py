@@ -2,7 +2,8 @@
 
 Marks are state, so whatever was lost is repaired by reading them again. They come by other ways than
 the changes they tell of, so those that are ahead of a conversation wait for it: no mark overtakes the
-fence below it. A conversation with more than 100 devices is shown by counts, at most once a second.
+fence below it. A conversation with more than 100 devices is shown by counts, at most once a second, until
+a count finds that it has no longer so many.
 """
 
 from __future__ import annotations
@@ -167,11 +168,31 @@ class MarkBoard:
 
     async def _summarize(self, wanted: set[str]) -> None:
         summaries = await self._feed.summaries(wanted) if wanted else {}
+        small = []
         for conversation, summary in summaries.items():
             topic = self._topics.get(conversation)
             if topic is not None:
                 topic.devices = summary.devices
-                self._show_summary(topic, summary)
+                if summary.devices > SUMMARY_DEVICES:
+                    self._show_summary(topic, summary)
+                else:
+                    small.append(conversation)
+        if small:
+            await self._show_each(small)
+
+    async def _show_each(self, conversations: list[str]) -> None:
+        """These have shrunk: show marks again, first those of all devices that they still have, to everyone here."""
+        found = await self._feed.marks(conversations, seconds=FOR_EVER_S)
+        for conversation in conversations:
+            topic = self._topics.get(conversation)
+            if topic is not None:
+                marks = found.get(conversation, [])
+                here = {mark.device for mark in marks}
+                topic.shown = {one: seen for one, seen in topic.shown.items() if one in here}
+                topic.early_summary = None
+                ripe = topic.ripe(marks)
+                topic.news(ripe)
+                self._show(topic, topic.current(ripe), topic.links)
 
     def _show_summary(self, topic: Topic, summary: MarkSummary) -> None:
         """Show the counts, once the topic is where they were taken."""

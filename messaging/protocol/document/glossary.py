@@ -51,7 +51,7 @@ FIELDS = {
     "since": "the feed, or this frame, starts after this `seq`",
     "stale": "true: the server can't look now, what you see stands still; the next `presence` without it heals",
     "state": "`online` if any device is, else `away` if any is, else `offline`",
-    "summary": "instead of marks, above 100 devices",
+    "summary": "instead of marks, above 100 devices; marks again end it",
     "title": "title of the conversation; empty for `direct` and `self`",
     "text": "what the user says of themselves, one line; empty: nothing",
     "token": "the device's token, unless the `Authorization: Bearer` header has it",

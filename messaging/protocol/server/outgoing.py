@@ -99,6 +99,8 @@ class Outgoing:
         if not marks:
             self._summaries[conversation] = encoded
             return
+        self._summaries.pop(conversation, None)  # from when it was large
+        self._summaries.pop(conversation, None)  # from when it was large
         held = self._held.setdefault(conversation, {})
         held.update((mark.device, mark) for mark in marks)
 

@@ -94,7 +94,7 @@ export class Feeds {
   mark({ conversation, marks = [], summary }, device) {
     const known = this.change(conversation);
     for (const mark of marks) known.putMark(mark);
-    if (summary) known.summary = summary;
+    known.summary = summary ?? null; // marks come again when few devices are left
     const own = known.marks.get(device);
     if (own && own.delivered >= (known.cursor ?? 0) && own.read >= known.read) this.unsettled.delete(conversation);
   }

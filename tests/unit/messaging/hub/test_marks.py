@@ -159,6 +159,31 @@ async def test_marks_of_a_large_conversation_are_counted_for_whoever_comes_and_n
     assert [frame.summary for frame in link.heard() if isinstance(frame, Receipts)] == [counts]
 
 
+async def test_a_conversation_that_has_shrunk_is_shown_by_marks_again_all_of_them_at_once() -> None:
+    """Those of devices that left do not count: what was shown of them made it large for ever."""
+    topic, link = Topic(ROOM, 9), Seen("bob", ROOM)
+    topic.links.add(link)
+    reader: Any = SlowReader(mark(9), mark(4, device="cleo's"))
+    reader.may_answer.set()
+    board = MarkBoard({ROOM: topic}, reader)
+    board.show(ROOM, [mark(3, device=f"gone {n}") for n in range(SUMMARY_DEVICES + 1)])
+    assert link.heard() == []
+
+    async def summaries(wanted: set[str]) -> dict[str, MarkSummary]:
+        few = MarkSummary(
+            last_seq=9, devices=2, delivered=1, read=0, lowest_delivered=4, lowest_read=0
+        )
+        return dict.fromkeys(wanted, few)
+
+    reader.summaries = summaries
+    await board._summarize(board._to_summarize)
+    board.show(ROOM, [mark(8), mark(5, device="cleo's")])
+    receipts = [frame for frame in link.heard() if isinstance(frame, Receipts)]
+    assert all(frame.summary is None for frame in receipts)
+    shown = [(one.device, one.delivered) for frame in receipts for one in frame.marks]
+    assert shown == [("ann's", 9), ("cleo's", 4), ("cleo's", 5)]
+
+
 async def test_a_pass_hears_that_the_marks_could_not_be_read() -> None:
     """It would count as done otherwise, and the next one look back only as far as this one."""
 

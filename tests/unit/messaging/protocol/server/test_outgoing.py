@@ -103,6 +103,15 @@ def test_held_summary_is_the_newest() -> None:
     assert taken(out) == [summary(2)]
 
 
+def test_marks_end_the_summary_of_when_the_conversation_was_large() -> None:
+    """Behind them it would be the last word."""
+    out = Outgoing(JSON)
+    out.hold_marks("c", [], JSON.part(summary(1)))
+    out.hold_marks("c", [mark("a", 2)], b"")
+    out.release_marks(anything)
+    assert taken(out) == [Receipts(conversation="c", marks=[mark("a", 2)])]
+
+
 def test_only_marks_that_may_go_on_are_released() -> None:
     out = Outgoing(JSON)
     out.hold_marks("a", [mark("d", 1)], b"")
