@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-RECENT_MARKS_S = 10.0
-
 
 class Hints:
     """Takes hints for one hub."""
@@ -50,9 +48,9 @@ class Hints:
                 topic = self._hub.topics.get(conversation)
                 if topic is not None:
                     await self._hub.catch_up(topic)
-                    await self._hub.marks.check([conversation], seconds=RECENT_MARKS_S)
+                    await self._hub.marks.reread(conversation)
         except psycopg.Error as error:
             logger.debug("marks can't be read now: %s", error)
-            self._hub.check_all.set()  # that pass looks back as far
+            self._hub.check_all.set()
         finally:
             del self._hinted[conversation]

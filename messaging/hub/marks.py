@@ -107,6 +107,11 @@ class MarkBoard:
         for conversation, marks in found.items():
             self.show(conversation, marks)
 
+    async def reread(self, conversation: str) -> None:
+        """Show whatever moved, however long the transaction took that moved it. Raises psycopg.Error."""
+        for one, marks in (await self._read_small([conversation])).items():
+            self.show(one, marks)
+
     async def joined(self, conversation: str) -> None:
         """The bus is heard there from now on: show what moved since the greeting read the marks, of many at a time.
 

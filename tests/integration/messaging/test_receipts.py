@@ -302,6 +302,29 @@ async def test_a_session_that_gets_one_conversation_more_is_shown_its_marks(
     )
 
 
+async def test_a_mark_written_by_a_transaction_that_takes_long_is_shown_when_it_commits(
+    attach: Any, room: Room, sql: Psql
+) -> None:
+    """Its time is that of the statement: whoever reads only what moved lately passes it by."""
+    bob = await attach(room.second, acks=False)
+    await bob.reaches(room.id, 12)
+    with scene.connect() as foreign:
+        foreign.execute("BEGIN")
+        foreign.execute(
+            "INSERT INTO messaging_receipt (device_id, conversation_id, delivered) VALUES (%s, %s, 5)",
+            [room.first.device, room.id],
+        )
+        foreign.execute("SET LOCAL lockstep.writer = 'journal'")  # as if an hour had passed since
+        long_ago = (
+            "UPDATE messaging_receipt SET changed = now() - interval '1 hour' WHERE device_id = %s"
+        )
+        foreign.execute(long_ago, [room.first.device])
+        foreign.execute("COMMIT")
+    await bob.hear(
+        lambda frame: room.first.device in {mark["device"] for mark in frame.get("marks", [])}
+    )
+
+
 async def test_marks_of_a_hint_that_can_not_be_read_are_left_to_a_pass(
     engine: Engine,
     attach: Any,
