@@ -25,7 +25,11 @@ SPRAYED = Guesses(name="logins", what="wrong passwords from this address", most=
 # once left none for anybody else.
 AT_ONCE = 2  # passwords that a process looks at
 TURN_S = 5.0  # to wait for one's turn
+# As many as have a turn by then. Each is a call under way (`project.gate`), and a hundred strangers who waited were
+# nearly all that there may be.
+WAITING = 30
 _turns = BoundedSemaphore(AT_ONCE)
+_places = BoundedSemaphore(AT_ONCE + WAITING)
 
 
 def log_in(*, username: str, password: str, address: str) -> User | None:
@@ -42,14 +46,26 @@ def log_in(*, username: str, password: str, address: str) -> User | None:
 def guess(*, username: str, address: str) -> Iterator[Guess]:
     """Look at a password inside, in turn with others. Raises attempts.TooMany."""
     where = source(address)
-    with SPRAYED.guess(where) as sprayed, WRONG.guess(username, where) as attempt:
-        if not _turns.acquire(timeout=TURN_S):
-            raise TooMany(what="logins at once", retry_after=1_000)
+    with (
+        _held(_places, wait_s=0),
+        SPRAYED.guess(where) as sprayed,
+        WRONG.guess(username, where) as attempt,
+        _held(_turns, wait_s=TURN_S),
+    ):
         try:
             yield attempt
         finally:
-            _turns.release()
             sprayed.failed = attempt.failed
+
+
+@contextmanager
+def _held(places: BoundedSemaphore, *, wait_s: float) -> Iterator[None]:
+    if not places.acquire(timeout=wait_s):
+        raise TooMany(what="logins at once", retry_after=1_000)
+    try:
+        yield
+    finally:
+        places.release()
 
 
 def sign(user: User) -> str:

@@ -1,11 +1,14 @@
 """The log-in of the admin is no way round the limit on wrong passwords."""
 
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import ExitStack
+from threading import BoundedSemaphore
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.contrib.auth.hashers import MD5PasswordHasher
+from django.db import connection
 from django.test import Client
 
 from presence import attempts, logins
@@ -94,3 +97,28 @@ def test_passwords_are_looked_at_in_turn(monkeypatch: pytest.MonkeyPatch) -> Non
         with pytest.raises(TooMany, match="Too many logins at once; try again in 1 s"):
             logins.log_in(username="ann", password=PASSWORD, address="192.0.2.5")
     assert logins.log_in(username="ann", password=PASSWORD, address="192.0.2.5") is None
+
+
+def test_who_waits_for_a_turn_is_one_of_few_and_the_others_are_told_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each that waits is a call under way: strangers who waited by the hundred left the API to nobody."""
+    assert logins._places._value == logins.AT_ONCE + logins.WAITING
+    monkeypatch.setattr(logins, "_places", BoundedSemaphore(logins.AT_ONCE + 1))
+    with ThreadPoolExecutor(2) as others, ExitStack() as under_way:
+        for n in range(logins.AT_ONCE):
+            under_way.enter_context(logins.guess(username=f"u{n}", address="192.0.2.6"))
+        two = [others.submit(try_in_vain, f"192.0.2.{n}") for n in (7, 8)]
+        done, waits = wait(two, return_when=FIRST_COMPLETED)
+        assert (len(done), len(waits)) == (1, 1)
+        with pytest.raises(TooMany, match="Too many logins at once; try again in 1 s"):
+            done.pop().result()
+        under_way.close()
+        assert waits.pop().result() is None
+
+
+def try_in_vain(address: str) -> User | None:
+    try:
+        return logins.log_in(username="ann", password="wrong", address=address)
+    finally:
+        connection.close()
