@@ -83,6 +83,11 @@ def rotate(device: Device) -> str:
     return token
 
 
+def is_admitted(device: Device) -> bool:
+    """Whether the device is still what it was when its request began: not revoked, of an active user."""
+    return Device.objects.filter(pk=device.pk, revoked=None, user__is_active=True).exists()
+
+
 def _renew(device: Device, facts: dict[str, str | bytes]) -> None:
     if device.revoked is not None:
         raise DeviceRevoked(device=device.pk)

@@ -18,6 +18,7 @@ from messaging.api.lookups import Lookup
 from messaging.api.refusals import Declined, Problem
 from messaging.models import Conversation, Membership
 from messaging.protocol.errors import Refusal, Refused
+from presence.tokens import is_admitted
 
 NEWEST_STAY = Lookup(
     Membership,
@@ -74,11 +75,11 @@ def readable(stay: Membership) -> Q:
 
 
 @contextmanager
-def writing(conversation: UUID | None = None) -> Iterator[None]:
+def writing(request: DeviceRequest, conversation: UUID | None = None) -> Iterator[None]:
     """A transaction; with a conversation, nobody else changes that one or its members meanwhile.
 
     So who may is judged inside, by what is true at the commit. It gives up (`busy`) rather than
-    wait long for a lock.
+    wait long for a lock. Raises Refused at its end if the device was revoked while it waited (G8).
     """
     with transaction.atomic():
         with connection.cursor() as cursor:
@@ -86,3 +87,5 @@ def writing(conversation: UUID | None = None) -> Iterator[None]:
         if conversation is not None:
             Conversation.objects.select_for_update(no_key=True).filter(pk=conversation).first()
         yield
+        if not is_admitted(request.auth):
+            raise Refused(Refusal.REVOKED)

@@ -97,7 +97,7 @@ def open_conversation(request: DeviceRequest, given: ConversationIn) -> Status[C
         zip(resolve(given.members), (member.role for member in given.members), strict=True)
     )
     roles.pop(me, None)
-    with writing():
+    with writing(request):
         if given.kind == "group":
             conversation, created = _open_group(given, {me: "admin", **roles}), True
         elif roles:
@@ -119,7 +119,7 @@ def change_conversation(
 ) -> ConversationOut:
     """Change the title or the history rule of a group that you are an admin of."""
     changes = given.model_dump(exclude_none=True)
-    with writing(conversation):
+    with writing(request, conversation):
         administered(conversation, request)
         if changes:
             Conversation.objects.filter(pk=conversation).update(**changes)

@@ -26,6 +26,7 @@ from messaging.files.intake import FileTooLarge, Intake, SeveralFiles
 from messaging.files.kinds import UNKNOWN, kind_of
 from messaging.models import Attachment, Message
 from messaging.protocol.errors import Refusal, Refused
+from presence.tokens import is_admitted
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +137,7 @@ def _look_again(request: DeviceRequest, file: UUID) -> MayGoOn:
 
     def look() -> bool:
         try:
-            if not contents.is_admitted(request.auth):
+            if not is_admitted(request.auth):
                 return False
             _visible(request, file)
         except (Refused, DatabaseError):  # who can't ask, does not know

@@ -63,7 +63,7 @@ def list_members(
 )
 def add_member(request: DeviceRequest, conversation: UUID, given: MemberIn) -> Status[MemberOut]:
     """Add someone to a group. Who is a member already stays as they are (200)."""
-    with writing(conversation):
+    with writing(request, conversation):
         administered(conversation, request)
         [user] = resolve([given])
         stay, created = Membership.objects.get_or_create(
@@ -81,7 +81,7 @@ def change_member(
 ) -> MemberOut:
     """Make a member of a group an admin, or an admin a member."""
     present = Membership.objects.filter(conversation=conversation, user=user, left_seq=None)
-    with writing(conversation):
+    with writing(request, conversation):
         administered(conversation, request)
         if not present.update(role=given.role):
             raise Declined(Problem.NO_SUCH_MEMBER)
@@ -94,7 +94,7 @@ def change_member(
 def remove_member(request: DeviceRequest, conversation: UUID, user: UUID) -> LeftOut:
     """Leave a group, or remove someone as its admin. Nothing after `left_seq` reaches them."""
     allowed = group_of if user == request.auth.user_id else administered
-    with writing(conversation):
+    with writing(request, conversation):
         allowed(conversation, request)
         present = Membership.objects.filter(conversation=conversation, user=user, left_seq=None)
         stay = present.first()

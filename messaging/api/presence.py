@@ -9,6 +9,7 @@ from uuid import UUID
 from ninja import P, QueryEx, Router
 from pydantic import ConfigDict, Field, model_validator
 
+from messaging.api.access import writing
 from messaging.api.auth import DeviceRequest
 from messaging.api.refusals import REFUSED, RefusalOut
 from messaging.api.values import Given, Shown, Text
@@ -88,7 +89,8 @@ def get_presence(request: DeviceRequest, user: Asked) -> PresencesOut:
 def set_presence(request: DeviceRequest, given: PresenceIn) -> PresenceOut:
     """Say what is shown of oneself, to all at once who watch."""
     me = str(request.auth.user_id)
-    say(Saying(me, given.text, given.until, given.invisible))
+    with writing(request):
+        say(Saying(me, given.text, given.until, given.invisible))
     return _shown(seen_by_self(who_is_here([me])[me]), own=True)
 
 

@@ -20,6 +20,7 @@ from messaging.files.intake import Intake
 from messaging.models import Attachment
 from messaging.protocol.errors import LockstepError, Refusal, Refused
 from presence.models import Device
+from presence.tokens import is_admitted
 
 logger = logging.getLogger(__name__)
 
@@ -94,12 +95,6 @@ def refuse_beyond(most: int, user: UUID, *, alone: bool = False) -> None:
         _lock(f"lockstep uploads {user}")
     if Attachment.objects.filter(message=None, device__user=user).count() >= most:
         raise TooManyWaiting(most)
-
-
-def is_admitted(device: Device) -> bool:
-    """Whether the device is still what it was when its request began."""
-    found = Device.objects.filter(pk=device.pk, revoked=None, user__is_active=True)
-    return found.exists()
 
 
 def _store(intake: Intake) -> str:

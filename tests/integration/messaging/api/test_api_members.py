@@ -14,6 +14,7 @@ from django.db import connections
 
 from messaging.api import members
 from messaging.api.access import writing
+from messaging.api.auth import DeviceRequest
 from messaging.models import Membership, Message
 
 if TYPE_CHECKING:
@@ -121,8 +122,8 @@ def test_a_promotion_is_answered_although_the_member_leaves_right_after_it(
     ann: Person, bob: Person, group: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @contextmanager
-    def writing_then_bob_leaves(conversation: UUID) -> Iterator[None]:
-        with writing(conversation):
+    def writing_then_bob_leaves(request: DeviceRequest, conversation: UUID) -> Iterator[None]:
+        with writing(request, conversation):
             yield
         Membership.objects.filter(conversation=conversation, user=bob.user).update(left_seq=0)
 
