@@ -8,12 +8,15 @@ import hashlib
 import secrets
 from uuid import UUID
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from presence.models import Device, User
 from presence.signals import device_registered
 
 TOKEN_BYTES = 32
+
+# Until the transaction ends nobody deactivates the user, and whoever erases them finds the device.
+STILL_ACTIVE = f"SELECT FROM {User._meta.db_table} WHERE id = %s AND is_active FOR SHARE"
 
 
 class DeviceRevoked(Exception):
@@ -27,6 +30,13 @@ class DeviceRevoked(Exception):
         return (
             f"Device {self.device} is revoked, for ever; register again with a new installation id."
         )
+
+
+class UserGone(Exception):
+    """The user was deactivated, or erased, since they were asked who they are."""
+
+    def __str__(self) -> str:
+        return "This user is not active any more: no device can be registered."
 
 
 class TokenReplaced(Exception):
@@ -55,11 +65,12 @@ def register(
     """Return the user's device of this installation and a token for it.
 
     A repeat gives the same device and a fresh token, and the old token stops working for new
-    sessions. Raises DeviceRevoked.
+    sessions. Raises DeviceRevoked and UserGone.
     """
     token, digest = new_token()
     facts: dict[str, str | bytes] = {"token_hash": digest, "name": name, "platform": platform}
     with transaction.atomic():
+        _hold(user)
         device, created = Device.objects.select_for_update(no_key=True).get_or_create(
             user=user, installation=installation, defaults=facts
         )
@@ -86,6 +97,13 @@ def rotate(device: Device) -> str:
 def is_admitted(device: Device) -> bool:
     """Whether the device is still what it was when its request began: not revoked, of an active user."""
     return Device.objects.filter(pk=device.pk, revoked=None, user__is_active=True).exists()
+
+
+def _hold(user: User) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(STILL_ACTIVE, [user.pk])
+        if cursor.fetchone() is None:
+            raise UserGone
 
 
 def _renew(device: Device, facts: dict[str, str | bytes]) -> None:

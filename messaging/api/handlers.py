@@ -20,7 +20,7 @@ from messaging.api.refusals import Declined, Problem, decline, refuse
 from messaging.protocol.errors import Refusal, Refused
 from messaging.protocol.frames import MAX_FRAME_BYTES
 from presence.attempts import TooMany
-from presence.tokens import DeviceRevoked, TokenReplaced
+from presence.tokens import DeviceRevoked, TokenReplaced, UserGone
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ def install(api: NinjaAPI) -> None:
         Declined: lambda _, error: decline(error.problem, error.detail),
         TooMany: _too_many,
         DeviceRevoked: lambda _, error: refuse(Refusal.REVOKED, str(error)),
+        UserGone: lambda _, error: refuse(Refusal.UNAUTHORIZED, str(error)),
         TokenReplaced: lambda _, error: refuse(Refusal.UNAUTHORIZED, str(error)),
         AuthenticationError: lambda _, error: refuse(Refusal.UNAUTHORIZED, _HOW_TO_AUTHENTICATE),
         ValidationError: _invalid,

@@ -1,10 +1,13 @@
 """Erased, a user is nobody: no column of any table tells of them, and everybody else's order stays as it was."""
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
+from threading import Event
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +20,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.contrib.sessions.backends.db import SessionStore
 from django.core.files.base import ContentFile
 from django.core.management import CommandError, call_command
-from django.db import connection, models
+from django.db import connection, models, transaction
 from django.utils.timezone import now
 
 from messaging.conversations import ensure_direct, ensure_self
@@ -25,6 +28,7 @@ from messaging.files.contents import place_of, storage
 from messaging.models import Attachment, Conversation, Inbox, Membership, Message, Receipt
 from messaging.protocol.errors import CloseCode
 from presence.models import Connection, Device, LinkCode, Node, Status, User
+from presence.tokens import UserGone, register
 from tests import scene
 from tests.device import Device as Client
 from tests.scene import Psql, Room
@@ -290,6 +294,43 @@ def test_nobody_of_that_name_is_one_line_and_nobody_is_erased(person: Person) ->
         with pytest.raises(CommandError, match=f"There is no user {name}"):
             erase_now(MARK, name)
     assert User.objects.filter(username=MARK, is_active=True).exists()
+
+
+def test_who_logged_in_before_they_were_erased_registers_no_device_after_it(
+    person: Person,
+) -> None:
+    logged_in = User.objects.get(pk=person.user.pk)
+    erase_now(MARK)
+    with pytest.raises(UserGone, match="not active any more"):
+        register(user=logged_in, installation=f"{MARK}-late", name=f"{MARK}'s watch")
+    assert not Device.objects.filter(installation__contains=MARK).exists()
+
+
+def test_a_device_that_is_being_registered_is_erased_too(person: Person) -> None:
+    registered, commit = Event(), Event()
+
+    def register_slowly() -> None:
+        with transaction.atomic():
+            register(user=person.user, installation=f"{MARK}-late", name=f"{MARK}'s watch")
+            registered.set()
+            commit.wait()
+        connection.close()
+
+    with ThreadPoolExecutor(2) as threads, scene.connect() as looker:
+        slow = threads.submit(register_slowly)
+        registered.wait()
+        erasing = threads.submit(erase_now, MARK)
+        waits = "datname = current_database() AND wait_event_type = 'Lock'"
+
+        def is_over_or_waits() -> bool:
+            return erasing.done() or scene.count(looker, "pg_stat_activity", waits) > 0
+
+        asyncio.run(scene.eventually(is_over_or_waits))
+        commit.set()
+        slow.result()
+        erasing.result()
+    assert not Device.objects.filter(installation__contains=MARK).exists()
+    assert not Device.objects.filter(user=person.user, revoked=None).exists()
 
 
 async def test_their_sockets_close_and_the_others_are_told(
