@@ -15,7 +15,16 @@ from django.db import connection, transaction
 from django.db.models import Q, QuerySet
 
 from messaging.models import Attachment, Membership, Message, Receipt
-from messaging.tombstones import AS_JOURNAL, BATCH, PURGING, bury_batch, drop, in_turns, lock
+from messaging.tombstones import (
+    AS_JOURNAL,
+    BATCH,
+    PURGING,
+    be_patient,
+    bury_batch,
+    drop,
+    in_turns,
+    lock,
+)
 from presence import erasure
 from presence.models import Device
 
@@ -84,7 +93,8 @@ def _steps(user: UUID) -> Iterator[Callable[[], object]]:
 
 def _leave(stay: UUID) -> None:
     """End a stay; the conversation says so, under the name of nobody."""
-    with connection.cursor() as cursor:
+    with transaction.atomic(), connection.cursor() as cursor:
+        be_patient()
         cursor.execute(LEAVE, [stay])
 
 
@@ -120,7 +130,8 @@ def _written(device: UUID) -> QuerySet[Message]:
 
 
 def _free(ids: list[UUID]) -> None:
-    with connection.cursor() as cursor:
+    with transaction.atomic(), connection.cursor() as cursor:
+        be_patient()  # by SQL a file may have been given to a message of somebody else's
         cursor.execute(FREE, [ids])
         files = cursor.fetchall()
     drop(files)

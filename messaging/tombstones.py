@@ -28,10 +28,11 @@ REST = 3.0  # times as long as a batch took: maintenance has a quarter of one co
 LOCK_TIMEOUT_MS = 1_000
 ATTEMPTS = 10  # of a batch whose conversation is locked
 
+PATIENT = "SELECT set_config('lock_timeout', %s, true)"
 LOCK = """
-SELECT set_config('lock_timeout', %s, true), (SELECT count(*) FROM (
+SELECT count(*) FROM (
     SELECT FROM messaging_conversation
-     WHERE id IN (SELECT conversation_id FROM messaging_message WHERE id = ANY (%s)) ORDER BY id FOR NO KEY UPDATE) locked)
+     WHERE id IN (SELECT conversation_id FROM messaging_message WHERE id = ANY (%s)) ORDER BY id FOR NO KEY UPDATE) locked
 """
 BURY = "UPDATE messaging_message SET deleted = now() WHERE id = ANY (%s) AND deleted IS NULL AND kind <> 'system'"
 FREE = "DELETE FROM messaging_attachment WHERE message_id = ANY (%s) RETURNING file, sha256"
@@ -103,5 +104,12 @@ def drop(files: Iterable[tuple[str, str]]) -> None:
 
 def lock(messages: list[UUID]) -> None:
     """Lock the conversations of these messages until the transaction ends. Raises OperationalError."""
+    be_patient()
     with connection.cursor() as cursor:
-        cursor.execute(LOCK, [str(LOCK_TIMEOUT_MS), messages])
+        cursor.execute(LOCK, [messages])
+
+
+def be_patient() -> None:
+    """Have the rest of the transaction raise OperationalError where it would wait long for a lock."""
+    with connection.cursor() as cursor:
+        cursor.execute(PATIENT, [str(LOCK_TIMEOUT_MS)])

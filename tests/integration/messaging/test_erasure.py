@@ -23,6 +23,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection, models, transaction
 from django.utils.timezone import now
 
+from messaging import tombstones
 from messaging.conversations import ensure_direct, ensure_self
 from messaging.files.contents import place_of, storage
 from messaging.models import Attachment, Conversation, Inbox, Membership, Message, Receipt
@@ -331,6 +332,23 @@ def test_a_device_that_is_being_registered_is_erased_too(person: Person) -> None
         erasing.result()
     assert not Device.objects.filter(installation__contains=MARK).exists()
     assert not Device.objects.filter(user=person.user, revoked=None).exists()
+
+
+def test_a_conversation_that_stays_locked_ends_the_command_with_a_line_and_a_repeat_goes_on(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waited for as long as somebody held the conversation, and said nothing."""
+    monkeypatch.setattr(tombstones, "ATTEMPTS", 2)
+    monkeypatch.setattr(tombstones, "LOCK_TIMEOUT_MS", 50)
+    with scene.connect() as holder:
+        holder.execute("SET idle_in_transaction_session_timeout = '10s'")  # or a wait never ends
+        holder.execute("BEGIN")
+        holder.execute("SELECT FROM messaging_conversation FOR UPDATE")
+        with pytest.raises(CommandError, match=f"lock timeout.*Run it again with {person.user.pk}"):
+            erase_now(MARK)
+    assert Membership.objects.filter(user=person.user, left_seq=None).count() == 3
+    erase_now(str(person.user.pk))
+    assert not Membership.objects.filter(user=person.user, left_seq=None).exists()
 
 
 async def test_their_sockets_close_and_the_others_are_told(
