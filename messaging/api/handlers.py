@@ -15,6 +15,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.views.decorators.csrf import csrf_exempt
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
+from psycopg.errors import ReadOnlySqlTransaction
 
 from messaging.api.refusals import Declined, Problem, decline, refuse
 from messaging.protocol.errors import Refusal, Refused
@@ -26,7 +27,8 @@ logger = logging.getLogger(__name__)
 
 # Deadlock, serialization failure, lock not available: another transaction goes first.
 OTHERS_FIRST = {"40P01", "40001", "55P03"}
-_AWAY = (psycopg.OperationalError, psycopg.InterfaceError)
+# A former primary answers, too: it takes no writes, which is no fault of the request.
+_AWAY = (psycopg.OperationalError, psycopg.InterfaceError, ReadOnlySqlTransaction)
 
 
 def install(api: NinjaAPI) -> None:

@@ -121,6 +121,23 @@ def test_a_lost_database_is_unavailable_and_whether_it_wrote_is_unknown(ann: Per
     assert ann.call("GET", "/devices").status == 200
 
 
+def test_a_database_that_takes_no_writes_is_unavailable_and_the_request_may_be_repeated(
+    ann: Person, group: str
+) -> None:
+    """As the socket says it: after a failover the old primary refused each write as if it were wrong."""
+    path, body = f"/conversations/{group}", {"title": "New"}
+    with connection.cursor() as cursor:
+        cursor.execute("SET default_transaction_read_only = on")
+        try:
+            refused = ann.call("PATCH", path, body)
+            assert ann.call("GET", path).json["title"] == "Room"
+        finally:
+            cursor.execute("RESET default_transaction_read_only")
+    assert (refused.status, refused.code) == (503, "database_unavailable")
+    assert refused.headers["Retry-After"] == "1"
+    assert ann.call("PATCH", path, body).status == 200
+
+
 @pytest.mark.slow
 def test_a_locked_conversation_is_busy_and_tells_when_to_come_back(ann: Person, group: str) -> None:
     with another_connection() as holder:
