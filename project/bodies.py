@@ -6,6 +6,7 @@ much is read and dropped for a while, since a client that is cut off while it se
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from time import monotonic
 from typing import Any
@@ -19,6 +20,8 @@ from messaging.api.auth import Bearer
 from messaging.api.refusals import Problem, decline, refuse
 from messaging.files.intake import FileTooLarge
 from messaging.protocol.errors import Refusal, Refused
+
+logger = logging.getLogger(__name__)
 
 Event = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Event]]
@@ -50,7 +53,15 @@ class Bodies:
                 await self._refuse(refuse(stranger), body, receive, headers, send)
                 return
         if body.may_have(headers.get(b"content-length", b"0")):
-            await self._app(scope, body, send)
+            try:
+                await self._app(scope, body, send)
+            except (
+                OSError
+            ):  # Django itself answers for what a view raises: it could not keep the body
+                logger.exception("the body of a request can't be kept")
+                kept_not = decline(Problem.FILES_UNAVAILABLE)
+                await self._refuse(kept_not, body, receive, headers, send)
+                return
         if body.silent:
             await respond(too_slow(), send)
         elif body.passed:

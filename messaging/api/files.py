@@ -105,6 +105,9 @@ def _receive(request: DeviceRequest, intake: Intake) -> tuple[str, str]:
         raise Declined(Problem.INVALID_REQUEST, str(error).rstrip(".")) from None
     except ValueError as error:
         raise Declined(Problem.INVALID_REQUEST, f"the file's name: {error}") from None
+    except OSError:
+        logger.exception("an upload can't be kept while it comes")
+        raise Declined(Problem.FILES_UNAVAILABLE) from None
     if uploaded is None:
         raise Declined(Problem.INVALID_REQUEST, HOW)
     return name, uploaded.content_type or ""

@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import tempfile
 from collections.abc import Mapping
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from django.core.handlers.asgi import ASGIHandler
 
 from messaging.protocol.errors import Refusal
 from project import bodies
@@ -125,6 +127,24 @@ async def test_an_upload_that_drips_in_is_not_taken_for_ever(
     found = await drops.run()
     assert (found.status, found.told["code"], found.whole) == (408, "too_slow", False)
     assert monotonic() - began < 5
+
+
+@pytest.mark.filterwarnings("ignore:Unclosed file:ResourceWarning")  # Django's own
+async def test_a_disk_without_room_for_an_upload_is_told_in_json(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Django keeps an upload in a temporary file before it looks at the request."""
+    exchange = Exchange(*[b"a" * MEBIBYTE] * 5)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await ASGIHandler.read_body(cast("Any", None), receive)
+
+    monkeypatch.setattr(exchange, "app", app)
+    monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
+    found = await exchange.run()
+    assert (found.status, found.told["code"], found.left) == (503, "files_unavailable", 0)
+    assert "can't be kept" in caplog.text
+    caplog.clear()  # its stack trace holds that file
 
 
 async def test_nothing_is_kept_of_a_stranger_s_upload() -> None:

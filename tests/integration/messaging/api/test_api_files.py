@@ -176,6 +176,14 @@ class TestUpload:
         answer = upload(ann)
         assert (answer.status, answer.code) == (503, "files_unavailable")
 
+    def test_a_disk_without_room_for_what_comes_is_told_in_one_line(
+        self, ann: Person, shelf: Path
+    ) -> None:
+        with override_settings(FILE_UPLOAD_TEMP_DIR=shelf):  # which is not there
+            answer = upload(ann)
+        assert (answer.status, answer.code) == (503, "files_unavailable")
+        assert not Attachment.objects.exists()
+
     def test_a_stranger_and_a_revoked_device_upload_nothing(self, ann: Person) -> None:
         Device.objects.update(revoked="2026-01-01T00:00Z")
         assert upload(ann).status == 401
