@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from messaging.protocol.codec import CODECS
+from messaging.protocol.document.glossary import meaning
 from messaging.protocol.document.tables import CLIENT_FRAMES, SERVER_FRAMES
 
 VERSION = "1.0.0"  # of the protocol; `lockstep.v1.*` promises its first number
@@ -17,6 +18,9 @@ def document() -> dict[str, Any]:
     """The whole description as JSON values."""
     every = [*CLIENT_FRAMES, *SERVER_FRAMES]
     schemas = msgspec.json.schema_components(every, ref_template="#/components/schemas/{name}")[1]
+    for name, schema in schemas.items():
+        for field, shape in schema["properties"].items():
+            shape["description"] = meaning(name.lower(), field)
     return {
         "asyncapi": "3.0.0",
         "info": {

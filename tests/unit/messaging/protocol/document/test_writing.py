@@ -90,6 +90,15 @@ def test_every_frame_of_the_example_passes_the_codec(codec: Any) -> None:
             assert not any(isinstance(it, FrameError) for it in found)
 
 
+def test_every_field_of_the_asyncapi_document_says_what_it_means() -> None:
+    """Whoever generates a client from it reads no page."""
+    schemas = asyncapi.document()["components"]["schemas"]
+    for struct in STRUCTS:
+        shapes = schemas[struct.__name__]["properties"]
+        for field in struct.__struct_fields__:
+            assert shapes[field]["description"] == meaning(struct.__name__.lower(), field)
+
+
 def test_every_reference_of_the_asyncapi_document_leads_somewhere() -> None:
     """A tool that follows them finds a schema."""
     whole = asyncapi.document()
