@@ -94,7 +94,8 @@ class ConversationAdmin(ShowsWhatTheDatabaseKeeps):
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """Only a conversation without a history can go."""
-        return isinstance(obj, Conversation) and obj.last_seq == 0
+        empty = isinstance(obj, Conversation) and obj.last_seq == 0
+        return empty and super().has_delete_permission(request, obj)
 
 
 @admin.register(Membership)

@@ -67,6 +67,17 @@ def test_every_row_has_a_page(browser: Client, model: Any) -> None:
         assert browser.get(page("change", row)).status_code == 200
 
 
+def test_staff_without_the_permission_deletes_no_conversation_though_it_is_empty(
+    world: Any,
+) -> None:
+    empty = Conversation.objects.create(title="Empty")
+    User.objects.create_user(username="staff", password="secret", is_staff=True)
+    client = Client()
+    assert client.login(username="staff", password="secret")
+    assert client.post(page("delete", empty), {"post": "yes"}).status_code == 403
+    assert Conversation.objects.filter(pk=empty.pk).exists()
+
+
 @pytest.mark.parametrize("model", [Conversation, Membership, Message])
 def test_the_page_for_a_new_row_asks_only_what_a_writer_may_say(
     browser: Client, model: Any
