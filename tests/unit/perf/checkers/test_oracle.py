@@ -6,7 +6,7 @@ whether any one of them explains what was seen.
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations, pairwise, permutations
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,11 +18,13 @@ from perf.history.events import (
     AnyEvent,
     AnyStored,
     Change,
+    Closed,
     Cursors,
     Delivered,
     DeviceMade,
     Opened,
     Page,
+    Removed,
     RunBegan,
     RunEnded,
     Sent,
@@ -131,6 +133,45 @@ frames = st.tuples(st.integers(0, MESSAGES - 1), st.integers(1, MESSAGES)).filte
 
 def row(seq: int) -> Change:
     return Change(seq, f"m{seq}", seq, 1, None, None, seq)
+
+
+AGAIN, LEFT = "comes back", "is told that its user has left"
+steps = st.lists(st.one_of(frames, st.sampled_from([AGAIN, LEFT])), max_size=5)
+Steps: TypeAlias = Sequence[tuple[int, int] | str]
+
+
+def lived(sequence: Steps) -> Evidence:
+    """A device that gets these frames, may lose its connection, and may be told what is not true."""
+    events: list[AnyEvent] = [RunBegan(0, "run", "oracle", 0), DeviceMade(0, 1, "d1", "u")]
+    events.append(Opened(1, 1, "s", {ROOM: 0}, {}))
+    cursor = 0
+    for number, step in enumerate(sequence):
+        if step == AGAIN:
+            events += [Closed(3, 1, 1006, "server"), Opened(3, 1, "s", {ROOM: cursor}, {})]
+        elif isinstance(step, str):
+            events.append(Removed(3, 1, ROOM, cursor))
+        else:
+            since, upto = step
+            rows = tuple(row(seq) for seq in range(since + 1, upto + 1))
+            events += [Page(2, number, ROOM, since, upto, rows), Delivered(3, 1, number)]
+            cursor = upto if since <= cursor < upto else cursor
+    events += [Cursors(4, 1, {ROOM: cursor}, connected=True), RunEnded(9)]
+    rows = tuple(row(seq) for seq in range(1, MESSAGES + 1))
+    stored = StoredConversation(ROOM, 0, MESSAGES, "all", rows)
+    return gather([events], [stored, Stay(ROOM, "u", 0, None)])
+
+
+@given(sequence=steps)
+def test_who_comes_back_and_is_told_lies_is_acquitted_exactly_if_all_came_once_in_order(
+    sequence: Steps,
+) -> None:
+    """It says where it is when it comes back; that its user has left is never true. Lost is what no frame brought."""
+    got = [step for step in sequence if not isinstance(step, str)]
+    spelled = [seq for since, upto in got for seq in range(since + 1, upto + 1)]
+    perfect = spelled == list(range(1, MESSAGES + 1)) and LEFT not in sequence
+    judgement = judge(lived(sequence))
+    assert (judgement.anomalies == 0) == perfect
+    assert judgement.counts["lost"] == MESSAGES - len(set(spelled))
 
 
 def shown(sequences: Sequence[Sequence[tuple[int, int]]]) -> Evidence:
