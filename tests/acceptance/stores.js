@@ -1,6 +1,7 @@
 /** Stories about `LocalStore` and `Session` together; each returns what a restarted client would find. */
 
 import { Session } from "/messaging/session.js";
+import { standing } from "/messaging/standing.js";
 import { LocalStore } from "/messaging/store.js";
 
 const NAME = "story";
@@ -33,6 +34,25 @@ const STORIES = {
     return { outbox, after_confirmation: confirmed, cleared: Object.keys(localStorage) };
   },
 
+  clock() {
+    const { now } = Date;
+    const send = (store, session, moment) => {
+      Date.now = () => moment;
+      session.send({ conversation: "c1", body: `at ${moment}` }, 1);
+      keep(store, session);
+    };
+    try {
+      const store = new LocalStore(NAME);
+      const session = opened(store);
+      for (const moment of [5000, 4000, 4500]) send(store, session, moment);
+      const again = new LocalStore(NAME);
+      send(again, opened(again), 3000);
+      return bodies();
+    } finally {
+      Date.now = now;
+    }
+  },
+
   cursor() {
     const store = new LocalStore(NAME);
     const session = opened(store);
@@ -54,6 +74,16 @@ const STORIES = {
       }
     });
     return { errors, waiting: session.outbox.entries.length };
+  },
+
+  shrunk() {
+    const session = opened(new LocalStore(NAME));
+    const receipts = { type: "receipts", conversation: "c1" };
+    const ticks = () => standing({ seq: 2, device: "d1", user: "u1" }, session.conversations.get("c1"), null);
+    session.received([{ ...receipts, summary: { last_seq: 2, devices: 101, lowest_delivered: 1, lowest_read: 0 } }], 1);
+    const large = ticks();
+    session.received([{ ...receipts, marks: [{ device: "d2", user: "u2", delivered: 2, read: 2 }] }], 2);
+    return [large, ticks()];
   },
 
   tabs() {

@@ -29,6 +29,14 @@ RUN = """
 """
 
 
+REQUEST = """
+    const [path, as, answer] = arguments;
+    import("/messaging/lockstep.js")
+        .then(({ request }) => request(path, { as }))
+        .then((value) => answer(["taken", value]), ({ code, status }) => answer([code, status]));
+"""
+
+
 class Files(SimpleHTTPRequestHandler):
     """The client's modules below /messaging/, the runners beside this file below /tests/."""
 
@@ -38,6 +46,16 @@ class Files(SimpleHTTPRequestHandler):
         """Find a file in one of the two directories."""
         folder = HERE if path.startswith("/tests/") else APP / "static" / "messaging"
         return str(folder / Path(path).name)
+
+    def do_GET(self) -> None:
+        """Some answers break off in their middle, and some are not the server's."""
+        if not self.path.startswith("/api/"):
+            return super().do_GET()
+        self.send_response(200)
+        self.send_header("Content-Length", "20" if self.path == "/api/portal" else "100")
+        self.end_headers()
+        self.wfile.write(b"<p>Please log in</p>")
+        return None
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Be quiet."""
@@ -88,6 +106,12 @@ def test_outbox_survives_a_new_store_and_keeps_its_order(page: Chrome) -> None:
     assert found == {"outbox": ["a", "b"], "after_confirmation": ["b"], "cleared": []}
 
 
+def test_outbox_keeps_its_order_though_the_clock_is_set_back(page: Chrome) -> None:
+    """Also over a reload: what was asked first goes first."""
+    found = page.execute_async_script(RUN, "/tests/stores.js", json.dumps("clock"))
+    assert found == ["at 5000", "at 4000", "at 4500", "at 3000"]
+
+
 def test_store_never_holds_a_cursor_beyond_its_messages(page: Chrome) -> None:
     """A tab killed at any moment leaves a cursor whose messages are all there."""
     found = page.execute_async_script(RUN, "/tests/stores.js", json.dumps("cursor"))
@@ -104,7 +128,25 @@ def test_text_that_no_server_stores_never_enters_the_outbox(page: Chrome) -> Non
     }
 
 
+def test_ticks_are_those_of_devices_again_when_a_large_conversation_has_shrunk(
+    page: Chrome,
+) -> None:
+    """The last counts of when it was large would hold for ever."""
+    found = page.execute_async_script(RUN, "/tests/stores.js", json.dumps("shrunk"))
+    assert found == ["stored", "read"]
+
+
 def test_two_tabs_of_one_device_keep_each_others_outbox(page: Chrome) -> None:
     """Neither tab overwrites what the other has queued."""
     found = page.execute_async_script(RUN, "/tests/stores.js", json.dumps("tabs"))
     assert found == ["from the first tab", "from the second tab"]
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"), [("/cut", "json"), ("/cut", "blob"), ("/portal", "json")]
+)
+def test_half_an_answer_and_a_strangers_answer_are_no_answer(
+    page: Chrome, path: str, kind: str
+) -> None:
+    """A network that breaks, or wants a log-in first, is told as one that does not reach the server."""
+    assert page.execute_async_script(REQUEST, path, kind) == ["unreachable", 0]

@@ -34,14 +34,26 @@ export async function request(path, { method = "GET", body, authorization, as = 
   if (authorization) headers.Authorization = authorization;
   if (body !== undefined && !isForm) headers["Content-Type"] = "application/json";
   const content = isForm || body === undefined ? body : JSON.stringify(body);
-  const answer = await fetch(base + path, { method, headers, body: content }).catch(() => {
-    throw new ApiError({ code: "unreachable", message: "The server can't be reached; look at the network and try again.", status: 0 });
-  });
-  if (answer.ok && as === "blob") return answer.blob();
-  const value = await answer.json().catch(() => null);
-  if (answer.ok) return value;
+  const answer = await fetch(base + path, { method, headers, body: content }).catch(unreachable);
+  if (answer.ok && as === "blob") return answer.blob().catch(unreachable);
+  const value = parsed(await answer.text().catch(unreachable));
+  if (answer.ok) return value === undefined ? unreachable() : value;
   const { code = "internal", message = `The server answered ${answer.status}.`, retry_after: retryAfter } = value ?? {};
   throw new ApiError({ code, message, retryAfter, status: answer.status });
+}
+
+/** No answer, half of one, or something that no server of ours says, as of a network that wants a log-in first. */
+function unreachable() {
+  throw new ApiError({ code: "unreachable", message: "The server can't be reached; look at the network and try again.", status: 0 });
+}
+
+/** What a body says; null if it is empty, undefined if it is no JSON. */
+function parsed(text) {
+  try {
+    return text ? JSON.parse(text) : null;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Logs in and registers this installation; returns {device, token, user}. The token is shown once: keep it. */

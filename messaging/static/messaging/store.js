@@ -28,6 +28,7 @@ export class LocalStore {
   #dirty = new Set();
   #session = null;
   #counter = 0;
+  #newest = 0; // moment in the key of the newest outbox entry: a clock that was set back must not turn their order
 
   constructor(name, { storage = globalThis.localStorage, page = globalThis } = {}) {
     this.#prefix = `lockstep:${name}:`;
@@ -39,7 +40,9 @@ export class LocalStore {
   load() {
     const conversations = {};
     for (const key of this.#keys("conversation:")) conversations[key.split(":").at(-1)] = this.#get(key);
-    const outbox = this.#keys("outbox:").sort().map((key) => ({ ...this.#get(key), key }));
+    const keys = this.#keys("outbox:").sort();
+    const outbox = keys.map((key) => ({ ...this.#get(key), key }));
+    this.#newest = Math.max(0, ...keys.map((key) => Number.parseInt(key.slice(`${this.#prefix}outbox:`.length), 10) + 1));
     return { ...this.#get(`${this.#prefix}session`), conversations, outbox };
   }
 
@@ -49,7 +52,8 @@ export class LocalStore {
     for (const { key } of removed) if (key) this.storage.removeItem(key);
     for (const id of conversations) this.#dirty.add(id);
     for (const entry of added) {
-      entry.key = `${this.#prefix}outbox:${Date.now()}-${String((this.#counter += 1)).padStart(6, "0")}:${entry.id}`;
+      this.#newest = Math.max(this.#newest, Date.now());
+      entry.key = `${this.#prefix}outbox:${this.#newest}-${String((this.#counter += 1)).padStart(6, "0")}:${entry.id}`;
       this.#put(entry.key, entry);
     }
     if (session) this.flush();
