@@ -236,6 +236,7 @@ async def test_an_unexpected_error_in_counting_marks_is_logged_and_they_are_coun
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(boards, "SUMMARY_S", 0.01)
+    monkeypatch.setattr(boards, "SUMMARY_DEVICES", 1)
     breaks_once(monkeypatch, engine.hub.feed, "summaries")
     ann = await attach(room.first)
     engine.hub.marks._to_summarize.add(room.id)
