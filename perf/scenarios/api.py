@@ -348,5 +348,5 @@ SCENARIO = Scenario(
     crowd=crowd,
     run=run,
     plan=plan,
-    goals=frozenset({"lost", "lost ack", "concurrent requests"}),
+    goals=frozenset({"lost", "lost ack", "stale read", "concurrent requests"}),
 )

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from perf.history.events import Acked, Sent
+from perf.history.events import Acked, Change, Fetched, Sent
 from perf.history.recorder import Recorder, digest
 from perf.history.testimony import clock, nanoseconds
 from perf.load.generator import Generator
@@ -28,6 +28,7 @@ Kind: TypeAlias = Literal["send", "edit", "page", "receipts"]
 WEIGHTS: Mapping[Kind, float] = {"send": 0.4, "edit": 0.15, "page": 0.3, "receipts": 0.15}
 REPEATED = 0.2  # of the sends are made twice
 PAGE = 50  # messages asked for
+JUDGED = 10  # every so many pages are for the judge: all would be most of the history
 LENGTH = 100  # characters of a message
 SERVER_ERROR, FOR_NOW = 500, {429, 503}  # the latter are refusals that may be repeated
 
@@ -182,11 +183,17 @@ class Calls:
     async def _page(self, caller: Caller, due: Due) -> None:
         conversation, before = caller.account.conversations[0], caller.top + 1
         path = f"/api/conversations/{conversation}/messages?before={before}&limit={PAGE}"
+        asked = nanoseconds(clock())
         answer = await self._timed("page", caller, due, "GET", path)
         if answer.status != 200:
             return
         self.pages += 1
-        places = [before, *(int(one["position"]) for one in answer.json()["messages"])]
+        shown = answer.json()["messages"]
+        if self.pages % JUDGED == 1:
+            changes = tuple(_change(one) for one in shown)
+            now = nanoseconds(clock())
+            self.recorder.record(Fetched(now, caller.number, asked, conversation, before, changes))
+        places = [before, *(int(one["position"]) for one in shown)]
         if places != sorted(set(places), reverse=True) or len(places) > PAGE + 1:
             self.wrong.append(
                 f"the page before {before} of {conversation} had positions {places[1:]}"
@@ -258,3 +265,18 @@ class Calls:
                 version=stored["version"],
             )
         )
+
+
+def _change(shown: Mapping[str, Any]) -> Change:
+    """A message of a page, as a history has it."""
+    deleted = shown.get("deleted") is not None
+    return Change(
+        shown["seq"],
+        shown["id"],
+        shown["position"],
+        shown["version"],
+        shown.get("device"),
+        shown.get("client_id"),
+        0 if deleted else digest(shown["body"]),
+        deleted,
+    )
