@@ -12,6 +12,10 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
 SELECTED = "[aria-current] .title"
+CHOOSE = """
+    const titles = [...arguments[0].querySelectorAll(".list .title")];
+    titles.find(({ textContent }) => textContent === arguments[1]).closest("button").click();
+"""
 SELECT_ALL = (Keys.CONTROL, "a", Keys.NULL)
 PATIENCE_S = 15  # reached only when a promise is broken
 
@@ -103,6 +107,41 @@ class Device:
     def shows(self, *expected: str) -> None:
         eventually(self.chrome, lambda: self.texts()[-len(expected) :], list(expected))
 
+    def tells(self, sentence: str) -> None:
+        """Wait until the line for what is wrong says this, and nothing else."""
+        eventually(self.chrome, lambda: self.texts(".notice"), [sentence])
+
+    @property
+    def draft(self) -> str:
+        """What is in the field."""
+        return str(self.find("textarea").get_property("value"))
+
+    def choose(self, title: str) -> None:
+        """Turn to another conversation."""
+        # In one step: the strip is drawn anew with each change of what it shows.
+        self.chrome.execute_script(CHOOSE, self.card, title)
+        eventually(self.chrome, lambda: self.texts(SELECTED), [title])
+
+
+class Sheet:
+    """A dialog of the page."""
+
+    def __init__(self, chrome: Chrome, name: str) -> None:
+        self.element = chrome.find_element(By.ID, name)
+
+    def find(self, selector: str) -> WebElement:
+        return self.element.find_element(By.CSS_SELECTOR, selector)
+
+    def field(self, name: str) -> WebElement:
+        return self.element.find_element(By.NAME, name)
+
+    @property
+    def problem(self) -> str:
+        return self.find(".problem").text
+
+    def close(self) -> None:
+        self.find("[data-close]").click()
+
 
 class Desk:
     """The page with its devices."""
@@ -144,6 +183,13 @@ class Desk:
         self.all_live(count + 1)
         return self.devices[-1]
 
+    def put_away(self, *devices: Device) -> None:
+        """Log devices out, one by one."""
+        for device in devices:
+            count = len(self.devices)
+            device.log_out()
+            eventually(self.chrome, lambda: len(self.devices), count - 1)
+
     def tidy(self) -> tuple[Device, Device]:
         """After whatever a test did: the first two devices, connected, everything read, Alice's in use."""
         for device in self.devices:
@@ -151,8 +197,7 @@ class Desk:
                 device.switch()
         self.all_live(len(self.devices))
         if others := self.devices[2:]:
-            for device in others:
-                device.log_out()
+            self.put_away(*others)
             self.all_live(2)
             self.chrome.refresh()  # ticks wait for a device that is gone until the page asks who is there
         alice, bob = self.pair()

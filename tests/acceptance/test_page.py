@@ -7,7 +7,7 @@ from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.command import Command
 
-from tests.acceptance.page import SELECT_ALL, SELECTED, Desk, Device, eventually
+from tests.acceptance.page import SELECT_ALL, SELECTED, Desk, Device, Sheet, eventually
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -89,6 +89,8 @@ def test_edits_and_deletions_show_on_every_device(desk: Desk, pair: tuple[Device
     alice.use("third", ".delete")
     bob.shows("first", "second", "This message was deleted")
     alice.shows("first", "second", "This message was deleted")
+    here = desk.chrome.switch_to.active_element
+    assert here == alice.message("This message was deleted"), "whose button is gone stays there"
 
 
 def test_arrow_up_edits_the_newest_own_message_and_escape_lets_it_be(
@@ -99,11 +101,32 @@ def test_arrow_up_edits_the_newest_own_message_and_escape_lets_it_be(
     alice.say("mistkae")
     bob.shows("mistkae")
     alice.write(Keys.ARROW_UP)
-    assert alice.find("textarea").get_property("value") == "mistkae"
+    assert alice.draft == "mistkae"
     alice.write(Keys.ESCAPE)
-    assert alice.find("textarea").get_property("value") == ""
+    assert alice.draft == ""
     alice.write(Keys.ARROW_UP, *SELECT_ALL, "mistake", Keys.ENTER)
     bob.shows("mistake")
+
+
+def test_keys_go_past_a_thread_and_through_it(desk: Desk, pair: tuple[Device, Device]) -> None:
+    """Tab passes by the buttons of hundreds of messages; the arrows reach each of them."""
+    alice, bob = pair
+    for body in ("older", "newer"):
+        alice.say(body)
+    bob.shows("older", "newer")
+    alice.find(".start").send_keys(Keys.TAB)
+    thread = desk.chrome.switch_to.active_element
+    assert thread == alice.find(".thread")
+    thread.send_keys(Keys.TAB)
+    if alice.find(".earlier").is_displayed():
+        desk.chrome.switch_to.active_element.send_keys(Keys.TAB)
+    assert desk.chrome.switch_to.active_element == alice.find("textarea")
+    thread.send_keys(Keys.ARROW_UP, Keys.ARROW_UP)
+    assert desk.chrome.switch_to.active_element == alice.message("older")
+    keys = (Keys.TAB, Keys.TAB, Keys.ENTER)  # the ticks, then the first tool
+    desk.chrome.switch_to.active_element.send_keys(*keys)
+    assert alice.draft == "older"
+    alice.write(Keys.ESCAPE)
 
 
 def test_others_messages_offer_no_tools(desk: Desk, pair: tuple[Device, Device]) -> None:
@@ -120,15 +143,18 @@ def test_conversation_is_opened_by_a_part_of_a_name(
 ) -> None:
     """Where nobody has talked yet, this is how it starts; an existing conversation is found again."""
     alice, _ = pair
-    alice.find(".list li:not(:has([aria-current])) button").click()
-    eventually(desk.chrome, lambda: alice.texts(SELECTED), ["Notes to self"])
+    alice.choose("Notes to self")
     alice.find(".start").click()
-    dialog = desk.chrome.find_element(By.ID, "talk")
-    dialog.find_element(By.NAME, "search").send_keys("BO")
-    eventually(desk.chrome, lambda: dialog.find_element(By.CSS_SELECTOR, ".found").text, "bob")
-    dialog.find_element(By.CSS_SELECTOR, ".found button").click()
+    dialog = Sheet(desk.chrome, "talk")
+    dialog.field("search").send_keys("BO")
+    eventually(desk.chrome, lambda: dialog.find(".found").text, "bob")
+    dialog.field("search").send_keys("no")
+    eventually(desk.chrome, lambda: dialog.find(".nobody").text, "Nobody else has such a name.")
+    dialog.field("search").send_keys(Keys.BACKSPACE, Keys.BACKSPACE)
+    eventually(desk.chrome, lambda: dialog.find(".found").text, "bob")
+    dialog.find(".found button").click()
     eventually(desk.chrome, lambda: alice.texts(SELECTED), ["bob"])
-    assert not dialog.is_displayed()
+    assert not dialog.element.is_displayed()
 
 
 def test_every_control_has_a_name(desk: Desk, pair: tuple[Device, Device]) -> None:

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 import pytest
 from selenium.webdriver import Keys
 from selenium.webdriver.common.by import By
-from selenium.webdriver.remote.webelement import WebElement
 
 from messaging.client import Client
 from tests import scene
-from tests.acceptance.page import SELECT_ALL, Desk, Device, eventually
+from tests.acceptance.page import SELECT_ALL, Desk, Device, Sheet, eventually
 from tests.acceptance.site import Serving
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -48,26 +47,21 @@ def says(device: Device) -> list[str]:
     return [*device.texts(".about .words"), *device.texts(".about .says")]
 
 
-class Sheet:
+class Status(Sheet):
     """A user's own status, opened on one of their devices."""
 
     def __init__(self, desk: Desk, device: Device) -> None:
-        self.desk, self.element = desk, desk.chrome.find_element(By.ID, "status")
+        super().__init__(desk.chrome, "status")
+        self.desk = desk
         device.find(".avatar").click()
         eventually(desk.chrome, self.element.is_displayed, True)
-
-    def field(self, name: str) -> WebElement:
-        return self.element.find_element(By.NAME, name)
 
     def write(self, text: str) -> None:
         self.field("text").send_keys(*SELECT_ALL, Keys.BACKSPACE, text)
 
     def save(self) -> None:
-        self.element.find_element(By.CSS_SELECTOR, "[type=submit]").click()
+        self.find("[type=submit]").click()
         eventually(self.desk.chrome, self.element.is_displayed, False)
-
-    def close(self) -> None:
-        self.element.find_element(By.CSS_SELECTOR, "[data-close]").click()
 
     @property
     def devices(self) -> list[tuple[str, str | None]]:
@@ -94,7 +88,7 @@ def known(desk: Desk, pair: tuple[Device, Device]) -> Iterator[tuple[Device, Dev
 def _clear_status(desk: Desk, device: Device) -> None:
     if device.texts(".mine") == [""]:
         return
-    sheet = Sheet(desk, device)
+    sheet = Status(desk, device)
     sheet.write("")
     if sheet.field("invisible").is_selected():
         sheet.field("invisible").click()
@@ -166,7 +160,7 @@ def test_status_text_is_seen_by_others_and_on_the_own_devices(
     """It is the user's, whichever device set it."""
     alice, bob = known
     phone = desk.add("bob")
-    sheet = Sheet(desk, bob)
+    sheet = Status(desk, bob)
     sheet.write("at lunch")
     sheet.save()
     eventually(desk.chrome, lambda: says(alice), ["online", "at lunch"])
@@ -178,14 +172,14 @@ def test_invisible_user_is_offline_to_others_and_says_so_to_themselves(
 ) -> None:
     """Without a trace of when they were last seen."""
     alice, bob = known
-    sheet = Sheet(desk, bob)
+    sheet = Status(desk, bob)
     sheet.write("secret")
     sheet.field("invisible").click()
     sheet.save()
     eventually(desk.chrome, lambda: [dot(alice), *says(alice)], ["offline", "offline", ""])
     eventually(desk.chrome, lambda: bob.texts(".mine"), ["invisible · secret"])
     assert dot(bob) == "online", "who hides still sees"
-    sheet = Sheet(desk, bob)
+    sheet = Status(desk, bob)
     assert sheet.field("invisible").is_selected()
     sheet.field("invisible").click()
     sheet.save()
@@ -196,7 +190,7 @@ def test_own_devices_are_listed_with_their_states(desk: Desk, known: tuple[Devic
     """By name, and as they change."""
     _, bob = known
     phone = desk.add("bob")
-    sheet = Sheet(desk, bob)
+    sheet = Status(desk, bob)
     both = [("Laptop (this one)", "online"), ("Phone", "online")]
     eventually(desk.chrome, lambda: sheet.devices, both)
     desk.chrome.execute_script("arguments[0].querySelector('.switch input').click()", phone.card)

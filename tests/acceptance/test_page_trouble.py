@@ -9,7 +9,7 @@ import pytest
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 
-from tests.acceptance.page import Desk, Device, eventually
+from tests.acceptance.page import Desk, Device, Sheet, eventually
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -36,9 +36,8 @@ def test_text_that_no_server_stores_stays_in_the_field(
     alice, bob = pair
     text = "long " * 14_000 + "."
     desk.chrome.execute_script(TYPE, alice.find("textarea"), text)
-    reason = "A message takes 65536 bytes and this one has 70001; shorten it."
-    eventually(desk.chrome, lambda: alice.texts(".notice"), [reason])
-    assert alice.find("textarea").get_property("value") == text
+    alice.tells("A message takes 65536 bytes and this one has 70001; shorten it.")
+    assert alice.draft == text
     desk.chrome.execute_script(TYPE, alice.find("textarea"), "shorter")
     bob.shows("shorter")
     eventually(desk.chrome, lambda: (alice.phase, alice.texts(".notice")), ("open", [""]))
@@ -57,7 +56,7 @@ def test_message_whose_change_waits_offers_no_other_change(
     alice.shows("frist!")
     assert alice.message("frist!").find_element(By.CSS_SELECTOR, ".tools").get_property("hidden")
     alice.write(Keys.ARROW_UP)
-    assert alice.find("textarea").get_property("value") != "frist"
+    assert alice.draft != "frist"
     alice.write(Keys.ESCAPE)
     alice.switch()
     bob.shows("frist!")
@@ -83,19 +82,17 @@ def test_full_storage_is_told_and_holds_up_nothing_else(
         phone.switch()
         eventually(desk.chrome, lambda: phone.phase, "closed")
         phone.say("no room")
-        full = "This browser's storage is full: what waits would be lost with the tab."
-        eventually(desk.chrome, lambda: phone.texts(".notice"), [full])
-        phone.log_out()
-        eventually(desk.chrome, lambda: len(desk.devices), 2)
+        phone.tells("This browser's storage is full: what waits would be lost with the tab.")
+        desk.put_away(phone)
     finally:
         desk.chrome.execute_script(EMPTY)
 
 
 @pytest.mark.long
-def test_tab_keeps_the_devices_that_another_tab_has_added(
+def test_tab_keeps_the_devices_that_another_tab_has_added_and_drops_those_it_has_logged_out(
     desk: Desk, pair: tuple[Device, Device]
 ) -> None:
-    """Their tokens are nowhere else."""
+    """Their tokens are nowhere else. What it logs out is gone everywhere."""
     alice, bob = pair
     with another_tab(desk.chrome, desk.address):
         desk.all_live(2)
@@ -105,8 +102,14 @@ def test_tab_keeps_the_devices_that_another_tab_has_added(
     assert desk.chrome.execute_script(KEPT) == [alice.key, bob.key, phone.key]
     desk.chrome.refresh()
     desk.all_live(3)
-    phone.log_out()
-    eventually(desk.chrome, lambda: len(desk.devices), 2)
+    with another_tab(desk.chrome, desk.address):
+        desk.all_live(3)
+        desk.put_away(phone)
+    eventually(desk.chrome, lambda: [one.key for one in desk.devices], [alice.key, bob.key])
+    desk.chrome.refresh()
+    desk.all_live(2)
+    kept = desk.chrome.execute_script("return Object.keys(localStorage)")
+    assert not [name for name in kept if phone.key in name], "nothing of it stays behind"
 
 
 def test_blocked_storage_and_an_absent_server_are_told_with_their_mend(
@@ -121,16 +124,17 @@ def test_blocked_storage_and_an_absent_server_are_told_with_their_mend(
         eventually(chrome, lambda: "Allow it for this site" in told.text, True)
     alice, _ = pair
     alice.find(".start").click()
-    dialog = chrome.find_element(By.ID, "talk")
+    dialog = Sheet(chrome, "talk")
     chrome.set_network_conditions(offline=True, latency=0, throughput=0)
     try:
-        dialog.find_element(By.NAME, "search").send_keys("b")
-        problem = dialog.find_element(By.CSS_SELECTOR, ".problem")
+        dialog.field("search").send_keys("b")
         mend = "The server can't be reached; look at the network and try again."
-        eventually(chrome, lambda: problem.text, mend)
+        eventually(chrome, lambda: dialog.problem, mend)
     finally:
         chrome.delete_network_conditions()
-    dialog.find_element(By.CSS_SELECTOR, "[data-close]").click()
+    dialog.field("search").send_keys("o")
+    eventually(chrome, lambda: (dialog.find(".found").text, dialog.problem), ("bob", ""))
+    dialog.close()
 
 
 @contextmanager

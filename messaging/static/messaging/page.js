@@ -81,6 +81,15 @@ class Desk {
     if (kept().some(isThis)) this.#keep(kept().map((one) => (isThis(one) ? record : one)));
   }
 
+  /** Another tab has logged devices out: this one has nothing of them any more, either. */
+  drop(gone) {
+    for (const pane of this.panes.filter(({ record }) => gone.has(record.key))) {
+      pane.forget();
+      this.panes.splice(this.panes.indexOf(pane), 1);
+    }
+    this.#arranged();
+  }
+
   /** The list is that of all tabs: whoever changes it reads it first. */
   #keep(records) {
     try {
@@ -109,12 +118,16 @@ class Desk {
   }
 
   async submitLogin(form) {
+    const submit = form.querySelector("[type=submit]");
+    submit.disabled = true; // or a second click would add a second device
     try {
       await this.add(Object.fromEntries(new FormData(form)));
       form.reset();
       find("#login").close();
     } catch (error) {
       tell(find("#login"), error.message);
+    } finally {
+      submit.disabled = false;
     }
   }
 
@@ -128,10 +141,12 @@ class Desk {
 
   async search(text) {
     const pane = this.talker;
-    const people = await pane.directory.people(text).catch((error) => tell(find("#talk"), error.message));
+    const answer = await pane.directory.people(text).catch(({ message: problem }) => ({ problem }));
     if (text !== find("#talk input").value) return; // an older answer
-    const others = (people ?? []).filter(({ user }) => user !== pane.client.session.user);
+    tell(find("#talk"), answer.problem);
+    const others = (answer.problem ? [] : answer).filter(({ user }) => user !== pane.client.session.user);
     find("#talk .found").replaceChildren(...others.map(({ user, username }) => this.#person(user, username)));
+    find("#talk .nobody").textContent = text.trim() && !answer.problem && !others.length ? "Nobody else has such a name." : "";
   }
 
   #person(user, username) {
@@ -196,6 +211,10 @@ function kept() {
   return JSON.parse(localStorage.getItem(KEPT) ?? "[]");
 }
 
+function keys(records) {
+  return new Set(JSON.parse(records ?? "[]").map(({ key }) => key));
+}
+
 function isStorageBlocked() {
   try {
     return !localStorage;
@@ -243,6 +262,9 @@ find("#login form").addEventListener("submit", (event) => {
 });
 find("#talk input").addEventListener("input", ({ target }) => desk.search(target.value));
 find("#talk form").addEventListener("submit", (event) => event.preventDefault());
+addEventListener("storage", ({ key, oldValue, newValue }) => {
+  if (key === KEPT) desk.drop(keys(oldValue).difference(keys(newValue)));
+});
 document.addEventListener("visibilitychange", () => desk.active?.refresh());
 
 desk.open();

@@ -2,10 +2,15 @@
 
 import { Composer } from "./composer.js";
 import { Directory } from "./directory.js";
+import { End } from "./end.js";
 import { Here } from "./here.js";
 import { List } from "./list.js";
 import { Client, LocalStore } from "./lockstep.js";
+import { unread } from "./standing.js";
+import { askFirst } from "./sure.js";
 import { Thread, rows } from "./thread.js";
+import { listenToTools } from "./tools.js";
+import { walkByKey } from "./walk.js";
 
 const PHASES = {
   open: "Live",
@@ -16,12 +21,9 @@ const PHASES = {
   stopped: "Signed out",
 };
 const CONFLICT = "That message was changed elsewhere meanwhile. It is shown as it is now; change it again if you still want to.";
-const SURE_MS = 4_000; // how long a question whether one is sure stands
-const NEAR_END_PX = 48; // scrolled this near to the end, the thread follows new messages
 
 export class Pane {
   #drawing = false;
-  #isAtEnd = true; // the thread follows new messages
   #loaded = false;
   #looked = new Set(); // conversations shown on this connection
 
@@ -36,9 +38,11 @@ export class Pane {
     this.composer = new Composer(this.part("composer"), {
       client: this.client,
       conversation: () => this.conversation,
-      sent: () => this.#toEnd(),
+      sent: () => this.end.go(),
       tell: (problem) => this.notice(problem),
     });
+    this.composer.turn(record.selected);
+    this.end = new End(this.part("thread"), { button: this.part("newer"), changed: () => this.refresh() });
     this.here = new Here(this.element);
     this.list = new List(this.part("list").querySelector("ul"));
     this.thread = new Thread(this.part("messages"), templates.message);
@@ -88,26 +92,32 @@ export class Pane {
     try {
       if (isKnown) await this.client.request(`/devices/${device}`, { method: "DELETE" });
     } catch (error) {
-      if (!this.record.isCut) this.client.connect();
-      throw error;
+      const isRevoked = error.status === 401; // by another device, and this one had not heard of it
+      if (!isRevoked && !this.record.isCut) this.client.connect();
+      if (!isRevoked) throw error;
     }
+    this.forget();
+  }
+
+  /** Takes the device off the page, with everything that the browser has of it. */
+  forget() {
     this.client.close();
     this.store.clear();
     this.element.remove();
   }
 
   select(id) {
-    this.composer.leave();
+    this.composer.turn(id);
     this.record.selected = id;
     this.desk.save(this);
-    this.#toEnd();
+    this.end.go();
     this.refresh();
   }
 
-  notice(text) {
+  notice = (text) => {
     this.part("notice").hidden = !text;
     this.part("notice").textContent = text;
-  }
+  };
 
   warn() {
     this.notice("This browser's storage is full: what waits would be lost with the tab.");
@@ -121,7 +131,7 @@ export class Pane {
     this.element.dataset.device = key;
     this.part("user").textContent = username;
     this.part("device").textContent = name;
-    this.part("letter").textContent = username.slice(0, 1).toUpperCase();
+    this.part("letter").textContent = [...username][0].toUpperCase();
     this.part("user").id = `user-${key}`;
     this.part("device").id = `device-${key}`;
     this.element.setAttribute("aria-labelledby", `user-${key} device-${key}`);
@@ -139,33 +149,20 @@ export class Pane {
     this.element.addEventListener("focusin", () => this.desk.activate(this));
     this.part("switch").addEventListener("change", ({ target }) => this.#connect(target.checked));
     this.part("avatar").addEventListener("click", () => this.desk.status.open(this));
-    this.part("logout").addEventListener("click", ({ currentTarget }) => this.#askedToLeave(currentTarget));
+    askFirst(this.part("logout"), { question: () => this.#leaveQuestion(), deed: () => this.desk.remove(this) });
     this.part("start").addEventListener("click", () => this.desk.talk(this));
     this.part("list").addEventListener("click", ({ target }) => {
       const button = target.closest("[data-conversation]");
       if (button) this.select(button.dataset.conversation);
     });
     this.part("earlier").addEventListener("click", () => this.#earlier());
-    const thread = this.part("thread");
-    thread.addEventListener("scroll", () => {
-      this.#isAtEnd = thread.scrollHeight - thread.scrollTop - thread.clientHeight < NEAR_END_PX;
-    });
-    new ResizeObserver(() => this.#isAtEnd && this.#toEnd()).observe(thread);
-    this.part("messages").addEventListener("click", (event) => this.#clicked(event));
+    listenToTools(this.part("messages"), this);
+    walkByKey(this.part("thread"), this.part("messages"));
   }
 
-  /** The first click asks, a second one within a few seconds means it. */
-  #askedToLeave(button) {
-    const text = button.querySelector("span");
-    const set = (isSure, words) => {
-      button.classList.toggle("sure", isSure);
-      text.classList.toggle("hidden", !isSure);
-      text.textContent = words;
-    };
-    if (button.classList.contains("sure")) return this.desk.remove(this);
+  #leaveQuestion() {
     const waiting = this.client.outbox.length;
-    set(true, waiting ? `Drop ${waiting} waiting and log out?` : "Log out?");
-    setTimeout(() => set(false, "Log this device out"), SURE_MS);
+    return waiting ? `Drop ${waiting} waiting and log out?` : "Log out?";
   }
 
   #connect(isOn) {
@@ -175,19 +172,13 @@ export class Pane {
     else this.client.disconnect();
   }
 
-  #clicked({ target }) {
-    const message = target.closest(".message")?.dataset.message;
-    if (target.closest(".edit")) this.composer.edit(message);
-    else if (target.closest(".delete")) this.client.remove({ message });
-    else if (target.closest(".ticks")) this.desk.showReceipts(this, this.conversation.messages.get(message), target.closest(".ticks"));
-  }
-
   async #earlier() {
     const thread = this.part("thread");
     const fromEnd = thread.scrollHeight - thread.scrollTop;
     await this.#ask(this.directory.loadEarlier(this.conversation));
     this.#draw();
     thread.scrollTop = thread.scrollHeight - fromEnd;
+    if (this.part("earlier").hidden) thread.focus({ preventScroll: true }); // the button in use is gone
   }
 
   // -- what the client tells
@@ -213,8 +204,10 @@ export class Pane {
   }
 
   #refused({ entry, error }) {
-    this.composer.giveBack(entry.frame.body);
-    this.notice(error.code === "conflict" ? CONFLICT : error.message);
+    const known = this.client.conversations.get(entry.conversation);
+    const where = known && known !== this.conversation ? `${this.directory.title(known)}: ` : "";
+    this.composer.giveBack(entry.conversation, entry.frame);
+    this.notice(where + (error.code === "conflict" ? CONFLICT : error.message));
   }
 
   /** Waits for a REST answer; the sentence of a refusal goes to the user. */
@@ -253,27 +246,22 @@ export class Pane {
   }
 
   #drawThread(conversation) {
-    const thread = this.part("thread");
     const { directory, client } = this;
     const roster = directory.roster(conversation);
     const shown = rows({ conversation, outbox: client.outbox, session: client.session, roster, nameOf: directory.nameOf });
     this.thread.draw(shown);
     this.part("nothing").hidden = shown.length > 0 || !this.#loaded;
     this.part("earlier").hidden = !(conversation.floor > 1) || !shown.length;
-    this.composer.text.disabled = conversation.left !== null;
-    if (this.#isAtEnd) this.#toEnd();
-  }
-
-  #toEnd() {
-    this.#isAtEnd = true;
-    this.part("thread").scrollTop = this.part("thread").scrollHeight;
+    this.composer.allow(conversation.left === null);
+    this.end.follow();
+    this.end.draw(unread(conversation, client.session.user));
   }
 
   /** What follows from a conversation being on screen: it is read, and what else the screen needs is asked for. */
   #look(conversation) {
     const { client, directory } = this;
     const isUnread = conversation.left === null && conversation.read < (conversation.cursor ?? 0);
-    if (isUnread && this.isActive && document.visibilityState === "visible") client.read({ conversation: conversation.id });
+    if (isUnread && this.isActive && document.visibilityState === "visible" && this.end.isInSight) client.read({ conversation: conversation.id });
     if (client.phase !== "open" || !this.#loaded || conversation.left !== null) return;
     const isFirst = !this.#looked.has(conversation.id);
     this.#looked.add(conversation.id);

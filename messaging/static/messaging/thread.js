@@ -60,6 +60,8 @@ function row(message, { isGrouped, conversation, session, roster, nameOf }) {
     isDeleted: Boolean(message.deleted),
     isEdited: Boolean(message.edited) && !message.deleted,
     isUnsent: Boolean(message.unsent),
+    isOver: conversation.left !== null,
+    files: (!message.deleted && message.attachments) || [],
     created: message.created,
     ticks: !isOwn ? "" : message.waiting ? "waiting" : standing(message, conversation, roster),
   };
@@ -136,14 +138,32 @@ function fill(element, row) {
   element.classList.toggle("waiting", row.ticks === "waiting");
   part("author").textContent = row.author;
   part("body").textContent = row.body;
+  part("files").replaceChildren(...row.files.map(fileButton));
   part("edited").hidden = !row.isEdited;
   part("meta").querySelector("time").dateTime = new Date(row.created).toISOString();
   part("meta").querySelector("time").textContent = clock.format(row.created);
   // A change on top of one that waits would be based on the version before it, and refused.
-  part("tools").hidden = !row.isOwn || row.isDeleted || row.ticks === "waiting";
+  part("tools").hidden = !row.isOwn || row.isDeleted || row.isOver || row.ticks === "waiting";
   part("ticks").hidden = !row.isOwn;
   part("ticks").disabled = row.isUnsent;
   part("ticks").dataset.ticks = row.ticks;
   part("ticks").title = TICKS[row.ticks] ?? "";
   part("ticks").querySelector(".hidden").textContent = TICKS[row.ticks] ?? "";
+}
+
+/** A file of a message: its name and size, and what fetches it. */
+function fileButton({ id, name, size }) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "file";
+  button.tabIndex = -1; // see walk.js
+  Object.assign(button.dataset, { file: id, name });
+  button.title = "Fetch this file";
+  button.textContent = `${name} · ${bytes(size)}`;
+  return button;
+}
+
+function bytes(size) {
+  const [unit, scale] = size < 1e3 ? ["byte", 1] : size < 1e6 ? ["kilobyte", 1e3] : ["megabyte", 1e6];
+  return new Intl.NumberFormat(undefined, { style: "unit", unit, maximumFractionDigits: 1 }).format(size / scale);
 }

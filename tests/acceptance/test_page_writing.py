@@ -1,0 +1,203 @@
+"""What somebody wrote on the page, and what they have not seen yet: neither is lost; in real Chromium."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from selenium.webdriver import Keys
+
+from messaging.client import Client
+from project import services
+from tests.acceptance.page import SELECT_ALL, Desk, Device, Sheet, eventually
+from tests.acceptance.site import Serving
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+LONG_NAME = "wolfeschlegelsteinhausenbergerdorff" * 4
+PEOPLE = """
+    INSERT INTO presence_user (username, password, first_name, last_name, email, is_superuser,
+                               is_staff, is_active, date_joined)
+    SELECT name, password, '', '', '', false, false, true, now()
+    FROM presence_user, unnest(ARRAY['carl', %s]) AS name WHERE username = 'alice'
+    ON CONFLICT DO NOTHING
+"""  # with the demo user's password
+TOP = "arguments[0].scrollTop = 0"
+STICKS_OUT = "return [...arguments[0].querySelectorAll('.thread, .head')].filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.className)"
+
+
+def test_draft_waits_in_its_conversation(pair: tuple[Device, Device]) -> None:
+    """What was meant for Bob is not sent to somebody else; an edit goes on where it was left, too."""
+    alice, bob = pair
+    alice.say("said")
+    bob.shows("said")
+    alice.write("for bob")
+    alice.choose("Notes to self")
+    assert alice.draft == ""
+    alice.write("for me")
+    alice.choose("bob")
+    assert alice.draft == "for bob"
+    alice.use("said", ".edit")
+    alice.write(Keys.END, "!")
+    alice.choose("Notes to self")
+    assert alice.draft == "for me"
+    alice.write(*SELECT_ALL, Keys.BACKSPACE)
+    alice.choose("bob")
+    assert (alice.draft, alice.find(".editing").is_displayed()) == ("said!", True)
+    alice.write(Keys.ENTER)
+    bob.shows("said!")
+    assert (alice.draft, alice.find(".editing").is_displayed()) == ("for bob", False)
+    alice.write(*SELECT_ALL, Keys.BACKSPACE)
+
+
+@pytest.mark.long
+def test_refused_text_returns_to_the_conversation_it_was_written_in(
+    desk: Desk, pair: tuple[Device, Device]
+) -> None:
+    """Even if another one is on the screen, and something else is being written."""
+    alice, bob = pair
+    alice.say("first")
+    phone = desk.add("alice")
+    phone.shows("first")
+    alice.switch()
+    alice.use("first", ".edit")
+    alice.write(*SELECT_ALL, "mine", Keys.ENTER)
+    phone.use("first", ".edit")
+    phone.write(*SELECT_ALL, "theirs", Keys.ENTER)
+    bob.shows("theirs")
+    alice.write("draft")
+    alice.choose("Notes to self")
+    alice.switch()
+    eventually(
+        desk.chrome, lambda: "bob: That message was changed" in alice.texts(".notice")[0], True
+    )
+    assert alice.draft == ""
+    alice.choose("bob")
+    assert alice.draft == "draft"
+    alice.write(Keys.ENTER)
+    assert (alice.draft, alice.find(".editing").is_displayed()) == ("mine", True)
+    alice.write(Keys.ENTER)
+    bob.shows("mine", "draft")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guests:
+    """Carl's device on the page, and somebody with a long name elsewhere, with whom he is in a group."""
+
+    carl: Device
+    other: Client
+    group: str
+
+    async def say(self, *bodies: str, **more: Any) -> None:
+        for body in bodies:
+            self.other.send(self.group, body, **more)
+        await self.other.settled()
+
+
+@pytest.fixture
+async def guests(desk: Desk, pair: tuple[Device, Device], site: Serving) -> AsyncIterator[Guests]:
+    """Nothing that they do shows on Alice's or Bob's device."""
+    with psycopg.connect(services.locate(site.directory).database_url, autocommit=True) as sql:
+        sql.execute(PEOPLE, [LONG_NAME])
+    async with await Client.log_in(site.address, username=LONG_NAME, password="lockstep") as other:
+        title = f"Guests {uuid4().hex[:6]}"
+        about = {"kind": "group", "title": title, "members": [{"username": "carl"}]}
+        group = str((await other.rest.call("POST", "/conversations", about))["conversation"])
+        form = Sheet(desk.chrome, "login")
+        desk.chrome.execute_script("arguments[0].showModal()", form.element)
+        form.field("username").send_keys("carl")
+        form.field("password").send_keys("lockstep", Keys.ENTER)
+        desk.all_live(3)
+        carl = desk.devices[-1]
+        eventually(desk.chrome, lambda: title in carl.texts(".list .title"), True)
+        carl.choose(title)
+        yield Guests(carl=carl, other=other, group=group)
+        desk.put_away(carl)
+
+
+@pytest.mark.long
+async def test_what_is_below_the_screen_is_not_read_until_it_is_looked_at(
+    desk: Desk, guests: Guests
+) -> None:
+    """Who reads back is told that something came, and the sender does not see it as read."""
+    carl = guests.carl
+    await guests.say(*(f"line {n}" for n in range(60)))
+    carl.shows("line 59")
+    carl.look()
+    eventually(desk.chrome, lambda: carl.unread, "")
+    desk.chrome.execute_script(TOP, carl.find(".thread"))
+    await guests.say("below")
+    eventually(desk.chrome, lambda: carl.texts(".newer"), ["1 new message"])
+    assert carl.unread == "1"
+    carl.find(".newer").click()
+    eventually(desk.chrome, lambda: (carl.unread, carl.find(".newer").is_displayed()), ("", False))
+
+
+@pytest.mark.long
+async def test_files_of_a_message_are_named_and_fetched(
+    desk: Desk, guests: Guests, tmp_path: Path
+) -> None:
+    """One that can't be fetched says so."""
+    chrome, carl = desk.chrome, guests.carl
+    behaviour = {"behavior": "allow", "downloadPath": str(tmp_path)}
+    chrome.execute_cdp_cmd("Browser.setDownloadBehavior", behaviour)
+    file = await guests.other.rest.upload(b"the plan " * 1000, name="plän <b>.txt")
+    await guests.say("look", attachments=[file])
+    eventually(chrome, lambda: carl.texts(".file"), ["plän <b>.txt · 9 kB"])
+    carl.find(".file").click()
+    eventually(chrome, lambda: [one.stat().st_size for one in tmp_path.glob("*.txt")], [9000])
+    chrome.set_network_conditions(offline=True, latency=0, throughput=0)
+    try:
+        carl.find(".file").click()
+        lost = "The server can't be reached; look at the network and try again."
+        carl.tells(f"plän <b>.txt was not fetched. {lost}")
+    finally:
+        chrome.delete_network_conditions()
+
+
+@pytest.mark.long
+async def test_long_name_stays_inside_a_narrow_card(desk: Desk, guests: Guests) -> None:
+    """At 360 px: beside its messages, in what the server announces, while a question is asked."""
+    carl = guests.carl
+    await guests.say("hi")
+    carl.shows("hi")
+    metrics = {"width": 360, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    desk.chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        carl.switch()
+        carl.say("waits")
+        eventually(desk.chrome, lambda: carl.texts(".queue"), ["1 waiting"])
+        carl.find(".logout").click()
+        assert desk.chrome.execute_script(STICKS_OUT, carl.card) == []
+        eventually(desk.chrome, lambda: carl.texts(".logout.sure"), [])
+    finally:
+        desk.chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+@pytest.mark.long
+async def test_who_was_removed_is_told_why_nothing_can_be_written(
+    desk: Desk, guests: Guests
+) -> None:
+    """And the text that was refused for it can be copied."""
+    carl = guests.carl
+    carl.switch()
+    carl.say("too late")
+    user = desk.chrome.execute_script(
+        "return JSON.parse(localStorage['lockstep.devices']).at(-1).user"
+    )
+    await guests.other.rest.call("DELETE", f"/conversations/{guests.group}/members/{user}")
+    carl.switch()
+    field = carl.find("textarea")
+    eventually(
+        desk.chrome,
+        lambda: field.get_attribute("placeholder"),
+        "You are not in this conversation any more",
+    )
+    eventually(desk.chrome, lambda: carl.draft, "too late")
+    assert field.get_property("readOnly")
+    assert not carl.find(".send").is_enabled()
