@@ -57,7 +57,7 @@ def _shelf(thread: Thread, evidence: Evidence, truth: Truth) -> Shelf:
 
 
 def _judge(event: Fetched, shelf: Shelf, user: str, truth: Truth, judgement: Judgement) -> None:
-    judgement.check("stale read")
+    judgement.check("stale read", "misrouted", "reordered", "duplicated")
     thread = shelf.thread
     for change in event.changes:
         thread.note(change.seq, change.id, change.version)
@@ -67,6 +67,7 @@ def _judge(event: Fetched, shelf: Shelf, user: str, truth: Truth, judgement: Jud
         if change.seq > thread.since
         for wrong in judge_change(change, thread, truth)
     ]
+    found.extend(_misplaced(event, thread, user))
     if not thread.inferred:  # else nobody knows what is hidden from whom
         found.extend(_outdated(event, shelf, user))
     for name, what, seq in found:
@@ -77,6 +78,22 @@ def _judge(event: Fetched, shelf: Shelf, user: str, truth: Truth, judgement: Jud
             device=event.device,
             seqs=(seq,),
         )
+
+
+def _misplaced(event: Fetched, thread: Thread, user: str) -> Iterator[Wrong]:
+    """What is not for this reader, and what is not in its place: newest first, each once, below `before`."""
+    above = FOREVER if event.before is None else event.before
+    for at, change in enumerate(event.changes):
+        where = f"message {change.id} of conversation {thread.name} at position {change.position}"
+        if not thread.permits(user, change.position):
+            yield Wrong("misrouted", f"{where}, which its user may not see", change.seq)
+        if at and change.position == above:
+            yield Wrong("duplicated", f"{where}, twice in one page", change.seq)
+        elif change.position >= above:
+            yield Wrong(
+                "reordered", f"{where}, though the page was to go on below {above}", change.seq
+            )
+        above = min(above, change.position)
 
 
 def _outdated(event: Fetched, shelf: Shelf, user: str) -> Iterator[Wrong]:

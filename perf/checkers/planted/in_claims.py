@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import msgspec
 
@@ -23,9 +24,12 @@ from perf.checkers.planted.mutant import (
 from perf.checkers.planted.scribe import RUN
 from perf.history.events import (
     Acked,
+    AnyEvent,
+    Change,
     Closed,
     Cursors,
     DeviceMade,
+    Fetched,
     MarkSeen,
     Opened,
     PresenceSeen,
@@ -143,18 +147,34 @@ def _mark_revoked(history: History, chance: random.Random) -> bool:
     return _tell_revoked(history, chance, marks=True)
 
 
-def _mark_elsewhere(history: History, chance: random.Random) -> bool:
-    """A device is shown marks of a conversation in which its user never was."""
+def _see_elsewhere(
+    history: History, chance: random.Random, see: Callable[[Cursors, str], AnyEvent]
+) -> bool:
+    """A device sees something of a conversation in which its user never was: only another is (whose device is named)."""
     made = {one.device: one for one in history.all(DeviceMade)}
     for end in ends(history, chance):
         for other in made.values():
             if other.user != made[end.device].user and history.stored is not None:
-                seen = MarkSeen(end.t - 1, end.device, "elsewhere", other.id, 1, 0)
-                insert_before(history, end, seen)
+                insert_before(history, end, see(end, other.id))
                 history.stored.append(StoredConversation("elsewhere", 1, 1, "all", ()))
                 history.stored.append(Stay("elsewhere", other.user, 1, None))
                 return True
     return False
+
+
+def _mark_elsewhere(history: History, chance: random.Random) -> bool:
+    return _see_elsewhere(
+        history, chance, lambda end, of: MarkSeen(end.t - 1, end.device, "elsewhere", of, 1, 0)
+    )
+
+
+def _read_elsewhere(history: History, chance: random.Random) -> bool:
+    old = (Change(1, "m", 1, 1, None, None, 7),)
+    return _see_elsewhere(
+        history,
+        chance,
+        lambda end, _: Fetched(end.t - 1, end.device, end.t - 2, "elsewhere", None, old),
+    )
 
 
 def _edits(history: History, chance: random.Random) -> list[tuple[Sent, Acked]]:
@@ -222,4 +242,5 @@ MUTANTS = (
     Mutant("aborted read", "an edit is stored that was refused for good", _store_refused_edit),
     Mutant("duplicated", "an edit is promised as two changes", _apply_twice),
     Mutant("gap", "a frame is left out before a connection ends", _skip_and_end),
+    Mutant("misrouted", "a conversation is read that is not the user's", _read_elsewhere),
 )

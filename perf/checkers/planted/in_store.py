@@ -159,6 +159,26 @@ def _read_deleted(history: History, chance: random.Random) -> bool:
     return _read_earlier(history, chance, deleted=True)
 
 
+def _reads(history: History, chance: random.Random) -> list[Fetched]:
+    return [event for event in shuffled(history.all(Fetched), chance) if len(event.changes) > 1]
+
+
+def _read_crossed(history: History, chance: random.Random) -> bool:
+    for event in _reads(history, chance):
+        changes = (event.changes[1], event.changes[0], *event.changes[2:])
+        history.replace(event, msgspec.structs.replace(event, changes=changes))
+        return True
+    return False
+
+
+def _read_twice(history: History, chance: random.Random) -> bool:
+    for event in _reads(history, chance):
+        changes = (event.changes[0], *event.changes)
+        history.replace(event, msgspec.structs.replace(event, changes=changes))
+        return True
+    return False
+
+
 def _store_refused(history: History, chance: random.Random) -> bool:
     """A message that is stored was refused for good."""
     for sent, ack, _ in _promised(history, chance):
@@ -264,6 +284,8 @@ MUTANTS = (
     Mutant("resurrected", "a read shows a deleted message", _read_deleted),
     Mutant("stale read", "a read lacks a message that was known", _read_without),
     Mutant("stale read", "a read shows an earlier version than was known", _read_stale),
+    Mutant("reordered", "two messages of a read change places", _read_crossed),
+    Mutant("duplicated", "a message is in one read twice", _read_twice),
     Mutant("aborted read", "a refused message is stored", _store_refused),
     Mutant("lost ack", "a promised message is not stored", _lose_promise),
     Mutant("lost ack", "a promised edit is not stored", _lose_edit),
