@@ -9,6 +9,7 @@ import pytest
 
 from messaging import signals
 from messaging.engine import Engine
+from messaging.hub import marks as boards
 from messaging.journal import receipts as marks_journal
 from messaging.journal.receipts import Receipts
 from messaging.protocol.frames import DeviceMark, Mark
@@ -282,6 +283,24 @@ async def test_a_session_is_shown_the_marks_although_the_first_look_at_them_fail
     await attach(bob)
     told = await bob.hear("receipts")
     assert (room.first.device, 12) in {(m["device"], m.get("delivered")) for m in told["marks"]}
+
+
+async def test_a_large_conversation_that_has_shrunk_is_shown_by_marks_again(
+    attach: Any, room: Room, sql: Psql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boards, "SUMMARY_DEVICES", 1)
+    monkeypatch.setattr(boards, "SUMMARY_S", 0.01)
+    ann, bob = await attach(room.first), await attach(room.second)
+    for one in (ann, bob):
+        await one.reaches(room.id, 12)
+    await ann.hear("receipts")
+    await ann.ask(type="receipt", marks=[{"conversation": room.id, "delivered": 12, "read": 11}])
+    await ann.hear(lambda frame: "summary" in frame)
+    fence = scene.leave(sql, room.id, room.second.user)
+    await ann.reaches(room.id, fence)
+    await ann.ask(type="receipt", marks=[{"conversation": room.id, "read": fence}])
+    told = await ann.hear(lambda frame: fence in {m.get("read") for m in frame.get("marks", [])})
+    assert [mark["device"] for mark in told["marks"]] == [room.first.device]
 
 
 async def test_a_session_that_gets_one_conversation_more_is_shown_its_marks(
