@@ -222,7 +222,8 @@ async def test_a_client_whose_request_drips_in_is_not_kept_either(
 
 async def test_a_head_above_16_kib_is_refused_before_it_ends() -> None:
     """What is kept of a stranger's request is bounded by more than time."""
-    async with serving() as (address, _):
+    most = uvicorn_server.config().h11_max_incomplete_event_size
+    async with serving(h11_max_incomplete_event_size=most) as (address, _):
         heard = await ask(address, b"GET / HTTP/1.1\r\nX-Large: " + b"a" * 17_000)
     assert heard.startswith(b"HTTP/1.1 400 ")
 
