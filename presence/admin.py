@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import psycopg
 from asgiref.sync import async_to_sync
 from django.contrib import admin, messages
 from django.contrib.admin.actions import delete_selected
@@ -212,11 +213,21 @@ class DeviceAdmin(SaysWhatIsRefused):
 
     @admin.action(description="Revoke: log out at once and for ever", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[Device]) -> None:
-        """Revoke the chosen devices; each is out when the page answers."""
-        devices = list(queryset.filter(revoked=None).values_list("pk", flat=True))
-        for device in devices:
-            revoke_device(device)
-        self.message_user(request, f"{len(devices)} revoked; nothing more reaches them.")
+        """Revoke the chosen devices; each is out when the page answers.
+
+        Those too that are revoked: whoever did it may not have waited until nothing reached them.
+        """
+        chosen = dict(queryset.values_list("pk", "revoked"))
+        try:
+            for device in chosen:
+                revoke_device(device)
+        except psycopg.Error as error:
+            reason = str(error).partition("\n")[0].rstrip(".")
+            said = f"Not all are revoked, or something may still reach them: {reason}. Try again."
+            self.message_user(request, said, messages.ERROR)
+            return
+        count = sum(revoked is None for revoked in chosen.values())
+        self.message_user(request, f"{count} revoked; nothing more reaches them.")
 
 
 @admin.register(LinkCode)

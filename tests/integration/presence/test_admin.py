@@ -12,9 +12,11 @@ from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 
+from presence import admin, roster
 from presence.links import issue
 from presence.models import Connection, Device, LinkCode, Node, Status, User
 from presence.tokens import register
+from tests import scene
 
 LIST = "admin:presence_device_changelist"
 
@@ -62,6 +64,23 @@ def test_revoking_again_keeps_the_first_moment(browser: Client, ann: User) -> No
     first = Device.objects.get().revoked
     assert "0 revoked" in revoke(browser, phone).content.decode()
     assert Device.objects.get().revoked == first
+
+
+def test_a_revocation_that_fails_is_told_in_a_line_and_waited_for_when_it_is_asked_again(
+    browser: Client, ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(roster, "REVOKE_TIMEOUT_MS", 100)
+    phone, _ = register(user=ann, installation="phone")
+    with scene.connect() as holder:
+        holder.execute("BEGIN")
+        holder.execute("SELECT FROM presence_device FOR UPDATE")
+        told = revoke(browser, phone).content.decode()
+    assert "Not all are revoked, or something may still reach them: canceling statement" in told
+    Device.objects.update(revoked=Now())
+    asked: list[str] = []
+    monkeypatch.setattr(admin, "revoke_device", lambda device: asked.append(str(device)))
+    revoke(browser, phone)
+    assert asked == [str(phone.pk)]
 
 
 def test_a_device_can_be_renamed_and_nothing_else(browser: Client, ann: User) -> None:
