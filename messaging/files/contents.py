@@ -70,12 +70,12 @@ def keep(intake: Intake, *, device: Device, name: str, kind: str, most: int) -> 
         there = known is not None and storage().exists(
             known.file
         )  # else it was lost, and is mended
-        if not is_admitted(device):
-            raise Refused(Refusal.REVOKED)
         place = known.file if known and there else _store(intake)
         try:
             refuse_beyond(most, device.user_id, alone=True)
-        except TooManyWaiting:
+            if not is_admitted(device):  # last: to store it may have taken long
+                raise Refused(Refusal.REVOKED)
+        except (TooManyWaiting, Refused):
             if known is None:  # the database has just answered: the content's lock is still ours
                 _remove(place)
             raise

@@ -95,6 +95,24 @@ def test_a_device_that_was_revoked_meanwhile_keeps_nothing(
     assert stored(shelf) == {}
 
 
+def test_a_device_that_is_revoked_while_its_upload_is_stored_keeps_nothing_either(
+    keep: Keep, shelf: Path, psql: Psql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = contents._store
+
+    def store_and_revoke(intake: Intake) -> str:
+        place = store(intake)
+        psql.execute("UPDATE presence_device SET revoked = now()")
+        return place
+
+    monkeypatch.setattr(contents, "_store", store_and_revoke)
+    with pytest.raises(Refused) as caught:
+        keep(CONTENT)
+    assert caught.value.refusal is Refusal.REVOKED
+    assert not Attachment.objects.exists()
+    assert stored(shelf) == {}
+
+
 def in_threads(*works: Callable[[], object]) -> list[object]:
     """Run these at once, each with a connection of its own; raises what one raised."""
 
