@@ -44,7 +44,6 @@ UPDATE messaging_message SET body = jsonb_set(body::jsonb, '{name}', to_jsonb(%s
 """
 AS_FOREIGN = "SET LOCAL lockstep.writer = ''"
 NUMBER = "SELECT messaging_number(%s)"
-FREE = "DELETE FROM messaging_attachment WHERE id = ANY (%s) RETURNING file, sha256"
 FORGET = "DELETE FROM messaging_receipt WHERE id = ANY (%s)"
 
 
@@ -85,8 +84,9 @@ def _steps(user: UUID) -> Iterator[Callable[[], object]]:
     for device in Device.objects.filter(user=user).values_list("pk", flat=True):
         while ids := _first(_written(device), BATCH):
             yield partial(bury_batch, ids, wholly=True)
-        while ids := _first(Attachment.objects.filter(device=device), BATCH):
-            yield partial(_free, ids)
+        files = Attachment.objects.filter(device=device).values_list("pk", "file", "sha256")
+        while file := files.first():
+            yield partial(drop, *file)
         while ids := _first(Receipt.objects.filter(device=device), RECEIPTS):
             yield partial(_forget_marks, ids)
 
@@ -127,14 +127,6 @@ def _written(device: UUID) -> QuerySet[Message]:
     lives = Q(deleted=None) | Q(client_id__isnull=False) | Q(fingerprint__isnull=False)
     mine = Message.objects.filter(lives | Q(change_id__isnull=False), device=device)
     return mine.exclude(kind=Message.Kind.SYSTEM).order_by("client_id")
-
-
-def _free(ids: list[UUID]) -> None:
-    with transaction.atomic(), connection.cursor() as cursor:
-        be_patient()  # by SQL a file may have been given to a message of somebody else's
-        cursor.execute(FREE, [ids])
-        files = cursor.fetchall()
-    drop(files)
 
 
 def _forget_marks(ids: list[UUID]) -> None:

@@ -17,7 +17,8 @@ from uuid import UUID
 from django.db import OperationalError, connection, transaction
 from psycopg.errors import DeadlockDetected, LockNotAvailable
 
-from messaging.files.contents import forget
+from messaging.files.contents import alone_with, storage
+from messaging.models import Attachment
 
 T = TypeVar("T")
 
@@ -35,7 +36,8 @@ SELECT count(*) FROM (
      WHERE id IN (SELECT conversation_id FROM messaging_message WHERE id = ANY (%s)) ORDER BY id FOR NO KEY UPDATE) locked
 """
 BURY = "UPDATE messaging_message SET deleted = now() WHERE id = ANY (%s) AND deleted IS NULL AND kind <> 'system'"
-FREE = "DELETE FROM messaging_attachment WHERE message_id = ANY (%s) RETURNING file, sha256"
+FREE = "DELETE FROM messaging_attachment WHERE id = %s"
+FILES = "SELECT id, file, sha256 FROM messaging_attachment WHERE message_id = ANY (%s)"
 
 AS_JOURNAL = "SET LOCAL lockstep.writer = 'journal'"
 PURGING = "SET LOCAL lockstep.purge = on"
@@ -87,19 +89,27 @@ def bury_batch(ids: list[UUID], *, wholly: bool = False) -> Buried:
         lock(ids)
         cursor.execute(BURY, [ids])
         messages = cursor.rowcount
-        cursor.execute(FREE, [ids])
+        cursor.execute(FILES, [ids])
         files = cursor.fetchall()
         if wholly:
             cursor.execute(AS_JOURNAL)  # nobody is told: no device shows them
             cursor.execute(STRIP, [ids])
-    drop(files)
+    for file in files:
+        drop(*file)
     return Buried(messages=messages, files=len(files))
 
 
-def drop(files: Iterable[tuple[str, str]]) -> None:
-    """Remove contents (place, sha256) that no row names any more."""
-    for place, sha256 in filter(all, set(files)):
-        forget(place, sha256)
+def drop(file: UUID, place: str, sha256: str) -> None:
+    """Remove the row of a file that nobody may see any more, and its content unless another row names it.
+
+    Both or neither: whoever is interrupted, by a storage that fails, too, finds the row again. Raises
+    OperationalError and OSError.
+    """
+    with alone_with(sha256), connection.cursor() as cursor:
+        be_patient()  # by SQL it may have been given to a message of somebody else's
+        cursor.execute(FREE, [file])
+        if place and not Attachment.objects.filter(sha256=sha256, file=place).exists():
+            storage().delete(place)
 
 
 def lock(messages: list[UUID]) -> None:

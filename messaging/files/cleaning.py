@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
 
-from django.db import connection
+from django.db import OperationalError, connection
+from psycopg.errors import LockNotAvailable
 
 from messaging.files.contents import forget, storage
 from messaging.models import Attachment
@@ -48,8 +49,17 @@ def clean(*, older_than: timedelta) -> Cleaned:
         known = set(
             Attachment.objects.filter(sha256__in=map(_name, some)).values_list("file", flat=True)
         )
-        contents += sum(forget(place, _name(place)) for place in some if place not in known)
+        contents += sum(_is_removed(place) for place in some if place not in known)
     return Cleaned(rows=rows, contents=contents)
+
+
+def _is_removed(place: str) -> bool:
+    try:
+        return forget(place, _name(place))
+    except OperationalError as error:
+        if not isinstance(error.__cause__, LockNotAvailable):
+            raise
+        return False  # somebody stores it at this moment, in a slow storage: it is wanted
 
 
 def _in_batches(statement: str, *parameters: float) -> int:

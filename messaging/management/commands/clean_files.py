@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import OperationalError
 
 from messaging import conf
 from messaging.files import cleaning
@@ -31,5 +32,9 @@ class Command(BaseCommand):
             raise CommandError(
                 "--hours can't be negative; 0 removes every upload without a message."
             )
-        cleaned = cleaning.clean(older_than=timedelta(hours=hours))
+        try:
+            cleaned = cleaning.clean(older_than=timedelta(hours=hours))
+        except (OperationalError, OSError) as error:
+            words = str(error).strip().splitlines()[0].rstrip(".")
+            raise CommandError(f"{words}. Run it again: what is done is done.") from error
         self.stdout.write(f"{cleaned.rows} files and {cleaned.contents} contents removed.")

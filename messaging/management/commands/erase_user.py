@@ -35,7 +35,7 @@ class Command(BaseCommand):
                 continue
             try:
                 erasure.erase(user)
-            except OperationalError as error:
+            except (OperationalError, OSError) as error:
                 words = str(error).strip().splitlines()[0].rstrip(".")
                 raise CommandError(
                     f"{words}. Run it again with {user}: what is done is done."

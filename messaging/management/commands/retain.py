@@ -38,7 +38,7 @@ class Command(BaseCommand):
         work = self._count if options["dry_run"] else self._work
         try:
             work(days, purge_days)
-        except OperationalError as error:
+        except (OperationalError, OSError) as error:
             raise CommandError(f"{_line(error)} Run it again: what is done is done.") from error
 
     def _work(self, days: float | None, purge_days: float | None) -> None:

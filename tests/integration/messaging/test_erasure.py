@@ -351,6 +351,24 @@ def test_a_conversation_that_stays_locked_ends_the_command_with_a_line_and_a_rep
     assert not Membership.objects.filter(user=person.user, left_seq=None).exists()
 
 
+def test_what_a_storage_that_fails_leaves_is_removed_by_a_repeat(
+    person: Person, root: Path
+) -> None:
+    """The rows went first: contents without a row were found by no repeat."""
+    content = root / place_of(SHA256)
+    content.unlink()
+    stuck = content / "stuck"
+    stuck.mkdir(parents=True)
+    with pytest.raises(CommandError, match=f"not empty.*Run it again with {person.user.pk}"):
+        erase_now(MARK)
+    stuck.rmdir()
+    content.rmdir()
+    content.write_text(f"secrets of {MARK}")
+    erase_now(str(person.user.pk))
+    assert not Attachment.objects.exists()
+    assert [path for path in root.rglob("*") if path.is_file()] == []
+
+
 async def test_their_sockets_close_and_the_others_are_told(
     attach: Callable[..., Any], room: Room, sql: Psql
 ) -> None:

@@ -12,6 +12,7 @@ from django.core.management import CommandError, call_command
 from django.db import transaction
 from django.db.models.functions import Now
 
+from messaging.files import contents
 from messaging.files.cleaning import Cleaned, clean
 from messaging.files.contents import place_of, storage
 from messaging.models import Attachment, Message
@@ -107,6 +108,22 @@ def test_uploads_and_cleaning_at_once_leave_every_row_its_content(
         psql.execute(AGE)
         clean(older_than=DAY)
         assert stored(shelf) == {}
+
+
+def test_a_content_that_is_being_stored_for_long_holds_up_no_cleaning(
+    shelf: Path, world: Any, psql: Psql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contents, "LOCK_TIMEOUT_MS", 20)
+    digests = [hashlib.sha256(content).hexdigest() for content in (b"stored", b"stray")]
+    for digest in digests:
+        (shelf / place_of(digest)).parent.mkdir(parents=True)
+        (shelf / place_of(digest)).write_bytes(b"half")
+    busy = "SELECT pg_advisory_lock(hashtextextended(%s, 0))"
+    psql.execute(busy, [f"lockstep file {digests[0]}"])
+    assert clean(older_than=DAY) == Cleaned(rows=0, contents=1)
+    assert list(stored(shelf)) == [place_of(digests[0])]
+    psql.execute("SELECT pg_advisory_unlock_all()")
+    assert clean(older_than=DAY) == Cleaned(rows=0, contents=1)
 
 
 def test_an_upload_that_fails_at_its_commit_leaves_a_stray_that_is_cleaned(
