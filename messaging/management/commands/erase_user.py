@@ -5,6 +5,7 @@ from argparse import ArgumentParser
 from typing import Any
 from uuid import UUID
 
+import psycopg
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError
@@ -35,7 +36,7 @@ class Command(BaseCommand):
                 continue
             try:
                 erasure.erase(user)
-            except (OperationalError, OSError) as error:
+            except (OperationalError, OSError, psycopg.Error) as error:
                 words = str(error).strip().splitlines()[0].rstrip(".")
                 raise CommandError(
                     f"{words}. Run it again with {user}: what is done is done."

@@ -28,6 +28,7 @@ from messaging.conversations import ensure_direct, ensure_self
 from messaging.files.contents import place_of, storage
 from messaging.models import Attachment, Conversation, Inbox, Membership, Message, Receipt
 from messaging.protocol.errors import CloseCode
+from presence import roster
 from presence.models import Connection, Device, LinkCode, Node, Status, User
 from presence.tokens import UserGone, register
 from tests import scene
@@ -349,6 +350,17 @@ def test_a_conversation_that_stays_locked_ends_the_command_with_a_line_and_a_rep
     assert Membership.objects.filter(user=person.user, left_seq=None).count() == 3
     erase_now(str(person.user.pk))
     assert not Membership.objects.filter(user=person.user, left_seq=None).exists()
+
+
+def test_a_device_that_stays_locked_ends_the_command_with_a_line(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(roster, "REVOKE_TIMEOUT_MS", 100)
+    with scene.connect() as holder:
+        holder.execute("BEGIN")
+        holder.execute("SELECT FROM presence_device FOR NO KEY UPDATE")
+        with pytest.raises(CommandError, match=f"timeout. Run it again with {person.user.pk}"):
+            erase_now(MARK)
 
 
 def test_what_a_storage_that_fails_leaves_is_removed_by_a_repeat(
