@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+from django.db.models import F
 from ninja import Router
 from pydantic import Field
 
@@ -52,8 +53,9 @@ def register_device(request: LoginRequest, given: DeviceIn) -> RegisteredOut:
 
 @router.get("/devices", response={200: DevicesOut, REFUSED: RefusalOut})
 def list_devices(request: DeviceRequest) -> DevicesOut:
-    """The newest 200 devices of the user, revoked ones too."""
-    devices = Device.objects.filter(user=request.auth.user_id).order_by("-registered", "-pk")[:PAGE]
+    """The user's devices, at most 200: first those that are not revoked, newest first, then those revoked last."""
+    mine = Device.objects.filter(user=request.auth.user_id)
+    devices = mine.order_by(F("revoked").desc(nulls_first=True), "-registered", "-pk")[:PAGE]
     user = str(request.auth.user_id)
     states = who_is_here([user])[user].devices
     return DevicesOut(

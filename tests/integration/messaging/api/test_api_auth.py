@@ -187,3 +187,16 @@ def test_a_token_that_was_replaced_at_the_same_moment_is_refused_in_a_sentence(
     refused = ann.call("POST", "/devices/token")
     assert (refused.status, refused.code) == (401, "unauthorized")
     assert "at the same moment" in refused.json["message"]
+
+
+def test_no_number_of_revoked_devices_hides_one_that_is_not(
+    ann: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever had the password could register so many that their first one was never listed."""
+    monkeypatch.setattr("messaging.api.devices.PAGE", 3)
+    stolen = ann.another_device("stolen")
+    for n in range(3):
+        ann.call("DELETE", f"/devices/{ann.another_device(f'decoy{n}').device.pk}")
+    listed = ann.call("GET", "/devices").json["devices"]
+    assert [one["device"] for one in listed[:2]] == [str(stolen.device.pk), str(ann.device.pk)]
+    assert [one["revoked"] is None for one in listed] == [True, True, False]
