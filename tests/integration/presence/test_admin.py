@@ -9,13 +9,14 @@ from django.apps import apps
 from django.contrib.admin import site
 from django.contrib.auth.models import Permission
 from django.db.models.functions import Now
+from django.db.models.signals import pre_save
 from django.test import Client
 from django.urls import reverse
 
 from presence import admin, roster
 from presence.links import issue
 from presence.models import Connection, Device, LinkCode, Node, Status, User
-from presence.tokens import register
+from presence.tokens import register, rotate, token_hash
 from tests import scene
 
 LIST = "admin:presence_device_changelist"
@@ -92,6 +93,23 @@ def test_a_device_can_be_renamed_and_nothing_else(browser: Client, ann: User) ->
     assert (renamed.name, renamed.installation, renamed.platform) == ("Ann's phone", "phone", "")
     assert renamed.revoked is None
     assert bytes(renamed.token_hash) == hashlib.sha256(token.encode()).digest()
+
+
+def test_renaming_a_device_revives_no_token_that_is_replaced_meanwhile(
+    browser: Client, ann: User
+) -> None:
+    phone, _ = register(user=ann, installation="phone")
+    fresh: list[str] = []
+
+    def replace(**_: Any) -> None:
+        pre_save.disconnect(replace, sender=Device)
+        fresh.append(rotate(Device.objects.get(pk=phone.pk)))
+
+    pre_save.connect(replace, sender=Device)  # the page has read the device by then
+    browser.post(reverse("admin:presence_device_change", args=[phone.pk]), {"name": "new"})
+    renamed = Device.objects.get()
+    assert renamed.name == "new"
+    assert bytes(renamed.token_hash) == token_hash(fresh[0])
 
 
 def test_tokens_are_shown_nowhere(browser: Client, ann: User) -> None:
