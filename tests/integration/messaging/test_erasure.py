@@ -20,7 +20,8 @@ from django.contrib.contenttypes.models import ContentType
 from django.contrib.sessions.backends.db import SessionStore
 from django.core.files.base import ContentFile
 from django.core.management import CommandError, call_command
-from django.db import connection, models, transaction
+from django.db import connection, models
+from django.db.models.signals import pre_save
 from django.utils.timezone import now
 
 from messaging import tombstones
@@ -309,18 +310,24 @@ def test_who_logged_in_before_they_were_erased_registers_no_device_after_it(
 
 
 def test_a_device_that_is_being_registered_is_erased_too(person: Person) -> None:
-    registered, commit = Event(), Event()
+    looked, commit = Event(), Event()
+
+    def wait(**_: Any) -> None:
+        """The user was active when it was looked at, and the device is not stored yet."""
+        looked.set()
+        commit.wait()
 
     def register_slowly() -> None:
-        with transaction.atomic():
+        pre_save.connect(wait, sender=Device)
+        try:
             register(user=person.user, installation=f"{MARK}-late", name=f"{MARK}'s watch")
-            registered.set()
-            commit.wait()
-        connection.close()
+        finally:
+            pre_save.disconnect(wait, sender=Device)
+            connection.close()
 
     with ThreadPoolExecutor(2) as threads, scene.connect() as looker:
         slow = threads.submit(register_slowly)
-        registered.wait()
+        looked.wait()
         erasing = threads.submit(erase_now, MARK)
         waits = "datname = current_database() AND wait_event_type = 'Lock'"
 
