@@ -1,10 +1,7 @@
 """The channel layer between two server processes, real and broken: it carries hints, it loses no message."""
 
 import asyncio
-import contextlib
 import json
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,9 +16,9 @@ from messaging.engine import Engine
 from messaging.hub.bus import QUEUE_BYTES, Bus, conversation_group
 from messaging.protocol.frames import Send
 from messaging.protocol.server.batch import Batch
-from project import services, valkey
 from tests import scene
 from tests.device import Device, InProcess
+from tests.outage import partitioned_from_valkey, without_valkey
 from tests.peer import Peer
 from tests.plugin import GIVEN
 from tests.scene import Psql, Room
@@ -35,31 +32,6 @@ WATCHED_S = 5.0 + 0.5  # G6: a silent loss is found by the next full pass
 def server(redis_url: str) -> Iterator[redis.Redis]:
     with redis.Redis.from_url(redis_url) as client:
         yield client
-
-
-@contextlib.contextmanager
-def without_valkey(directory: Path) -> Iterator[None]:
-    """Kill the bus's server; start it again at the end."""
-    home = services.locate(directory).home
-    pid = valkey.pid(home)
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)
-    try:
-        yield
-    finally:
-        valkey.start(home)
-
-
-@contextlib.contextmanager
-def partitioned_from_valkey(directory: Path) -> Iterator[None]:
-    """Freeze the bus's server: its connections stay open, and nothing is answered or refused."""
-    pid = valkey.pid(services.locate(directory).home)
-    assert pid is not None
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 async def hears(engine: Engine) -> None:

@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any
 
 import pytest
-from psycopg.errors import LockNotAvailable
 
 from messaging.engine import Engine
 from messaging.hub import marks as boards
@@ -22,7 +21,7 @@ from messaging.protocol.errors import Refusal, Refused
 from messaging.protocol.frames import Edit, Mark, Send
 from messaging.protocol.server.actions import Stored
 from tests import scene
-from tests.integration.messaging.writing import LOCK, refused_by_the_database
+from tests.integration.messaging.writing import LOCK, count_lock_timeouts, refused_by_the_database
 from tests.scene import Psql, Room
 
 pytestmark = pytest.mark.django_db
@@ -54,22 +53,6 @@ def told(outcome: object) -> object:
     if isinstance(outcome, Refused):
         return outcome.refusal
     return outcome.seq if isinstance(outcome, Stored) else outcome
-
-
-def count_lock_timeouts(journal: Journal) -> list[object]:
-    """Grows with each batch of the fast lane that waited for a lock in vain."""
-    met: list[object] = []
-    append = journal._writer.append
-
-    async def counting(entries: Any, **how: Any) -> Any:
-        try:
-            return await append(entries, **how)
-        except LockNotAvailable as error:
-            met.append(error)
-            raise
-
-    journal._writer.append = counting  # type: ignore[method-assign]
-    return met
 
 
 def breaks_once(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:

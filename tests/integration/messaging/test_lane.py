@@ -2,10 +2,8 @@
 
 import asyncio
 import contextlib
-from typing import Any
 
 import pytest
-from psycopg.errors import LockNotAvailable
 
 from messaging.journal.journal import Journal
 from messaging.protocol.errors import Refusal, Refused
@@ -15,6 +13,7 @@ from tests import scene
 from tests.integration.messaging.writing import (
     LOCK,
     code,
+    count_lock_timeouts,
     refused_by_the_database,
     send,
     slow_lane_waits,
@@ -206,22 +205,6 @@ async def test_changes_in_a_locked_conversation_meet_the_lock_once(
         assert len(met) == 1
         await asyncio.gather(*changes, return_exceptions=True)
     assert scene.bodies(sql, other.id) == [f"other{n}" for n in range(20)]
-
-
-def count_lock_timeouts(journal: Journal) -> list[object]:
-    """Grows with each batch of the fast lane that waited for a lock in vain."""
-    met: list[object] = []
-    append = journal._writer.append
-
-    async def counting(entries: Any, **how: Any) -> Any:
-        try:
-            return await append(entries, **how)
-        except LockNotAvailable as error:
-            met.append(error)
-            raise
-
-    journal._writer.append = counting  # type: ignore[method-assign]
-    return met
 
 
 async def test_a_foreign_deadlock_is_a_normal_retry(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -20,9 +18,9 @@ from messaging.hub.presence import PresenceBoard
 from messaging.hub.waiting import Due
 from presence import liveness
 from presence.tokens import new_token
-from project import services, valkey
 from tests import scene
 from tests.frozen import backends, frozen
+from tests.outage import without_valkey
 from tests.peer import Peer
 from tests.plugin import GIVEN
 from tests.scene import Psql, Room
@@ -66,19 +64,6 @@ def unreachable(sql: Psql) -> Iterator[None]:
         yield
     finally:
         take_connections(yes=True)
-
-
-@contextlib.contextmanager
-def without_valkey(directory: Path) -> Iterator[None]:
-    """The bus is gone."""
-    home = services.locate(directory).home
-    pid = valkey.pid(home)
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)
-    try:
-        yield
-    finally:
-        valkey.start(home)
 
 
 # Storms

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from psycopg.errors import LockNotAvailable
 
 from messaging import signals
 from messaging.journal.journal import Journal
@@ -51,6 +52,22 @@ def refused_by_the_database(sql: Psql, body: str) -> Iterator[None]:
         yield
     finally:
         sql.execute("ALTER TABLE messaging_message DROP CONSTRAINT poison")
+
+
+def count_lock_timeouts(journal: Journal) -> list[object]:
+    """Grows with each batch of the fast lane that waited for a lock in vain."""
+    met: list[object] = []
+    append = journal._writer.append
+
+    async def counting(entries: Any, **how: Any) -> Any:
+        try:
+            return await append(entries, **how)
+        except LockNotAvailable as error:
+            met.append(error)
+            raise
+
+    journal._writer.append = counting  # type: ignore[method-assign]
+    return met
 
 
 async def slow_lane_waits(sql: Psql) -> None:
