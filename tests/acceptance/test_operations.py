@@ -24,10 +24,11 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from messaging.protocol.errors import CloseCode
 from presence import attempts
-from project import services, valkey
+from project import services
 from tests import minute, scene
 from tests.acceptance.stack import ROOT, Stack, await_true, fetch, needed, running
 from tests.device import Device
+from tests.outage import without_valkey
 from tests.plugin import migrated
 from tests.scene import Psql, Room
 from tests.server import Network
@@ -148,11 +149,7 @@ async def test_without_valkey_nobody_is_ready_and_everybody_is_served(
     stack: Stack, sql: Psql, room: Room
 ) -> None:
     """All lack the same: HAProxy sends devices to whoever lives, and changes come from the database."""
-    home = services.locate(stack.directory).home
-    pid = valkey.pid(home)
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)
-    try:
+    with without_valkey(stack.directory):
         await asyncio.to_thread(await_true, lambda: not stack.up())
         answer = json.loads(fetch(f"{stack.apps['app1'].url}/readyz")[1])
         assert set(answer["missing"]) == {"bus"}
@@ -162,8 +159,6 @@ async def test_without_valkey_nobody_is_ready_and_everybody_is_served(
         await bob.reaches(room.id, scene.last_seq(sql, room.id))
         await ann.cut()
         await bob.cut()
-    finally:
-        valkey.start(home)
     await asyncio.to_thread(await_true, stack.whole)
 
 
