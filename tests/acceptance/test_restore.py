@@ -7,8 +7,9 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -71,98 +72,80 @@ async def shown(client: Client, room: str) -> list[str]:
     return [one.body for one in await client.messages(room) if one.kind == "text"]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Company:
+    """Devices of every kind: two Python clients and a foreign one in a room, and two on the page."""
+
+    site: Serving
+    room: Room
+    ann: Client
+    ben: Client
+    foreign: Device
+    alice: page.Device
+    bob: page.Device
+
+
+@asynccontextmanager
+async def company(site: Serving, stores: Path, chrome: Chrome) -> AsyncIterator[Company]:
+    alice, bob = Desk(chrome, site.address).open()
+    with database(site.directory) as sql:
+        room = scene.new_room(sql)
+        foreign = Device(scene.new_seat(sql, room.first.user).token)
+    async with (
+        Client(site.address, token=room.first.token, outbox=stores / "ann") as ann,
+        Client(site.address, token=room.second.token, outbox=stores / "ben") as ben,
+    ):
+        await foreign.connect(await server.dial(site.port))
+        yield Company(site=site, room=room, ann=ann, ben=ben, foreign=foreign, alice=alice, bob=bob)
+    assert foreign.violations == []
+
+
 async def test_after_a_restore_no_device_shows_what_is_lost_and_what_waited_is_delivered_once(
     directory: Path, tmp_path: Path, own_chromium: Chrome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(page, "PATIENCE_S", PATIENCE_S)
     backup = tmp_path / "backup"
     with serving(directory) as site:
-        desk = Desk(own_chromium, site.address)
-        alice, bob = desk.open()
-        with database(directory) as sql:
-            room = scene.new_room(sql)
-        url = site.address
-        async with (
-            Client(url, token=room.first.token, outbox=tmp_path / "ann") as ann,
-            Client(url, token=room.second.token, outbox=tmp_path / "ben") as ben,
-        ):
-            with database(directory) as sql:
-                foreign = Device(scene.new_seat(sql, room.first.user).token)
-            await foreign.connect(await server.dial(site.port))
-            kept = await keep(ann, room)
-            once = await foreign.write(room.id, "once")
-            kept.append("once")
-            alice.say("kept on the page")
-            bob.shows("kept on the page")
-
+        async with company(site, tmp_path, own_chromium) as all_of_them:
+            ann, room = all_of_them.ann, all_of_them.room
+            kept, once = await keep(all_of_them)
             print(manage(directory, "backup", str(backup)))
-
-            lost = await lose(ann, ben, room)
-            alice.say("lost on the page")
-            bob.shows("lost on the page")
+            lost = await lose(all_of_them)
             destroy(site)
             waiting = [f"waited {n}" for n in range(5)]
             handles = [ann.send(room.id, body) for body in waiting]
-            alice.say("waited on the page")
+            all_of_them.alice.say("waited on the page")
             print(manage(directory, "restore", str(backup)))
-
             with serving(directory, port=site.port):
                 for handle in handles:
                     await handle
-                await foreign.connect(await server.dial(site.port), epoch=foreign.welcome["epoch"])
-                again = await foreign.write(room.id, "once")
-                assert (again["message"], again["position"]) == (once["message"], once["position"])
-                ben.send(room.id, "new")
-                await ben.settled()
-                expected = [*kept, *waiting, "new"]
-                await every_device_shows(expected, [ann, ben], foreign, room, directory)
-                for client in (ann, ben):
-                    assert await shown(client, lost) == []
-                    assert client.core.left[lost] == 0
-                assert await attached(ben, room) == FILE
-                for pane in (alice, bob):
+                await write_anew(all_of_them, once)
+                await every_device_shows([*kept, *waiting, "new"], all_of_them)
+                await nothing_is_left_of(lost, all_of_them)
+                assert await attached(all_of_them.ben, room) == FILE
+                for pane in (all_of_them.alice, all_of_them.bob):
                     pane.shows("kept on the page", "waited on the page")
                     assert "lost on the page" not in pane.texts()
-                await foreign.cut()
-    assert foreign.violations == []
+                await all_of_them.foreign.cut()
 
 
-async def keep(ann: Client, room: Room) -> list[str]:
-    """What happens before the backup: messages, the last of them with a file. Returns their bodies."""
+async def keep(it: Company) -> tuple[list[str], Any]:
+    """What happens before the backup: messages, one with a file. Returns their bodies, and the foreign one's answer."""
     kept = [f"kept {n}" for n in range(20)]
     for body in kept:
-        ann.send(room.id, body)
-    plan = await ann.rest.upload(FILE, name="plan.txt")
-    ann.send(room.id, "plan", attachments=[plan])
-    await ann.settled()
-    return [*kept, "plan"]
+        it.ann.send(it.room.id, body)
+    plan = await it.ann.rest.upload(FILE, name="plan.txt")
+    it.ann.send(it.room.id, "plan", attachments=[plan])
+    await it.ann.settled()
+    once = await it.foreign.write(it.room.id, "once")
+    it.alice.say("kept on the page")
+    it.bob.shows("kept on the page")
+    return [*kept, "plan", "once"], once
 
 
-async def every_device_shows(
-    expected: list[str], clients: list[Client], foreign: Device, room: Room, directory: Path
-) -> None:
-    with database(directory) as sql:
-        assert scene.bodies(sql, room.id) == expected
-        last = scene.last_seq(sql, room.id)
-    for client in clients:
-        await eventually(
-            lambda it=client: it.core.cursors.get(room.id) == last,
-            within=PATIENCE_S,
-            what=lambda it=client: (it.core.cursors, last),
-        )
-        assert await shown(client, room.id) == expected
-    await foreign.reaches(room.id, last)
-    assert foreign.bodies(room.id) == expected
-
-
-async def attached(client: Client, room: Room) -> bytes:
-    """What came with the plan."""
-    (file,) = next(one for one in await client.messages(room.id) if one.body == "plan").attachments
-    return await client.rest.download(file)
-
-
-async def lose(ann: Client, ben: Client, room: Room) -> str:
+async def lose(it: Company) -> str:
     """What happens after the backup: messages, a changed one, marks, and a conversation, which it returns."""
+    ann, ben, room = it.ann, it.ben, it.room
     for n in range(30):
         ann.send(room.id, f"lost {n}")
     await ann.settled()
@@ -177,4 +160,46 @@ async def lose(ann: Client, ben: Client, room: Room) -> str:
     await ann.send(group, "lost with its conversation")
     await eventually(lambda: group in ben.core.cursors and ben.core.cursors[group] >= 3)
     ben.read(room.id)
+    it.alice.say("lost on the page")
+    it.bob.shows("lost on the page")
     return group
+
+
+async def write_anew(it: Company, once: Any) -> None:
+    """Whoever repeats what the backup has gets its place; what is new comes behind."""
+    foreign = it.foreign
+    assert foreign.welcome
+    await foreign.connect(await server.dial(it.site.port), epoch=foreign.welcome["epoch"])
+    again = await foreign.write(it.room.id, "once")
+    assert (again["message"], again["position"]) == (once["message"], once["position"])
+    it.ben.send(it.room.id, "new")
+    await it.ben.settled()
+
+
+async def every_device_shows(expected: list[str], it: Company) -> None:
+    room, foreign = it.room, it.foreign
+    with database(it.site.directory) as sql:
+        assert scene.bodies(sql, room.id) == expected
+        last = scene.last_seq(sql, room.id)
+    for client in (it.ann, it.ben):
+        await eventually(
+            lambda one=client: one.core.cursors.get(room.id) == last,
+            within=PATIENCE_S,
+            what=lambda one=client: (one.core.cursors, last),
+        )
+        assert await shown(client, room.id) == expected
+    await foreign.reaches(room.id, last)
+    assert foreign.bodies(room.id) == expected
+
+
+async def nothing_is_left_of(lost: str, it: Company) -> None:
+    """The database has no such conversation, so no device has it."""
+    for client in (it.ann, it.ben):
+        assert await shown(client, lost) == []
+        assert client.core.left[lost] == 0
+
+
+async def attached(client: Client, room: Room) -> bytes:
+    """What came with the plan."""
+    (file,) = next(one for one in await client.messages(room.id) if one.body == "plan").attachments
+    return await client.rest.download(file)
