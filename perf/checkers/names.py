@@ -50,6 +50,10 @@ TOLERATED: Final = {
     "asked, so it may overlap with what came meanwhile.",
     "marks read again": "After a welcome the marks are read from the database, and may be overtaken by "
     "newer ones on their way; the greatest counts.",
+    "written elsewhere": "Messages that no device of the run sent may be of SQL, the admin, the server itself or an "
+    "earlier run: nothing is known of them but that all see the same. Where nobody else writes, they are phantoms.",
+    "begun anew": "Who is told to forget a conversation gets it from its beginning: after a restored backup, or an "
+    "absence that was longer than deletions are kept.",
     "out of reach": "What is shown to a device that a fault keeps out of reach stands still, and others are shown "
     "that its user has gone, or has not, as the server can know: from the fault's beginning to its end.",
     "out of sight": "Who shares no conversation with somebody any more is shown that they are offline, also "

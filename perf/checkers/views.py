@@ -231,6 +231,7 @@ class Watcher:
                 if view is not None:
                     view.fence, view.quick = event.upto, NEVER
             case Reset():
+                self._judgement.tolerate("begun anew")
                 view = seat.views.get(event.conversation)
                 if view is not None:
                     view.start = view.cursor = 0

@@ -24,6 +24,7 @@ from perf.history.events import (
     Page,
     PresenceSeen,
     Refused,
+    Reset,
     RunBegan,
     RunEnded,
     Sent,
@@ -157,6 +158,20 @@ def test_an_attempt_that_nobody_knew_the_end_of_may_be_stored_though_the_next_is
     stored = Change(1, "m1", 1, 1, "d1", "run.1.1", 5)
     judged.conversations[ROOM] = StoredConversation(ROOM, 0, 1, "all", (stored,))
     assert named(judge(judged)) == found
+
+
+def test_what_nobody_of_the_run_wrote_and_who_had_to_begin_anew_is_counted() -> None:
+    """Neither can be judged from a history: a reader has to see how much there is of it."""
+    anew: list[AnyEvent] = [
+        page(1, 0, 2),
+        Delivered(3, 1, 1),
+        Reset(4, 1, ROOM),
+        Delivered(5, 1, 1),
+    ]
+    ends = [Cursors(9, 1, {ROOM: 2}, connected=True), Cursors(9, 2, {ROOM: 0}, connected=False)]
+    judgement = judge(evidence(*anew, *ends, last=2))
+    assert judgement.witnesses == {}
+    assert (judgement.tolerated["written elsewhere"], judgement.tolerated["begun anew"]) == (2, 1)
 
 
 def test_marks_may_be_older_just_after_a_welcome_but_not_later() -> None:
