@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import http.client
 import json
+import select
+import socket
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,6 +20,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from presence import attempts
+from project.gate import CALLS
 from tests import minute, scene
 from tests.acceptance.world import Answer, World
 from tests.integration.conftest import shared_database  # noqa: F401  (a fixture)
@@ -161,3 +165,18 @@ def test_none_of_this_is_an_error_in_the_log(world: World, log: Path) -> None:
     said = log.read_text()
     assert "Traceback" not in said, said[-3_000:]
     assert " ERROR " not in said, said[-3_000:]
+
+
+def test_strangers_who_never_say_the_rest_of_their_requests_keep_nobody_out(world: World) -> None:
+    """As many as there are places; one of them is told why it makes place."""
+    head = b"POST /api/login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{"
+    with ExitStack() as sockets:
+        strangers = [
+            sockets.enter_context(socket.create_connection(("127.0.0.1", world.port), timeout=20))
+            for _ in range(CALLS)
+        ]
+        for stranger in strangers:
+            stranger.sendall(head)
+        while not (told := select.select(strangers, [], [], 0)[0]):  # until all heads are read
+            assert world.ask("phone", "GET", "/api/devices").status == 200
+        assert told[0].recv(100).startswith(b"HTTP/1.1 429")
