@@ -1,7 +1,7 @@
 # The commands of Lockstep. Each sets up what it needs first.
 PY := .venv/bin/python
-# Two processes of tests, each with servers of its own; a file's tests stay together and in order.
-TOGETHER := -n 2 --dist loadfile --no-loadscope-reorder --durations=25
+# Three processes of tests on two cores, since tests wait, each with servers of its own; a file's tests stay together and in order.
+TOGETHER := -n 3 --dist loadfile --no-loadscope-reorder --durations=25
 
 .PHONY: help run test verify setup check types others audit demo flaky
 

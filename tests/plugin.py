@@ -57,6 +57,14 @@ def pytest_configure(config: pytest.Config) -> None:
     sweep()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Deal the files out to the processes of `-n` in turns of our own."""
+    from tests.turns import Turns
+
+    return Turns(config, log) if config.getoption("dist") == "loadfile" else None
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection() -> Generator[None, object, object]:
     """Hide what was imported and collected from the garbage collector, which would look at all of it each time.

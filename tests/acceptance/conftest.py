@@ -35,9 +35,9 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
         yield chrome
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def own_chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    """A browser for a module that goes elsewhere: the page of the others must not be left."""
+    """A browser for the modules that go elsewhere: the page of the others must not be left."""
     with started(tmp_path_factory.mktemp("profile")) as chrome:
         yield chrome
 
