@@ -214,10 +214,11 @@ def _apply_twice(history: History, chance: random.Random) -> bool:
 def _skip_and_end(history: History, chance: random.Random) -> bool:
     """A frame is left out, the next one comes, and the device ends without asking: it has lost its connection."""
     ended = {end.device for end in history.all(Cursors) if not end.connected}
+    begun = {opened.device: opened.t for opened in history.all(Opened)}
     for one in shuffled(arrivals(history), chance):
         page, device = one.page, one.event.device
         apart = page.upto > page.since + 1 and not one.first and not leaves(history, one)
-        if one.last and apart and device in ended:
+        if one.last and apart and device in ended and begun[device] < one.event.t:
             changes = tuple(change for change in page.changes if change.seq > page.since + 1)
             late = msgspec.structs.replace(page, since=page.since + 1, changes=changes)
             deliver(history, one.event, late, device=device)

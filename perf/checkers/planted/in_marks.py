@@ -91,10 +91,20 @@ def _lose_stored(history: History, chance: random.Random) -> bool:
     return False
 
 
+def _staying(history: History, conversation: str) -> set[int]:
+    """The devices of those who are in a conversation in the end: marks end with the stay."""
+    stays = [stay for stay in history.all_stored(Stay) if stay.conversation == conversation]
+    users = {stay.user for stay in stays if stay.left is None}
+    return {made.device for made in history.all(DeviceMade) if made.user in users}
+
+
 def _lose_shown(history: History, chance: random.Random) -> bool:
     """One device is not shown what another said last."""
     for marked, end, device in _said_at_last(history, chance):
-        for observer in ends(history, chance):
+        staying = _staying(history, marked.conversation)
+        for observer in ends(history, chance) if end.device in staying else ():
+            if observer.device not in staying:
+                continue
             sights = [
                 seen
                 for seen in history.all(MarkSeen)
@@ -116,11 +126,9 @@ def _lose_shown(history: History, chance: random.Random) -> bool:
 def _show_none(history: History, chance: random.Random) -> bool:
     """Nobody is shown any mark of a conversation."""
     for marked, _, _ in _said_at_last(history, chance):
-        stays = [stay for stay in history.all_stored(Stay) if stay.left is None]
-        others = {stay.user for stay in stays if stay.conversation == marked.conversation}
-        made = {one.device: one.user for one in history.all(DeviceMade)}
-        here = [end for end in ends(history, chance) if made[end.device] in others]
-        if len(here) > 1 and made[marked.device] in others:
+        staying = _staying(history, marked.conversation)
+        here = [end for end in ends(history, chance) if end.device in staying]
+        if len(here) > 1 and marked.device in staying:
             for seen in history.all(MarkSeen):
                 if seen.conversation == marked.conversation:
                     history.remove(seen)

@@ -21,6 +21,7 @@ from perf.history.events import (
     DeviceMade,
     Opened,
     Page,
+    PresenceSeen,
     Removed,
     Revoked,
     Stay,
@@ -102,6 +103,8 @@ def _stranger(history: History, chance: random.Random) -> bool:
     one = shuffled(arrivals(history), chance)[0]
     for stay in stays_of(history, one.event.device, one.page.conversation):
         history.alter_stored(stay)
+    for seen in history.all(PresenceSeen):  # who is there would be nobody's business, either
+        history.remove(seen)
     return True
 
 
