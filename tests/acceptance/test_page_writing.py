@@ -61,14 +61,16 @@ def test_refused_text_returns_to_the_conversation_it_was_written_in(
 ) -> None:
     """Even if another one is on the screen, and something else is being written."""
     alice, bob = pair
-    alice.say("first")
+    alice.say("contested")
     phone = desk.add("alice")
-    phone.shows("first")
+    phone.shows("contested")
     alice.switch()
-    alice.use("first", ".edit")
+    eventually(desk.chrome, lambda: alice.phase, "closed")
+    alice.use("contested", ".edit")
     alice.write(*SELECT_ALL, "mine", Keys.ENTER)
-    phone.use("first", ".edit")
+    phone.use("contested", ".edit")
     phone.write(*SELECT_ALL, "theirs", Keys.ENTER)
+    phone.shows("theirs")
     bob.shows("theirs")
     alice.write("draft")
     alice.choose("Notes to self")
