@@ -78,8 +78,13 @@ def _begin_late(history: History, chance: random.Random) -> bool:
     keys = {ack.client_id for ack in history.all(Acked)}
     for one in shuffled(firsts.values(), chance):
         opened, name = begun[one.event.device], one.page.conversation
-        sent = any(rows[it.id] == it and it.client_id in keys for it in one.page.changes)
+        sent = any(
+            rows[it.id] == it and it.version == 1 and it.client_id in keys
+            for it in one.page.changes
+        )
         stayed = len(stays_of(history, one.event.device, name)) == 1
+        later = [x for x in history.all(Opened) if x.device == opened.device and x is not opened]
+        stayed = stayed and all(x.hello.get(name, 0) >= one.page.upto for x in later)
         if sent and stayed and not one.first and not leaves(history, one):
             hello = {other: seq for other, seq in opened.hello.items() if other != name}
             welcome = {**opened.welcome, name: one.page.upto}

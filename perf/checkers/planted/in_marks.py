@@ -82,20 +82,21 @@ def _said_at_last(history: History, chance: random.Random) -> Iterator[tuple[Mar
             yield mine[-1], end, ids[end.device]
 
 
-def _lose_stored(history: History, chance: random.Random) -> bool:
-    for marked, _, device in _said_at_last(history, chance):
-        for mark in history.all_stored(StoredMark):
-            if (mark.device, mark.conversation) == (device, marked.conversation):
-                history.alter_stored(mark)
-                return True
-    return False
-
-
 def _staying(history: History, conversation: str) -> set[int]:
     """The devices of those who are in a conversation in the end: marks end with the stay."""
     stays = [stay for stay in history.all_stored(Stay) if stay.conversation == conversation]
     users = {stay.user for stay in stays if stay.left is None}
     return {made.device for made in history.all(DeviceMade) if made.user in users}
+
+
+def _lose_stored(history: History, chance: random.Random) -> bool:
+    for marked, _, device in _said_at_last(history, chance):
+        for mark in history.all_stored(StoredMark):
+            staying = marked.device in _staying(history, mark.conversation)
+            if staying and (mark.device, mark.conversation) == (device, marked.conversation):
+                history.alter_stored(mark)
+                return True
+    return False
 
 
 def _lose_shown(history: History, chance: random.Random) -> bool:

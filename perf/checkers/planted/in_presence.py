@@ -136,17 +136,16 @@ def _hide_after(history: History, chance: random.Random) -> bool:
 
 def _never_show(history: History, chance: random.Random) -> bool:
     """Somebody who is here and stays is never shown to a device, in a run without a fault."""
-    if history.all(Unreached):
+    it, users = haunt_offline(history, chance), users_of(history)
+    if it is None or users[it.watcher.device] == users[it.ghost.device]:
         return False
-    it = haunt_offline(history, chance)
-    if it is not None:
-        user = users_of(history)[it.ghost.device]
-        for fault in history.all(Fault):
-            history.remove(fault)
-        for seen in history.all(PresenceSeen):
-            if (seen.device, seen.user) == (it.watcher.device, user):
-                history.remove(seen)
-    return it is not None
+    user = users[it.ghost.device]
+    for fault in history.all(Fault):
+        history.remove(fault)
+    for seen in history.all(PresenceSeen):
+        if (seen.device, seen.user) == (it.watcher.device, user):
+            history.remove(seen)
+    return True
 
 
 def _show_the_past(history: History, chance: random.Random) -> bool:
