@@ -100,7 +100,6 @@ class Outgoing:
             self._summaries[conversation] = encoded
             return
         self._summaries.pop(conversation, None)  # from when it was large
-        self._summaries.pop(conversation, None)  # from when it was large
         held = self._held.setdefault(conversation, {})
         held.update((mark.device, mark) for mark in marks)
 
