@@ -108,6 +108,10 @@ class Stranger:
         assert self._writer is not None
         self._writer.transport.pause_reading()  # type: ignore[attr-defined]
 
+    async def pass_over(self) -> None:
+        """Wait for one message, whatever it is."""
+        await self._next()
+
     async def hear(self) -> AsyncIterator[frames.ServerFrame]:
         """Every frame until the socket is closed."""
         while True:
