@@ -53,11 +53,13 @@ class Bodies:
                 await self._refuse(refuse(stranger), body, receive, headers, send)
                 return
         if body.may_have(headers.get(b"content-length", b"0")):
+            answer = Answer(send)
             try:
-                await self._app(scope, body, send)
-            except (
-                OSError
-            ):  # Django itself answers for what a view raises: it could not keep the body
+                await self._app(scope, body, answer)
+            except OSError:
+                if answer.begun:
+                    raise  # a file that can't be read to its end, say: two answers would be none
+                # Django itself answers for what a view raises: it could not keep the body.
                 logger.exception("the body of a request can't be kept")
                 kept_not = decline(Problem.FILES_UNAVAILABLE)
                 await self._refuse(kept_not, body, receive, headers, send)
@@ -79,6 +81,19 @@ class Bodies:
         if not body.whole and headers.get(b"expect", b"").lower() != b"100-continue":
             await _drop(receive)
         await respond(answer, send)
+
+
+class Answer:
+    """Sends for the application, and knows whether it has begun to answer."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.begun = False
+
+    async def __call__(self, event: Event) -> None:
+        """The next event."""
+        self.begun = True
+        await self._send(event)
 
 
 class Pace:

@@ -147,6 +147,23 @@ async def test_a_disk_without_room_for_an_upload_is_told_in_json(
     caplog.clear()  # its stack trace holds that file
 
 
+async def test_an_answer_that_breaks_off_is_not_followed_by_another(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As when the disk of a download fails in its middle: the request was kept well enough."""
+    exchange = Exchange(b"a")
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise OSError("Input/output error")
+
+    monkeypatch.setattr(exchange, "app", app)
+    with pytest.raises(OSError, match="Input/output error"):
+        await exchange.run()
+    assert [event["type"] for event in exchange.sent] == ["http.response.start"]
+    assert caplog.text == ""
+
+
 async def test_nothing_is_kept_of_a_stranger_s_upload() -> None:
     """25 MiB of each of a thousand strangers would fill the disk."""
     exchange = Exchange(b"a" * 10, b"b" * 10)
