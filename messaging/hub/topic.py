@@ -16,9 +16,8 @@ from messaging.protocol.server.batch import Batch
 from messaging.protocol.server.session import Session
 
 MOST_WAITING = 64  # batches behind a hole; more come from the database with the hole itself
-COMPANY_S = (
-    0.1  # that marks of a busy conversation wait, to leave in the company of its next change
-)
+# Marks of a busy conversation wait so long, to leave in the company of its next change.
+COMPANY_S = 0.1
 
 
 class Link(Protocol):
