@@ -8,12 +8,15 @@ import pytest
 from django.apps import apps
 from django.contrib.admin import site
 from django.contrib.auth.models import Permission
+from django.db import connection
 from django.db.models.functions import Now
 from django.db.models.signals import pre_save
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from presence import admin, roster
+from presence import roster
+from presence.admin import devices
 from presence.links import issue
 from presence.models import Connection, Device, LinkCode, Node, Status, User
 from presence.tokens import register, rotate, token_hash
@@ -79,7 +82,7 @@ def test_a_revocation_that_fails_is_told_in_a_line_and_waited_for_when_it_is_ask
     assert "Not all are revoked, or something may still reach them: canceling statement" in told
     Device.objects.update(revoked=Now())
     asked: list[str] = []
-    monkeypatch.setattr(admin, "revoke_device", lambda device: asked.append(str(device)))
+    monkeypatch.setattr(devices, "revoke_device", lambda device: asked.append(str(device)))
     revoke(browser, phone)
     assert asked == [str(phone.pk)]
 
@@ -158,6 +161,19 @@ def test_a_user_with_devices_cannot_be_deleted(browser: Client, ann: User) -> No
     html = browser.post(url, {**chosen, "post": "yes"}, follow=True).content.decode()
     assert "1 left out: users with devices" in html
     assert set(User.objects.values_list("username", flat=True)) == {"root", "ann"}
+
+
+def test_who_of_many_users_can_not_be_deleted_is_found_by_few_questions(
+    browser: Client, ann: User
+) -> None:
+    register(user=ann, installation="phone")
+    User.objects.bulk_create(User(username=f"user {n}") for n in range(63))
+    chosen = User.objects.exclude(username="root").values_list("pk", flat=True)
+    data = {"action": "delete_selected", "_selected_action": [str(key) for key in chosen]}
+    with CaptureQueriesContext(connection) as asked:
+        html = browser.post(reverse("admin:presence_user_changelist"), data).content.decode()
+    assert "1 left out" in html
+    assert len(asked) < 3 * len(chosen)  # to ask for each alone takes seven a user
 
 
 def test_link_codes_are_listed_and_never_shown_nor_written(browser: Client, ann: User) -> None:
