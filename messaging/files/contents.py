@@ -6,10 +6,12 @@ content holds its lock (PostgreSQL's, until the transaction ends), whatever proc
 an upload of a user holds that user's lock, too, from the count on: always after the content's.
 """
 
+import errno
 import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from uuid import UUID
 
 from django.core.files.base import File
@@ -103,7 +105,7 @@ def _store(intake: Intake) -> str:
     storage().delete(place)
     try:
         stored = storage().save(place, File(intake.file))
-        _sync(stored)
+        settle(stored)
     except BaseException:
         _remove(place)
         raise
@@ -121,16 +123,25 @@ def _lock(what: str) -> None:
         cursor.execute(LOCK, [str(LOCK_TIMEOUT_MS), what])
 
 
-def _sync(place: str) -> None:
+def settle(place: str) -> None:
     """Have the disk keep a content before a row names it; a storage that is no directory has its own ways."""
     try:
-        path = storage().path(place)
+        path = Path(storage().path(place))
     except NotImplementedError:
         return
-    for name, flags in ((path, os.O_RDONLY), (os.path.dirname(path), os.O_DIRECTORY)):
-        descriptor = os.open(name, flags)
+    sync(path, path.parent)
+
+
+def sync(*paths: Path) -> None:
+    """Have the disk keep files and directories, in this order. Raises OSError."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
+        except OSError as error:
+            # Some network file systems can't for directories; PostgreSQL's fsync_fname passes that over, too.
+            if error.errno != errno.EINVAL or not path.is_dir():
+                raise
         finally:
             os.close(descriptor)
 

@@ -12,7 +12,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from messaging.files.cleaning import places
-from messaging.files.contents import storage
+from messaging.files.contents import storage, sync
 from project import dumps
 
 DATABASE, FILES = "database.dump", "files"
@@ -44,11 +44,18 @@ class Command(BaseCommand):
             archive = draft / DATABASE
             dumps.run("pg_dump", "--format=custom", NO_EPOCH, "--file", str(archive))
             copied = sum(copy(place, draft / FILES) for place in places())
-            draft.rename(directory)
+            publish(draft, directory)
         except OSError as error:
             raise CommandError(f"{draft} can't be written: {error.strerror or error}.") from error
         size = (directory / DATABASE).stat().st_size
         self.stdout.write(f"{directory}: a database of {size:,} bytes, {copied} contents.")
+
+
+def publish(draft: Path, directory: Path) -> None:
+    """Give a draft its name, once the disk has all of it: a name must not survive a crash that its files do not. Raises OSError."""
+    sync(*draft.rglob("*"), draft)
+    draft.rename(directory)
+    sync(directory.parent)
 
 
 def copy(place: str, folder: Path) -> int:

@@ -13,7 +13,7 @@ from django.core.files import File
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
-from messaging.files.contents import storage
+from messaging.files.contents import settle, storage
 from messaging.management.commands.begin_epoch import begin_epoch
 from messaging.models import Attachment
 from project import dumps
@@ -70,10 +70,10 @@ class Command(BaseCommand):
 
 
 def put(content: Path, *, place: str) -> None:
-    """Store a content unless it is there, whole."""
+    """Store a content unless it is there, whole; the disk has it before a row names it."""
     if storage().exists(place):
         if storage().size(place) == content.stat().st_size:
             return
         storage().delete(place)
     with content.open("rb") as source:
-        storage().save(place, File(source))
+        settle(storage().save(place, File(source)))

@@ -77,7 +77,7 @@ def test_a_storage_that_fails_leaves_neither_row_nor_content(
     def sync(place: str) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(contents, "_sync", sync)
+    monkeypatch.setattr(contents, "settle", sync)
     with pytest.raises(OSError, match="No space"):
         keep(CONTENT)
     assert not Attachment.objects.exists()
