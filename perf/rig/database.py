@@ -46,11 +46,14 @@ DOOMED = """
 SELECT array(SELECT id FROM presence_device WHERE user_id = ANY (%(users)s::uuid[])),
        array(SELECT conversation_id FROM messaging_membership WHERE user_id = ANY (%(users)s::uuid[]))
 """
+# Whoever `provision` made has this address; others may be called the same.
 NAMED = """
-SELECT u.id::text, u.username, EXISTS (
+WITH made AS (
+    SELECT id FROM presence_user
+     WHERE username LIKE ANY (%(like)s) AND email = username || '@provision.invalid')
+SELECT u.id::text, u.username, u.id IN (SELECT id FROM made), EXISTS (
     SELECT FROM messaging_membership s JOIN messaging_membership o USING (conversation_id)
-      JOIN presence_user other ON other.id = o.user_id
-     WHERE s.user_id = u.id AND NOT other.username LIKE ANY (%(like)s))
+     WHERE s.user_id = u.id AND o.user_id NOT IN (SELECT id FROM made))
   FROM presence_user u WHERE u.username LIKE ANY (%(like)s) ORDER BY u.username
 """
 # The order respects the foreign keys; the flag permits what the triggers otherwise refuse.
@@ -161,10 +164,11 @@ async def write_final_reads(
 
 
 class Named(NamedTuple):
-    """A user by name. `shared`: it is or was in a conversation with users of other names."""
+    """A user by name. `made`: by `provision`. `shared`: it is or was in a conversation with others than those."""
 
     user: str
     name: str
+    made: bool
     shared: bool
 
 

@@ -53,7 +53,7 @@ async def clean_up(say: Say) -> int:
 
 
 async def reset(say: Say, *, prefixes: Sequence[str]) -> int:
-    """Remove the accounts of measurements from this installation, with everything that they said."""
+    """Remove the accounts of `provision` from this installation, with everything that they said."""
     async for line in _forget(_address(), prefixes, lambda one: True):
         say(line)
     return 0
@@ -75,13 +75,16 @@ async def _erase(
     connection: Connection, prefixes: Sequence[str], wanted: Callable[[Named], bool]
 ) -> AsyncIterator[str]:
     found = [one for one in await named(connection, prefixes) if wanted(one)]
-    doomed = [one.user for one in found if not one.shared]
+    made = [one for one in found if one.made]
+    doomed = [one.user for one in made if not one.shared]
     if doomed:
         await erase(connection, users=doomed)
     names = " or ".join(f"{prefix}-" for prefix in prefixes)
-    yield f"removed {len(doomed)} accounts named {names}, with all that they said"
-    if kept := [one.name for one in found if one.shared]:
+    yield f"removed {len(doomed)} accounts of `provision` named {names}, with all that they said"
+    if kept := [one.name for one in made if one.shared]:
         yield f"kept {len(kept)} that talk with others ({', '.join(kept[:3])} …): remove them by hand"
+    if others := [one.name for one in found if not one.made]:
+        yield f"left alone {len(others)} that `provision` did not make ({', '.join(others[:3])} …)"
 
 
 def _is_orphan(one: Named) -> bool:

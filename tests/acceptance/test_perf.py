@@ -110,10 +110,13 @@ def test_reset_removes_the_accounts_of_measurements_and_nobody_else(
     crowd = ("--users", "2", "--devices", "2", "--conversations", "1")
     assert manage("provision", *crowd, **place).returncode == 0
     with psycopg.connect(running.database_url, autocommit=True) as sql:
-        sql.execute("INSERT INTO presence_user (username, password) VALUES ('people-0', '')")
+        for name in ("load-balancer", "people-0"):
+            sql.execute("INSERT INTO presence_user (username, password) VALUES (%s, '')", [name])
         done = perf("reset", **place)
-        assert "removed 2 accounts named perf- or load-" in done.stdout, done.stderr
-        assert sql.execute("SELECT username FROM presence_user").fetchall() == [("people-0",)]
+        assert "removed 2 accounts of `provision` named perf- or load-" in done.stdout, done.stderr
+        assert "left alone 1 that `provision` did not make (load-balancer" in done.stdout
+        left = sql.execute("SELECT username FROM presence_user ORDER BY username").fetchall()
+        assert left == [("load-balancer",), ("people-0",)]
 
 
 @pytest.mark.slow
