@@ -32,7 +32,8 @@ Key: TypeAlias = tuple[str, int]
 """A conversation, and the change after which to read."""
 
 FEED = """
-SELECT c.id::text, asked.since, c.last_seq, page.fetched, page.count, page.upto, page.oldest, page.messages, page.fences
+SELECT c.id::text, asked.since, c.last_seq, page.fetched, page.count, page.upto, page.oldest, page.messages, page.fences,
+       c.purged_seq
   FROM unnest(%s::uuid[], %s::bigint[]) AS asked (conversation, since)
   JOIN messaging_conversation c ON c.id = asked.conversation
  CROSS JOIN LATERAL (
@@ -245,7 +246,7 @@ class FeedReader:
 
 
 def _batch(row: tuple[Any, ...], limit: int) -> Batch:
-    conversation, since, last_seq, fetched, count, upto, oldest, messages, fences = row
+    conversation, since, last_seq, fetched, count, upto, oldest, messages, fences, purged = row
     cut = fetched == limit or count < fetched
     return Batch(
         conversation=conversation,
@@ -256,6 +257,7 @@ def _batch(row: tuple[Any, ...], limit: int) -> Batch:
         oldest=oldest if oldest is not None else last_seq,
         fences=tuple(_decode_fences(fences)) if fences else (),
         cut=cut,
+        purged=purged,
     )
 
 

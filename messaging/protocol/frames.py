@@ -346,7 +346,7 @@ class Left(Frame, frozen=True, kw_only=True, tag="left"):
 
 
 class Reset(Frame, frozen=True, kw_only=True, tag="reset"):
-    """Your cursor is not of this database: forget what you have of the conversation, start from 0, keep the outbox."""
+    """What you have can not be brought up to date: forget it, start the conversation from 0, keep the outbox."""
 
     conversation: str
 

@@ -65,6 +65,11 @@ def page(batch: Batch, *, ref: frames.Reference | None) -> frames.Events:
     )
 
 
+def nothing(batch: Batch, *, ref: frames.Reference | None) -> frames.Events:
+    """The answer to a `sync` whose conversation starts anew: what there is follows by itself."""
+    return frames.Events(conversation=batch.conversation, since=0, upto=0, ref=ref)
+
+
 def refused(why: Refused, asked: frames.ClientFrame | FrameError) -> frames.Error:
     """The answer to what is not done; it echoes what names the request."""
     refusal = why.refusal

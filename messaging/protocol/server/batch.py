@@ -31,7 +31,8 @@ class Batch:
     """Consecutive changes of a conversation. Treat as frozen.
 
     `count` is the number of messages, `oldest` the least `position` among them (an edit of an
-    old message carries its old position). `cut` tells a page that more changes follow.
+    old message carries its old position). `cut` tells a page that more changes follow, `purged` up to
+    which number changes may be missing from it, for they are gone for real.
     """
 
     __slots__ = (
@@ -43,6 +44,7 @@ class Batch:
         "cut",
         "fences",
         "oldest",
+        "purged",
         "since",
         "upto",
     )
@@ -59,9 +61,10 @@ class Batch:
         oldest: int = 0,
         fences: tuple[Fence, ...] = (),
         cut: bool = False,
+        purged: int = 0,
     ) -> None:
         self.conversation, self.since, self.upto = conversation, since, upto
-        self.fences, self.cut = fences, cut
+        self.fences, self.cut, self.purged = fences, cut, purged
         self._json = json
         self._encoded: dict[bool, bytes] = {}
         self._messages: list[Message] | None = None
@@ -126,4 +129,5 @@ class Batch:
             upto=upto,
             messages=filter(keep, self.messages),
             fences=tuple(fence for fence in self.fences if since < fence.seq <= upto),
+            purged=self.purged,
         )

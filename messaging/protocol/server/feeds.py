@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from messaging.protocol.frames import Mark, Reference
+from messaging.protocol.frames import Mark, Reference, Reset
 from messaging.protocol.server.actions import Standing
 from messaging.protocol.server.batch import Batch
 from messaging.protocol.server.window import Window
@@ -30,6 +30,7 @@ class Feed:
     live: bool = False
     delivered: int = 0
     read: int = 0
+    purged: int = 0  # what was gone before the feed began, which the device was told then
 
     @property
     def over(self) -> bool:
@@ -58,6 +59,10 @@ class Feed:
         if batch.oldest < self.visible_from:
             batch = batch.visible_from(self.visible_from)
         return batch
+
+    def lacks(self, page: Batch, *, since: int) -> bool:
+        """Whether changes after `since` are gone for real since the feed began: nobody can say what they changed."""
+        return 0 < since < page.purged > self.purged
 
     def _ends_by(self, seq: int) -> bool:
         return self.leaves_at is not None and self.leaves_at <= seq
@@ -88,6 +93,7 @@ class Feeds:
         self._feeds: dict[str, Feed] = {}
         self._behind: dict[str, None] = {}  # an ordered set: the longest waiting first
         self._reading: set[str] = set()
+        self.ended: dict[str, int] = {}  # what the device has where it has no feed now
 
     def __contains__(self, conversation: object) -> bool:
         return conversation in self._feeds
@@ -119,12 +125,21 @@ class Feeds:
             leaves_at=standing.left_seq,
             delivered=standing.delivered or 0,
             read=standing.read,
+            purged=standing.purged,
         )
         self._behind[standing.conversation] = None
 
+    def restart(self, page: Batch, window: Window) -> Reset:
+        """Begin anew from 0, and give back the credit of what the client is to forget. Returns how it is told so."""
+        feed = self._feeds[page.conversation]
+        feed.cursor, feed.purged = 0, page.purged
+        self.fall_behind(page.conversation)
+        window.forget(page.conversation)
+        return Reset(conversation=page.conversation)
+
     def end(self, conversation: str) -> None:
-        """Stop following a conversation."""
-        del self._feeds[conversation]
+        """Stop following a conversation; what the device has of it is kept in mind."""
+        self.ended[conversation] = self._feeds.pop(conversation).cursor
         self._behind.pop(conversation, None)
         self._reading.discard(conversation)
 

@@ -7,13 +7,15 @@ live batches. A session holds cursors and a bounded window, never a backlog.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from messaging.protocol import frames
+from messaging.protocol.codec import Codec
 from messaging.protocol.errors import CloseCode, FrameError, Refusal, Refused
 from messaging.protocol.server import actions, answers
 from messaging.protocol.server.actions import AboutPresence, Identity, Standing, Stored, Write
 from messaging.protocol.server.admission import MAX_REQUESTS, OVERLOADED_RECONNECT_MS, Admission
+from messaging.protocol.server.batch import Batch
 from messaging.protocol.server.feeds import Feed, Feeds
 from messaging.protocol.server.outgoing import Outgoing
 from messaging.protocol.server.resume import goes_on, rejoin, resume
@@ -21,10 +23,6 @@ from messaging.protocol.server.share import Share
 from messaging.protocol.server.typing_limit import TypingLimit
 from messaging.protocol.server.window import SLOW_RECONNECT_MS, SLOW_S, Window
 from messaging.protocol.state import TRANSITIONS, IllegalFrame, State, advance
-
-if TYPE_CHECKING:
-    from messaging.protocol.codec import Codec
-    from messaging.protocol.server.batch import Batch
 
 
 class Session:
@@ -48,7 +46,6 @@ class Session:
         self._admission = Admission()
         self.share = Share()
         self._typing = TypingLimit()
-        self._cursors: dict[str, int] = {}  # what the device has where it has no feed now
 
     # What the client says
 
@@ -169,7 +166,7 @@ class Session:
         if self.state is State.CLOSING:
             return  # goodbye was said while the device was looked up
         plan = resume(self._hello, standings, epoch=epoch)
-        self._cursors = plan.cursors
+        self.feeds.ended = plan.cursors
         for standing, since in plan.starts:
             self.feeds.start(standing, since=since)
         self.state = advance(self.state, "welcome", role="server")
@@ -181,7 +178,7 @@ class Session:
     def join(self, standing: Standing) -> bool:
         """Take the user's newest stay, perhaps begun while this session was open. Returns whether a feed began."""
         feed = self.feeds.get(standing.conversation)
-        cursor = self._cursors.get(standing.conversation)
+        cursor = self.feeds.ended.get(standing.conversation)
         if feed is not None:
             feed.renew(standing)
         elif self.state is State.LIVE and goes_on(standing, cursor):
@@ -230,13 +227,15 @@ class Session:
         refusal = page.refusal if isinstance(page, Refused) else Refusal.NO_SUCH_CONVERSATION
         if isinstance(page, Refused) or feed is None or self.identity is None:
             self._refuse(refusal, frame)
-            return
-        if self.window.exhausted:
+        elif self.window.exhausted:
             self._refuse(Refusal.OVERLOADED, frame)
-            return
-        feed.hear(page, self.identity.user)
-        page = feed.permitted(page)
-        self._send_events(page, self.codec.part(answers.page(page, ref=frame.ref)))
+        elif feed.lacks(page, since=page.since):
+            self._out.push(self.feeds.restart(page, self.window))
+            self._out.push(answers.nothing(page, ref=frame.ref))
+        else:
+            feed.hear(page, self.identity.user)
+            page = feed.permitted(page)
+            self._send_events(page, self.codec.part(answers.page(page, ref=frame.ref)))
 
     # What the conversations do
 
@@ -291,8 +290,7 @@ class Session:
         """
         if self.state is not State.LIVE:
             return
-        bare = stale and not users
-        if not (self._keeps_up and self._out.push_presence(encoded, bare=bare)):
+        if not (self._keeps_up and self._out.push_presence(encoded, bare=stale and not users)):
             self._out.hold_presence(users, stale=stale)
 
     def offer_typing(self, conversation: str, encoded: bytes) -> None:
@@ -301,11 +299,13 @@ class Session:
             self._out.push_encoded(encoded)
 
     def _advance_feed(self, feed: Feed, batch: Batch) -> None:
+        if feed.lacks(batch, since=feed.cursor):
+            self._out.push(self.feeds.restart(batch, self.window))
+            return
         batch = feed.permitted(batch.after(feed.cursor) if feed.cursor > batch.since else batch)
         self._send_events(batch, batch.encode(self.codec))
         feed.cursor = batch.upto
         if feed.over:
-            self._cursors[batch.conversation] = feed.cursor
             self.feeds.end(batch.conversation)
             self._admission.forget(batch.conversation)
             self._out.forget(batch.conversation)

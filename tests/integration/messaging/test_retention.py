@@ -123,6 +123,9 @@ async def test_what_was_interrupted_goes_on_where_it_was(
     assert "3 messages are tombstones now" in await retain("--days", "30")
 
 
+BURY = "UPDATE messaging_message SET deleted = now() WHERE kind <> 'system'"
+RAISE = "UPDATE messaging_conversation SET purged_seq = last_seq"
+REMOVE = "DELETE FROM messaging_message WHERE deleted IS NOT NULL"
 FIRST = "SELECT id FROM messaging_message WHERE conversation_id = %s AND position = 3"
 
 
@@ -176,6 +179,21 @@ async def test_a_device_that_never_heard_of_what_is_gone_starts_anew_and_shows_w
     await bob.hear("reset")
     await bob.reaches(room.id, 9)
     assert bob.bodies(room.id) == ["stays"]
+
+
+async def test_a_live_device_is_never_left_with_what_went_for_real_before_it_was_told(
+    attach: Any, room: Room, sql: Psql
+) -> None:
+    """All in one transaction, so that nobody can read the tombstones in between; as for a process that was cut off."""
+    ann, bob = await talked(attach, room, count=3)
+    with sql.transaction():
+        for statement in (BURY, "SET LOCAL lockstep.purge = on", RAISE, REMOVE):
+            sql.execute(statement)
+    await ann.write(room.id, "stays")
+    for device in (ann, bob):
+        await device.hear("reset")
+        await device.reaches(room.id, 9)
+        assert device.bodies(room.id) == ["stays"]
 
 
 async def test_a_message_that_its_device_may_send_once_more_is_kept_as_a_tombstone(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -72,9 +73,9 @@ def heard(session: Session, *, mute: bool = False) -> list[ServerFrame]:
     return frames
 
 
-def changes(since: int, upto: int, *, fences: tuple[Fence, ...] = ()) -> Batch:
+def changes(since: int, upto: int, **more: Any) -> Batch:
     messages = [Message(id=f"m{n}", seq=n, position=n) for n in range(since + 1, upto + 1)]
-    return Batch(conversation=HERE, since=since, upto=upto, messages=messages, fences=fences)
+    return Batch(conversation=HERE, since=since, upto=upto, messages=messages, **more)
 
 
 def bring_up(session: Session, upto: int = 10) -> None:
@@ -145,6 +146,48 @@ def test_who_is_added_again_after_tombstones_are_gone_starts_the_conversation_an
     assert isinstance(reset, Reset)
     assert isinstance(again, Conversation)
     assert again.since == 0
+    assert session.next_read() == (HERE, 0)
+
+
+def test_a_session_whose_page_lacks_what_went_for_real_starts_the_conversation_anew() -> None:
+    """The standings were read before the purge, the page after it: nobody can say what to drop."""
+    session = opened(cursor=4, window=Window(messages=6))
+    session.next_read()
+    session.fed(changes(4, 7), position=10)
+    heard(session)
+    session.next_read()
+    session.fed(changes(7, 10, purged=9), position=10)
+    (reset,) = heard(session)
+    assert isinstance(reset, Reset)
+    assert session.next_read() == (HERE, 0)  # with the credit of what the client forgets
+    session.fed(changes(0, 3, purged=9), position=10)
+    assert session.next_read() == (HERE, 3)  # and only once: what is gone was never here
+    session.fed(changes(3, 10, purged=9), position=10)
+    pages = heard(session)
+    assert [(p.since, p.upto) for p in pages if isinstance(p, Events)] == [(0, 3), (3, 10)]
+
+
+def test_a_live_session_is_not_told_half_of_what_went_for_real_meanwhile() -> None:
+    session = opened()
+    bring_up(session)
+    heard(session)
+    session.offer(changes(10, 14, purged=9))
+    assert [frame.name for frame in heard(session)] == ["events"]
+    session.offer(changes(14, 20, purged=15))
+    assert [frame.name for frame in heard(session)] == ["reset"]
+    assert session.next_read() == (HERE, 0)
+
+
+def test_a_sync_from_before_what_went_for_real_is_answered_by_a_reset_and_by_nothing() -> None:
+    session = opened()
+    bring_up(session)
+    heard(session)
+    sync = Sync(conversation=HERE, since=4, ref=1)
+    say(session, sync)
+    session.answer_sync(sync, changes(4, 10, purged=9))
+    reset, answer = heard(session)
+    assert isinstance(reset, Reset)
+    assert answer == Events(conversation=HERE, since=0, upto=0, ref=1)
     assert session.next_read() == (HERE, 0)
 
 
