@@ -1,14 +1,17 @@
-"""A small world in a real database, a foreign writer beside the ORM, and an ear for NOTIFY."""
+"""A small world in a real database, a foreign writer beside the ORM, an ear for NOTIFY, and a storage of files."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import psycopg
 import pytest
+from django.conf import settings as django_settings
 from django.db import connection
+from django.test import override_settings
 
 from messaging.journal.batching import BATCH_ROWS
 from messaging.journal.journal import Journal
@@ -17,6 +20,7 @@ from presence.models import Device, User
 from presence.tokens import new_token
 from tests import scene
 from tests.ear import listening
+from tests.integration.messaging.person import Person
 from tests.scene import Psql, Room
 
 WRITERS = 4
@@ -143,3 +147,21 @@ def is_as_new(journal: Journal) -> bool:
 def room(sql: Psql) -> Room:
     """Two members with a device each; their joining took the numbers 1 and 2."""
     return scene.new_room(sql)
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Iterator[Path]:
+    """The directory of the storage of files."""
+    place = tmp_path / "files"
+    own = {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": place},
+    }
+    with override_settings(STORAGES=django_settings.STORAGES | {"files": own}):
+        yield place
+
+
+@pytest.fixture
+def person(transactional_db: None, shelf: Path) -> Person:
+    """Somebody to be erased."""
+    return Person()

@@ -1,13 +1,8 @@
 """Erased, a user is nobody: no column of any table tells of them, and everybody else's order stays as it was."""
 
-import asyncio
 import json
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
-from io import StringIO
 from pathlib import Path
-from threading import Event
 from typing import Any
 from uuid import UUID
 
@@ -15,32 +10,18 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.apps import apps
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Group, Permission
-from django.contrib.contenttypes.models import ContentType
-from django.contrib.sessions.backends.db import SessionStore
-from django.core.files.base import ContentFile
-from django.core.management import CommandError, call_command
-from django.db import connection, models
-from django.db.models.signals import pre_save
-from django.utils.timezone import now
+from django.core.management import CommandError
+from django.db import models
 
-from messaging import tombstones
-from messaging.conversations import ensure_direct, ensure_self
-from messaging.files.contents import place_of, storage
-from messaging.models import Attachment, Conversation, Inbox, Membership, Message, Receipt
+from messaging.models import Attachment, Inbox, Membership, Message, Receipt
 from messaging.protocol.errors import CloseCode
-from presence import roster
-from presence.models import Connection, Device, LinkCode, Node, Status, User
-from presence.tokens import UserGone, register
+from presence.models import Connection, Device, LinkCode, Status, User
 from tests import scene
 from tests.device import Device as Client
+from tests.integration.messaging.person import MARK, SHA256, TOKEN_HASH, Person, erase_now
 from tests.scene import Psql, Room
 
 pytestmark = pytest.mark.django_db
-
-MARK = "quackenbush"  # in everything that the person says, or is called
-SHA256 = "5e" * 32
-TOKEN_HASH = b"\x7a" * 32
 
 # What stays of a person's rows, and nothing else: keys, places in the order, and when something was written.
 KEPT = {
@@ -61,111 +42,6 @@ NOT_PLANTED = {
     (Device, "revoked"),
     (Message, "reply_to"),
 }  # else they could do nothing
-
-
-class Person:
-    """A user who has left a trace in every column that there is, and one other."""
-
-    def __init__(self, root: Path) -> None:
-        self.user = self._user()
-        self.other = User.objects.create_user("bystander")
-        self.devices = [self._device(n) for n in range(2)]
-        self.group = Conversation.objects.create(title="Team")
-        for member in (self.user, self.other):
-            Membership.objects.create(conversation=self.group, user=member)
-        Membership.objects.filter(user=self.user).update(role="admin")
-        self.messages = [
-            self._message(room, n)
-            for n, room in enumerate(
-                [
-                    self.group,
-                    self.group,
-                    ensure_self(self.user.pk),
-                    ensure_direct(self.user, self.other)[0],
-                ]
-            )
-        ]
-        Message.objects.create(conversation=self.group, body="an answer", reply_to=self.messages[0])
-        self._files()
-        self._admin()
-
-    def _user(self) -> User:
-        user = User.objects.create_user(
-            MARK,
-            f"{MARK}@example.org",
-            f"password of {MARK}",
-            first_name=f"Mina {MARK}",
-            last_name=MARK,
-        )
-        moments = {"last_login": now(), "date_joined": now()}
-        User.objects.filter(pk=user.pk).update(is_staff=True, is_superuser=True, **moments)
-        user.groups.add(Group.objects.get_or_create(name="editors")[0])
-        user.user_permissions.add(Permission.objects.all()[0])
-        Status.objects.create(
-            user=user, text=f"{MARK} is out", text_until=now() + timedelta(days=1), invisible=True
-        )
-        return user
-
-    def _device(self, n: int) -> Device:
-        device = Device.objects.create(
-            user=self.user,
-            installation=f"{MARK}-{n}",
-            name=f"{MARK}'s phone",
-            platform=f"{MARK}OS",
-            token_hash=TOKEN_HASH[:-1] + bytes([n]),
-            last_seen=now(),
-        )
-        Connection.objects.create(device=device, node=Node.objects.create(name="dead", lease=now()))
-        code = LinkCode.objects.create(issuer=device, code_hash=bytes([n]) * 32)
-        LinkCode.objects.filter(pk=code.pk).update(used=now(), redeemed_by=device)
-        return device
-
-    def _message(self, room: Conversation, n: int) -> Message:
-        device = self.devices[n % 2]
-        message = Message.objects.create(
-            conversation=room,
-            device=device,
-            client_id=f"{MARK}-{n}",
-            body=f"{MARK} says",
-            fingerprint=b"\x7a" * 16,
-        )
-        Message.objects.filter(pk=message.pk).update(body=f"{MARK} says {n}")  # edited
-        with scene.connect() as sql:
-            sql.execute("SET lockstep.writer = 'journal'")
-            change = "UPDATE messaging_message SET change_id = %s WHERE id = %s"
-            sql.execute(change, [f"{device.pk}:{MARK}-{n}", message.pk])
-        room.refresh_from_db()
-        Receipt.objects.update_or_create(
-            device=device, conversation=room, defaults={"delivered": room.last_seq, "read": 1}
-        )
-        return message
-
-    def _files(self) -> None:
-        storage().save(place_of(SHA256), ContentFile(f"secrets of {MARK}".encode()))
-        for message in (self.messages[0], None):
-            Attachment.objects.create(
-                device=self.devices[0],
-                message=message,
-                file=place_of(SHA256),
-                name=f"{MARK}.txt",
-                size=20,
-                type=f"text/{MARK}",
-                sha256=SHA256,
-            )
-
-    def _admin(self) -> None:
-        for row in (self.user, *self.devices):
-            LogEntry.objects.create(
-                user=self.user,
-                content_type=ContentType.objects.get_for_model(row),
-                object_id=str(row.pk),
-                object_repr=str(row),
-                action_flag=2,
-                change_message=f"renamed to {MARK}",
-            )
-        session = SessionStore()
-        session["_auth_user_id"] = str(self.user.pk)
-        session.create()
 
 
 Row = dict[str, Any]
@@ -210,30 +86,8 @@ def whole_database(sql: Psql) -> dict[str, str]:
     }
 
 
-def erase_now(*arguments: str) -> str:
-    said = StringIO()
-    try:
-        call_command("erase_user", *arguments, stdout=said)
-    finally:
-        connection.close()
-    return said.getvalue()
-
-
-@pytest.fixture
-def root(settings: Any, tmp_path: Path) -> Path:
-    """An empty storage of files."""
-    options = settings.STORAGES["files"] | {"OPTIONS": {"location": tmp_path}}
-    settings.STORAGES = settings.STORAGES | {"files": options}
-    return tmp_path
-
-
-@pytest.fixture
-def person(transactional_db: None, root: Path) -> Person:
-    return Person(root)
-
-
 def test_no_column_of_any_table_tells_of_an_erased_user(
-    person: Person, root: Path, psql: Psql
+    person: Person, shelf: Path, psql: Psql
 ) -> None:
     before = whole_database(psql)
     needles = (MARK, TOKEN_HASH[:-1].hex(), SHA256, (b"\x7a" * 16).hex())
@@ -243,7 +97,7 @@ def test_no_column_of_any_table_tells_of_an_erased_user(
     after = whole_database(psql)
     for needle in needles:
         assert [name for name, text in after.items() if needle in text] == [], needle
-    assert [path for path in root.rglob("*") if path.is_file()] == []
+    assert [path for path in shelf.rglob("*") if path.is_file()] == []
 
 
 def test_a_column_that_is_added_can_not_be_forgotten(person: Person) -> None:
@@ -297,95 +151,6 @@ def test_nobody_of_that_name_is_one_line_and_nobody_is_erased(person: Person) ->
         with pytest.raises(CommandError, match=f"There is no user {name}"):
             erase_now(MARK, name)
     assert User.objects.filter(username=MARK, is_active=True).exists()
-
-
-def test_who_logged_in_before_they_were_erased_registers_no_device_after_it(
-    person: Person,
-) -> None:
-    logged_in = User.objects.get(pk=person.user.pk)
-    erase_now(MARK)
-    with pytest.raises(UserGone, match="not active any more"):
-        register(user=logged_in, installation=f"{MARK}-late", name=f"{MARK}'s watch")
-    assert not Device.objects.filter(installation__contains=MARK).exists()
-
-
-def test_a_device_that_is_being_registered_is_erased_too(person: Person) -> None:
-    looked, commit = Event(), Event()
-
-    def wait(**_: Any) -> None:
-        """The user was active when it was looked at, and the device is not stored yet."""
-        looked.set()
-        commit.wait()
-
-    def register_slowly() -> None:
-        pre_save.connect(wait, sender=Device)
-        try:
-            register(user=person.user, installation=f"{MARK}-late", name=f"{MARK}'s watch")
-        finally:
-            pre_save.disconnect(wait, sender=Device)
-            connection.close()
-
-    with ThreadPoolExecutor(2) as threads, scene.connect() as looker:
-        slow = threads.submit(register_slowly)
-        looked.wait()
-        erasing = threads.submit(erase_now, MARK)
-        waits = "datname = current_database() AND wait_event_type = 'Lock'"
-
-        def is_over_or_waits() -> bool:
-            return erasing.done() or scene.count(looker, "pg_stat_activity", waits) > 0
-
-        asyncio.run(scene.eventually(is_over_or_waits))
-        commit.set()
-        slow.result()
-        erasing.result()
-    assert not Device.objects.filter(installation__contains=MARK).exists()
-    assert not Device.objects.filter(user=person.user, revoked=None).exists()
-
-
-def test_a_conversation_that_stays_locked_ends_the_command_with_a_line_and_a_repeat_goes_on(
-    person: Person, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It waited for as long as somebody held the conversation, and said nothing."""
-    monkeypatch.setattr(tombstones, "ATTEMPTS", 2)
-    monkeypatch.setattr(tombstones, "LOCK_TIMEOUT_MS", 50)
-    with scene.connect() as holder:
-        holder.execute("SET idle_in_transaction_session_timeout = '10s'")  # or a wait never ends
-        holder.execute("BEGIN")
-        holder.execute("SELECT FROM messaging_conversation FOR UPDATE")
-        with pytest.raises(CommandError, match=f"lock timeout.*Run it again with {person.user.pk}"):
-            erase_now(MARK)
-    assert Membership.objects.filter(user=person.user, left_seq=None).count() == 3
-    erase_now(str(person.user.pk))
-    assert not Membership.objects.filter(user=person.user, left_seq=None).exists()
-
-
-def test_a_device_that_stays_locked_ends_the_command_with_a_line(
-    person: Person, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(roster, "REVOKE_TIMEOUT_MS", 100)
-    with scene.connect() as holder:
-        holder.execute("BEGIN")
-        holder.execute("SELECT FROM presence_device FOR NO KEY UPDATE")
-        with pytest.raises(CommandError, match=f"timeout. Run it again with {person.user.pk}"):
-            erase_now(MARK)
-
-
-def test_what_a_storage_that_fails_leaves_is_removed_by_a_repeat(
-    person: Person, root: Path
-) -> None:
-    """The rows went first: contents without a row were found by no repeat."""
-    content = root / place_of(SHA256)
-    content.unlink()
-    stuck = content / "stuck"
-    stuck.mkdir(parents=True)
-    with pytest.raises(CommandError, match=f"not empty.*Run it again with {person.user.pk}"):
-        erase_now(MARK)
-    stuck.rmdir()
-    content.rmdir()
-    content.write_text(f"secrets of {MARK}")
-    erase_now(str(person.user.pk))
-    assert not Attachment.objects.exists()
-    assert [path for path in root.rglob("*") if path.is_file()] == []
 
 
 async def test_their_sockets_close_and_the_others_are_told(

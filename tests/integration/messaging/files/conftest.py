@@ -1,13 +1,11 @@
-"""A storage of one test's own, and uploads without a request."""
+"""Uploads without a request."""
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings as django_settings
-from django.test import override_settings
 
 from messaging.files import contents
 from messaging.files.intake import Intake
@@ -16,18 +14,6 @@ from messaging.models import Attachment
 from presence.models import Device
 
 Keep = Callable[..., Attachment]
-
-
-@pytest.fixture
-def shelf(tmp_path: Path) -> Iterator[Path]:
-    """The directory of the storage of files."""
-    place = tmp_path / "files"
-    own = {
-        "BACKEND": "django.core.files.storage.FileSystemStorage",
-        "OPTIONS": {"location": place},
-    }
-    with override_settings(STORAGES=django_settings.STORAGES | {"files": own}):
-        yield place
 
 
 def taken(content: bytes) -> Intake:
