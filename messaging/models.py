@@ -52,6 +52,7 @@ class Conversation(models.Model):
         editable=False,
         help_text="Changes up to here may be gone for real: a device that is not as far starts anew.",
     )
+    fingerprint = models.BinaryField(max_length=16, null=True, blank=True)
     created = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:

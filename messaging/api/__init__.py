@@ -29,7 +29,7 @@ api = NinjaAPI(
         "Ids are UUIDs, times are milliseconds since the Unix epoch, positions and seqs count a "
         "conversation's changes from 1. Every refusal is `{code, message}`; one with "
         "`retry_after` may be repeated then, and a message with the same `client_id` is never "
-        "stored twice. A request is at most 1 MiB, a message body 64 KiB."
+        "stored twice, nor is a group opened twice. A request is at most 1 MiB, a message body 64 KiB."
     ),
     auth=auth.Bearer(),
     urls_namespace="api",

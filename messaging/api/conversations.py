@@ -3,6 +3,7 @@
 A direct conversation exists once per pair and never changes; a self conversation comes with the user.
 """
 
+import hashlib
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
@@ -16,9 +17,10 @@ from messaging.api.access import administered, stay_in, writing
 from messaging.api.auth import DeviceRequest
 from messaging.api.refusals import REFUSED, Declined, Problem, RefusalOut
 from messaging.api.users import UserOut, UserRef, resolve, shown
-from messaging.api.values import PAGE, Given, Limit, Shown, Text, milliseconds
-from messaging.conversations import ensure_direct
+from messaging.api.values import PAGE, Given, Key, Limit, Shown, Text, milliseconds
+from messaging.conversations import ensure_direct, open_group, opened_as
 from messaging.models import Conversation, Membership, Receipt
+from messaging.protocol.errors import Refusal, Refused
 from presence.models import User
 
 router = Router(tags=["conversations"])
@@ -34,6 +36,9 @@ class MemberIn(UserRef):
 
 
 class ConversationIn(Given):
+    client_id: Key | None = Field(
+        None, description="Made once per group: a repeat with it opens no second one."
+    )
     kind: Literal["direct", "group"] = "group"
     title: Title = ""
     history: History = Field("all", description="What new members may read.")
@@ -91,19 +96,9 @@ def list_conversations(
 
 @router.post("/conversations", response={(200, 201): ConversationOut, REFUSED: RefusalOut})
 def open_conversation(request: DeviceRequest, given: ConversationIn) -> Status[ConversationOut]:
-    """Open a group (you are its admin), or the direct conversation with someone (200 if it exists)."""
-    me = request.auth.user
-    roles = dict(
-        zip(resolve(given.members), (member.role for member in given.members), strict=True)
-    )
-    roles.pop(me, None)
+    """Open a group (you are its admin), or the direct conversation with someone; 200 if it exists already."""
     with writing(request):
-        if given.kind == "group":
-            conversation, created = _open_group(given, {me: "admin", **roles}), True
-        elif roles:
-            conversation, created = ensure_direct(me, *roles)
-        else:
-            raise Declined(Problem.INVALID_REQUEST, "you have a conversation with yourself already")
+        conversation, created = _open(given, request)
     return Status(201 if created else 200, _one(conversation.pk, request))
 
 
@@ -126,12 +121,41 @@ def change_conversation(
     return _one(conversation, request)
 
 
-def _open_group(given: ConversationIn, roles: dict[User, str]) -> Conversation:
-    conversation = Conversation.objects.create(title=given.title, history=given.history)
-    Membership.objects.bulk_create(
-        Membership(conversation=conversation, user=user, role=role) for user, role in roles.items()
-    )
-    return conversation
+def _open(given: ConversationIn, request: DeviceRequest) -> tuple[Conversation, bool]:
+    if given.kind == "group":
+        return _open_group(given, request)
+    if not (others := _others(given, request)):
+        raise Declined(Problem.INVALID_REQUEST, "you have a conversation with yourself already")
+    return ensure_direct(request.auth.user, *others)
+
+
+def _open_group(given: ConversationIn, request: DeviceRequest) -> tuple[Conversation, bool]:
+    """The group, and whether it is new; a repeat gets what it asked for, whoever of the members has gone since."""
+    key = None if given.client_id is None else opened_as(request.auth.pk, given.client_id)
+    fingerprint = None if key is None else _fingerprint(given)
+    group = None if key is None else Conversation.objects.filter(pk=key).first()
+    created = False  # a process that was faster may have made it even so
+    if group is None:
+        roles = {request.auth.user: "admin"} | _others(given, request)
+        values = {"title": given.title, "history": given.history, "fingerprint": fingerprint}
+        group, created = open_group(roles, key=key, **values)
+    if not created and bytes(group.fingerprint or b"") != fingerprint:
+        raise Refused(Refusal.CLIENT_ID_REUSED)
+    return group, created
+
+
+def _others(given: ConversationIn, request: DeviceRequest) -> dict[User, str]:
+    """The members that are named, besides oneself, and their roles. Raises Declined."""
+    roles: list[str] = [member.role for member in given.members]
+    named = dict(zip(resolve(given.members), roles, strict=True))
+    named.pop(request.auth.user, None)
+    return named
+
+
+def _fingerprint(given: ConversationIn) -> bytes:
+    """A digest of what was asked, to tell a repeat from another group under the same key."""
+    asked = given.model_dump_json(exclude={"client_id"}, exclude_defaults=True)
+    return hashlib.blake2b(asked.encode(), digest_size=16).digest()
 
 
 def _one(conversation: UUID, request: DeviceRequest) -> ConversationOut:

@@ -34,7 +34,7 @@ class Refusal(enum.Enum):
         "Only the author edits a message; the author or an admin of the conversation deletes it."
     )
     CLIENT_ID_REUSED = (
-        "This client_id was used for another message; make a new one for each message."
+        "This client_id was used for something else; make a new one for each message, or group."
     )
     CONFLICT = "The message changed meanwhile; look at `current` and decide anew."
     CURSOR_AHEAD = (

@@ -10,6 +10,7 @@ import pytest
 from django.db import connections
 
 from messaging.models import Conversation, Membership, Message, Receipt
+from presence.models import User
 
 if TYPE_CHECKING:
     from tests.integration.messaging.api.conftest import Person
@@ -44,6 +45,42 @@ def test_a_group_is_opened_with_its_members_and_the_opener_as_admin(
     assert room["conversation"] in [
         one["conversation"] for one in bob.call("GET", "/conversations").json["conversations"]
     ]
+
+
+def test_a_group_is_opened_once_however_often_it_is_asked_for_under_one_key(
+    ann: Person, bob: Person
+) -> None:
+    asked = {"client_id": "k", "title": "Room", "members": [{"user": bob.id}]}
+    first = ann.call("POST", "/conversations", asked)
+    User.objects.filter(pk=bob.user.pk).update(is_active=False)  # who could not be invited any more
+    again = ann.call("POST", "/conversations", asked)
+    assert (first.status, again.status) == (201, 200)
+    assert first.json == again.json
+    other = ann.call("POST", "/conversations", asked | {"title": "Another"})
+    assert (other.status, other.code) == (409, "client_id_reused")
+
+
+def test_a_key_is_of_one_device_as_with_messages(ann: Person) -> None:
+    opened = {
+        who.call("POST", "/conversations", {"client_id": "k"}).json["conversation"]
+        for who in (ann, ann.another_device())
+    }
+    assert len(opened) == 2
+
+
+def test_a_group_that_is_asked_for_twice_at_the_same_moment_is_one(ann: Person) -> None:
+    def open_group(_: int) -> tuple[int, str]:
+        try:
+            answer = ann.call("POST", "/conversations", {"client_id": "k", "title": "Room"})
+            return answer.status, str(answer.json["conversation"])
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(max_workers=4) as threads:
+        opened = list(threads.map(open_group, range(8)))
+    assert len({conversation for _, conversation in opened}) == 1
+    assert sorted(status for status, _ in opened) == [200] * 7 + [201]
+    assert len(ann.call("GET", f"/conversations/{opened[0][1]}/members").json["members"]) == 1
 
 
 def test_a_pair_has_one_direct_conversation_whoever_opens_it(ann: Person, bob: Person) -> None:
