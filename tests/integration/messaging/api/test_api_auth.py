@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from asgiref.sync import sync_to_async
+from django.db import connection, connections
 from django.test import Client
 
 from presence import attempts, logins
 from presence.models import Device, User
 from presence.tokens import rotate
-from tests import minute
+from tests import minute, scene
 
 if TYPE_CHECKING:
     from tests.integration.messaging.api.conftest import Person
@@ -154,6 +157,26 @@ def test_a_revoked_device_is_refused_and_its_sister_still_lists_it(ann: Person) 
     assert listed[str(ann.device.pk)]["revoked"] == revoked.json["revoked"]
     again = other.call("DELETE", f"/devices/{ann.device.pk}")
     assert again.json["revoked"] == revoked.json["revoked"]
+
+
+async def test_a_revocation_that_waits_keeps_no_connection_of_the_pool_from_others(
+    ann: Person,
+) -> None:
+    """It may wait for as long as a lease lasts, and eight of them had everybody else wait, too."""
+    other = await sync_to_async(ann.another_device)()
+    with scene.connect() as holder, scene.connect() as looker:
+        holder.execute("BEGIN")
+        holder.execute("SELECT FROM presence_device WHERE id = %s FOR UPDATE", [ann.device.pk])
+        asked = asyncio.create_task(other.acall("DELETE", f"/devices/{ann.device.pk}"))
+        await scene.eventually(lambda: scene.count(looker, "pg_stat_activity", REVOKING))
+        held = await sync_to_async(lambda: connection.connection)()
+        holder.execute("COMMIT")
+    assert (await asked).status == 200
+    await sync_to_async(connections.close_all)()
+    assert held is None
+
+
+REVOKING = "application_name = 'lockstep revoke' AND wait_event_type = 'Lock'"
 
 
 def test_nobody_revokes_the_device_of_someone_else(ann: Person, bob: Person) -> None:
