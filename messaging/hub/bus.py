@@ -4,7 +4,8 @@ Group names and event formats are public; a plain Channels consumer that does `g
 `conversation_group(id)` gets every batch as an event of type `lockstep.events`:
     {"type", "conversation", "since", "upto", "count", "oldest", "fences", "messages": JSON array, "origin"}
 and marks that moved as `lockstep.receipts`: {"type", "conversation", "marks": JSON array, "origin"}.
-Presence and typing are in `events`.
+Presence and typing are in `events`. What nobody else hears is withheld (`audience`): of a group that was
+empty until now the first half a second may be missing. An event without messages says how far the conversation is.
 Nothing here waits for Redis while a session or an answer waits for us.
 """
 
@@ -23,7 +24,8 @@ import msgspec
 from channels.layers import get_channel_layer
 
 from messaging import metrics
-from messaging.hub.events import PRESENCE, PRESENCE_GROUP, TYPING, Moment, read
+from messaging.hub.audience import Audience
+from messaging.hub.events import PRESENCE, PRESENCE_GROUP, TYPING, Moment, TypingEvent, read
 from messaging.hub.layer import PipelinedChannelLayer
 from messaging.protocol.frames import DeviceMark
 from messaging.protocol.server.batch import Batch, Fence
@@ -69,6 +71,7 @@ class Bus:
         self._origin = uuid.uuid4().hex
         self._layer: Any = get_channel_layer()
         self._channel = ""
+        self._audience = Audience()
         self._opening = asyncio.Lock()
         self._queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(QUEUE)
         self._queued_bytes = 0
@@ -110,6 +113,7 @@ class Bus:
     def leave(self, conversation: str) -> None:
         """Unsubscribe. A group that was never entered needs no call, so churn leaves nothing behind."""
         self._wanted.discard(conversation)
+        self._audience.left(_group(conversation))
         if conversation in self._entered:
             self._due[conversation] = None
             self._anything_due.set()
@@ -118,6 +122,8 @@ class Bus:
 
     def publish_batch(self, batch: Batch) -> None:
         """Hint to the other processes that a conversation has changes."""
+        if self._is_lacking(batch.conversation, batch.upto):
+            return
         event = {
             "type": EVENTS,
             "conversation": batch.conversation,
@@ -133,6 +139,8 @@ class Bus:
 
     def publish_marks(self, conversation: str, marks: list[DeviceMark]) -> None:
         """Hint to the other processes that marks moved."""
+        if self._is_lacking(conversation):
+            return
         event = {
             "type": RECEIPTS,
             "conversation": conversation,
@@ -143,7 +151,15 @@ class Bus:
 
     def publish_moment(self, moment: Moment) -> None:
         """Tell the other processes of presence or typing."""
+        if isinstance(moment, TypingEvent) and self._is_lacking(moment.conversation):
+            return
         self._put({**msgspec.to_builtins(moment), "origin": self._origin})
+
+    def _is_lacking(self, conversation: str, upto: int = 0) -> bool:
+        """Whether nobody but this bus hears the conversation's group. Deaf, it can't know."""
+        group = conversation_group(conversation)
+        lacking = not self.deaf and self._audience.lacks(group, upto)
+        return lacking and self._layer.is_alone(group, self._channel)
 
     def _put(self, event: dict[str, Any]) -> None:
         if self._queue.full() or self._queued_bytes >= QUEUE_BYTES:
@@ -172,7 +188,9 @@ class Bus:
     async def _send(self, events: list[tuple[str, dict[str, Any]]]) -> None:
         """At once if the layer can; any other layer takes them one by one."""
         if isinstance(self._layer, PipelinedChannelLayer):
-            await self._layer.group_send_all(events)
+            since = self._audience.now()
+            for group, heard in (await self._layer.group_send_all(events)).items():
+                self._audience.counted(group, heard, since=since)
         else:
             for group, event in events:
                 await self._layer.group_send(group, event)
@@ -263,6 +281,8 @@ class Bus:
         if event["type"] == NONCE:
             if event["origin"] == self._origin:
                 self._hear(event.get("conversation"))
+            else:
+                self._tell(event["conversation"])
         elif event["origin"] == self._origin:
             return
         elif event["type"] == EVENTS:
@@ -284,6 +304,8 @@ class Bus:
 
     def _hear(self, conversation: str | None) -> None:
         if conversation is not None:
+            if conversation in self._wanted:
+                self._audience.entered(_group(conversation))
             self._on_joined(conversation)
             return
         self._heard = monotonic()
@@ -291,6 +313,20 @@ class Bus:
         if self.deaf:
             self.deaf = False
             self._on_return()
+
+    def _tell(self, conversation: str) -> None:
+        """Another hub has entered, and has read the database perhaps before our last change: it is to look again."""
+        if upto := self._audience.came(_group(conversation)):
+            self.publish_batch(
+                Batch(
+                    conversation=conversation,
+                    since=upto,
+                    upto=upto,
+                    json=b"[]",
+                    count=0,
+                    oldest=upto,
+                )
+            )
 
     async def _pulse(self) -> None:
         channel = await self._ensure_channel()

@@ -72,20 +72,30 @@ class PipelinedChannelLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
                     await shard._pubsub.subscribe(*new)
                     shard._subscribed_to.update(new)
 
-    async def group_send_all(self, events: Iterable[tuple[str, Event]]) -> None:
+    async def group_send_all(self, events: Iterable[tuple[str, Event]]) -> dict[str, int]:
         """Send each event to its group, in this order, one round trip for each Redis server.
 
-        Raises redis.RedisError or OSError; some of them may have been sent then.
+        Returns how many processes heard the last one of each group. Raises redis.RedisError or OSError;
+        some of them may have been sent then.
         """
         layer = self._get_layer()
-        due: dict[Any, list[tuple[str, bytes]]] = {}
+        due: dict[Any, list[tuple[str, Event]]] = {}
         for group, event in events:
-            channel = layer._get_group_channel_name(group)
-            due.setdefault(layer._get_shard(channel), []).append((channel, self.serialize(event)))
+            shard = layer._get_shard(layer._get_group_channel_name(group))
+            due.setdefault(shard, []).append((group, event))
+        heard: dict[str, int] = {}
         for shard, published in due.items():
             async with shard._lock:
                 shard._ensure_redis()
                 pipeline = shard._redis.pipeline(transaction=False)
-                for channel, data in published:
-                    pipeline.publish(channel, data)
-                await pipeline.execute()
+                for group, event in published:
+                    pipeline.publish(layer._get_group_channel_name(group), self.serialize(event))
+                counts = await pipeline.execute()
+            heard.update(zip((group for group, _ in published), counts, strict=True))
+        return heard
+
+    def is_alone(self, group: str, channel: str) -> bool:
+        """Whether no other channel of this process is in the group."""
+        layer = self._get_layer()
+        channels: set[str] = layer.groups.get(layer._get_group_channel_name(group), set())
+        return channels == {channel}

@@ -183,6 +183,46 @@ async def test_nonsense_in_a_public_group_costs_the_next_event_nothing(
     assert took < 2.0  # with a pause for each it would be 10 s, and a pass finds it after 5
 
 
+@pytest.mark.slow
+async def test_what_nobody_else_hears_is_not_published_and_a_hub_that_enters_is_told(
+    engine: Engine,
+    attach: Any,
+    room: Room,
+    server: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("messaging.hub.audience.BELIEVED_S", 60.0)
+    bob = await attach(room.second)
+    await hears(engine)
+    await bob.write(room.id, "tells that nobody else is there")
+    group = conversation_group(room.id)
+    await scene.eventually(lambda: engine.hub.bus._audience.lacks(group))
+    layer: Any = get_channel_layer()
+    with server.pubsub(ignore_subscribe_messages=True) as other:
+        other.subscribe(f"asgi__group__{group}")
+        withheld = await bob.write(room.id, "nobody hears")
+        nonce = {"type": "lockstep.nonce", "origin": "other", "conversation": room.id}
+        server.publish(f"asgi__group__{group}", layer.serialize(nonce))
+        told = await _next_events(layer, other)
+        assert (told["upto"], told["count"], told["messages"]) == (withheld["seq"], 0, "[]")
+        heard = await bob.write(room.id, "it hears")
+        assert (await _next_events(layer, other))["upto"] == heard["seq"]
+
+
+async def _next_events(layer: Any, subscriber: Any) -> dict[str, Any]:
+    """The next batch that a subscriber hears."""
+    heard: list[dict[str, Any]] = []
+
+    def look() -> bool:
+        if message := subscriber.get_message():
+            event = layer.deserialize(message["data"])
+            heard.extend([event] if event["type"] == "lockstep.events" else [])
+        return bool(heard)
+
+    await scene.eventually(look)
+    return heard[0]
+
+
 # Faults
 
 
