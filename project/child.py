@@ -11,10 +11,12 @@ import os
 import sys
 from asyncio.subprocess import Process
 from io import FileIO
+from pathlib import Path
 from typing import Self
 
 from prometheus_client.multiprocess import mark_process_dead
 
+ROOT = Path(__file__).resolve().parent.parent
 LOADED, READY = b"l", b"r"
 START_S = 60  # for a process to become ready
 
@@ -36,10 +38,14 @@ class Child:
         ours = {"orders": FileIO(orders, "w"), "words": FileIO(words)}
         try:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "project.worker", *command),
+                *(sys.executable, "-P", "-m", "project.worker", *command),
                 *("--parent-fd", str(theirs), "--words-fd", str(mouth)),
                 pass_fds=(theirs, mouth),
-                env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": metrics},
+                env={
+                    **os.environ,
+                    "PROMETHEUS_MULTIPROC_DIR": metrics,
+                    "PYTHONPATH": _python_path(),
+                },
                 process_group=0,  # Ctrl-C reaches only us: we end the processes in order
             )
         except BaseException:
@@ -89,6 +95,11 @@ class Child:
             self._process.kill()
             await asyncio.wait(late)
         return not late
+
+
+def _python_path() -> str:
+    """Where a process finds this program, wherever `serve` was called from."""
+    return os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
 
 
 async def _next(words: FileIO) -> bytes:
