@@ -14,6 +14,11 @@ from project.errors import ServiceError
 # Eight is one per thread that Django's handler keeps busy on two cores, with room to spare.
 POOL = {"min_size": 1, "max_size": 8, "timeout": 10}
 
+FORM = (
+    "DATABASE_URL must look like postgres://user:password@host:5432/name, and what a password has besides "
+    "letters and digits is written as %40 (@), %2F (/), %23 (#), %5B ([)."
+)
+
 NO_DATABASE: dict[str, Any] = {"ENGINE": "django.db.backends.dummy"}
 
 
@@ -24,11 +29,14 @@ def database_from_url(url: str) -> dict[str, Any]:
     """
     if not url:
         return NO_DATABASE
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # it takes a bracket for the beginning of an IPv6 address
+        raise ServiceError(FORM) from None
     query = dict(parse_qsl(parts.query))
     name = unquote(parts.path.lstrip("/"))
     if parts.scheme not in {"postgres", "postgresql"} or not name:
-        raise ServiceError("DATABASE_URL must look like postgres://user:password@host:5432/name.")
+        raise ServiceError(FORM)
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": name,
@@ -47,7 +55,12 @@ def port_of(url: str) -> int | None:
     try:
         return urlsplit(url).port
     except ValueError:
-        raise ServiceError("The port in DATABASE_URL is not a number from 0 to 65535.") from None
+        raise ServiceError(f"The port is no number from 0 to 65535: {FORM}") from None
+
+
+def listed(given: str) -> list[str]:
+    """The names in a setting, with commas between them, and perhaps spaces."""
+    return [name for name in map(str.strip, given.split(",")) if name]
 
 
 def is_loopback(host: str) -> bool:

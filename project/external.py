@@ -19,7 +19,7 @@ PATIENCE_S = 10  # a server that is just starting refuses at first
 UNKNOWN_HOST = ("not known", "No address associated")  # as getaddrinfo(3) says it
 FINAL = (
     *("password", "authentication", "does not exist", "no pg_hba.conf entry", "translate host"),
-    *("Authentication", "schemes", *UNKNOWN_HOST),
+    *("Authentication", "schemes", "invalid", "unexpected character", *UNKNOWN_HOST),
 )
 
 

@@ -14,8 +14,21 @@ from datetime import UTC, datetime
 import psycopg
 from django.db import Error as DjangoError
 
+from project.errors import ServiceError
+
 IDS = ("device", "session", "conversation")
 """What a record may be about, given as `extra`."""
+
+
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+
+def level(given: str) -> str:
+    """The level that LOG_LEVEL names, INFO if it is empty. Raises ServiceError for what is none."""
+    named = given.strip().upper() or "INFO"
+    if named not in LEVELS:
+        raise ServiceError(f"LOG_LEVEL: {given} is no level; write one of {', '.join(LEVELS)}.")
+    return named
 
 
 class Line(logging.Formatter):

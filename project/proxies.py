@@ -11,6 +11,7 @@ import ipaddress
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from project.addresses import listed
 from project.errors import ServiceError
 
 App = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
@@ -23,7 +24,7 @@ SECURE = {"http": "https", "ws": "wss"}
 def networks(given: str, *, setting: str) -> list[Network]:
     """The networks named, with commas between them. Raises ServiceError for what is none."""
     found = []
-    for text in filter(None, map(str.strip, given.split(","))):
+    for text in listed(given):
         try:
             found.append(ipaddress.ip_network(text, strict=False))
         except ValueError:

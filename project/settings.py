@@ -10,8 +10,9 @@ are those of production (docs/security.md), and `check --deploy` says what is mi
 import os
 from pathlib import Path
 
-from project.addresses import database_from_url
+from project.addresses import database_from_url, listed
 from project.keys import secret_key
+from project.logs import level
 from project.proxies import networks
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -20,8 +21,8 @@ DATA_DIR = Path(os.environ.get("LOCKSTEP_DATA") or BASE_DIR / ".lockstep")
 DEBUG = os.environ.get("DEBUG", "").lower() in {"1", "true", "yes", "on"}
 SECRET_KEY_GIVEN = bool(os.environ.get("SECRET_KEY"))
 SECRET_KEY = os.environ.get("SECRET_KEY") or secret_key(DATA_DIR / "secret_key")
-ALLOWED_HOSTS = os.environ.get("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]").split(",")
-CSRF_TRUSTED_ORIGINS = [o for o in os.environ.get("CSRF_TRUSTED_ORIGINS", "").split(",") if o]
+ALLOWED_HOSTS = listed(os.environ.get("ALLOWED_HOSTS") or "127.0.0.1,localhost,[::1]")
+CSRF_TRUSTED_ORIGINS = listed(os.environ.get("CSRF_TRUSTED_ORIGINS", ""))
 
 # Browsers reach production by TLS, which a proxy ends: HTTPS=0 says that they don't.
 HTTPS = os.environ.get("HTTPS", "0" if DEBUG else "1").lower() in {"1", "true", "yes", "on"}
@@ -141,7 +142,7 @@ LOGGING = {
     "handlers": {
         "console": {
             "class": "logging.StreamHandler",
-            "formatter": "json" if os.environ.get("LOG_FORMAT", "text") == "json" else "text",
+            "formatter": "json" if os.environ.get("LOG_FORMAT", "").lower() == "json" else "text",
         }
     },
     "loggers": {
@@ -154,5 +155,5 @@ LOGGING = {
         # It writes a traceback per second while Redis is away; `messaging.hub.bus` says it in a line.
         "channels_redis": {"level": "CRITICAL"},
     },
-    "root": {"handlers": ["console"], "level": os.environ.get("LOG_LEVEL", "INFO")},
+    "root": {"handlers": ["console"], "level": level(os.environ.get("LOG_LEVEL", ""))},
 }

@@ -2,7 +2,7 @@
 
 import pytest
 
-from project.addresses import database_from_url
+from project.addresses import database_from_url, listed
 from project.errors import ServiceError
 
 
@@ -35,8 +35,24 @@ def test_without_an_address_there_is_no_database() -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["mysql://ann@db/chat", "postgres://ann@db", "chat", "postgres://ann@db:port/chat"],
+    [
+        "mysql://ann@db/chat",
+        "postgres://ann@db",
+        "chat",
+        "postgres://ann@db:port/chat",
+        "postgres://ann:pass[word@db/chat",
+        "postgres://ann:pass#word@db/chat",
+    ],
 )
 def test_an_address_that_is_none_says_how_one_looks(url: str) -> None:
-    with pytest.raises(ServiceError, match="DATABASE_URL"):
+    with pytest.raises(ServiceError, match="DATABASE_URL") as refused:
         database_from_url(url)
+    assert "word" not in str(refused.value).replace("password", "")
+
+
+def test_names_in_a_list_may_have_spaces_around_them() -> None:
+    assert listed(" chat.example.org, [::1],,127.0.0.1 ,") == [
+        "chat.example.org",
+        "[::1]",
+        "127.0.0.1",
+    ]

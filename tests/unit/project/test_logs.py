@@ -9,7 +9,8 @@ import psycopg
 import pytest
 from django.db import IntegrityError
 
-from project.logs import Json, Line
+from project.errors import ServiceError
+from project.logs import Json, Line, level
 
 BODY = "meet me at nine\nbehind the mill"
 DETAIL = f'null value in column "kind"\nDETAIL:  Failing row contains (7, {BODY}).'
@@ -65,3 +66,9 @@ def test_what_people_wrote_is_not_told_with_an_error_of_the_database(
     assert "nine" not in told
     assert told.count("null value in column") == 3
     assert "RuntimeError: it failed" in told
+
+
+def test_a_level_is_known_however_it_is_written_and_another_is_one_line() -> None:
+    assert [level(given) for given in ("debug", " Info", "")] == ["DEBUG", "INFO", "INFO"]
+    with pytest.raises(ServiceError, match="LOG_LEVEL: loud is no level; write one of DEBUG"):
+        level("loud")

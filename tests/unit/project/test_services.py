@@ -1,5 +1,7 @@
 """Which management commands start servers."""
 
+from time import monotonic
+
 import pytest
 
 from project import external
@@ -26,3 +28,11 @@ def test_a_redis_that_is_away_keeps_no_process_from_starting(
     with pytest.raises(ServiceError, match=r"REDIS_URL does not work.*schemes"):
         external.check(database_url="", redis_url="bogus")
     assert capsys.readouterr().err == ""
+
+
+def test_an_address_with_a_mistake_is_told_at_once() -> None:
+    """It would be none in ten seconds, too."""
+    began = monotonic()
+    with pytest.raises(ServiceError, match=r"DATABASE_URL does not work: invalid URI query"):
+        external.check(database_url="postgres://ann@127.0.0.1/chat?colour=red", redis_url="")
+    assert monotonic() - began < external.PATIENCE_S / 2
