@@ -23,6 +23,8 @@ def reserve(host: str, port: int | None) -> socket.socket:
     for number in wanted:
         try:
             return _alone(host, number)
+        except OverflowError:
+            raise ServiceError(f"Port {number} is none: choose one from 1 to 65535.") from None
         except PermissionError:
             raise ServiceError(f"Port {number} is for root only: choose one above 1023.") from None
         except OSError as error:

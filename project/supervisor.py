@@ -53,14 +53,24 @@ def supervise(
     """
     command = ["--server", server, "--host", host, "--port", str(port)]
     command += ["--lame-duck", str(lame_duck_s)]
-    clear_counters()
-    with tempfile.TemporaryDirectory(prefix=f"{COUNTERS}{os.getpid()}-") as metrics:
+    with _counters() as metrics:
         spare = Spare(command, metrics, wanted=has_spare)
         slots = [
             Slot(command, number, metrics, spare, patience_s=lame_duck_s + STOP_S)
             for number in range(1, processes + 1)
         ]
         asyncio.run(_supervise(slots, spare, ready, revive))
+
+
+def _counters() -> "tempfile.TemporaryDirectory[str]":
+    """A directory for the counters of all processes. Raises ServiceError."""
+    try:
+        clear_counters()
+        return tempfile.TemporaryDirectory(prefix=f"{COUNTERS}{os.getpid()}-")
+    except OSError as error:
+        raise ServiceError(
+            f"No temporary directory can be made: {error.strerror}. Make room there, or set TMPDIR to another place."
+        ) from None
 
 
 def clear_counters() -> None:

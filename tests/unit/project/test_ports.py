@@ -58,3 +58,8 @@ def test_a_port_is_free_at_once_after_connections_to_it_were_closed() -> None:
 def test_an_unknown_host_is_one_line() -> None:
     with pytest.raises(ServiceError, match="--host"):
         ports.reserve("no such host", None)
+
+
+def test_a_port_that_can_not_be_is_one_line() -> None:
+    with pytest.raises(ServiceError, match="Port 80000 is none: choose"):
+        ports.reserve(HOST, 80_000)
