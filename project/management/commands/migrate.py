@@ -10,9 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psycopg
+from django.core.management.base import CommandError
 from django.core.management.commands.migrate import Command as DjangoMigrate
-from django.db import connections
+from django.db import DatabaseError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from psycopg.errors import InsufficientPrivilege, ReadOnlySqlTransaction
 
 KEY = 7_203_118  # any constant will do; PostgreSQL keeps advisory locks apart by database
 PAUSE_S = 0.25  # between two attempts: nobody minds serving that much later
@@ -33,8 +36,11 @@ class Command(DjangoMigrate):
         if only_looks or connection.vendor != "postgresql":
             super().handle(*args, **options)
             return
-        with self._alone(connection):
-            super().handle(*args, **options)
+        try:
+            with self._alone(connection):
+                super().handle(*args, **options)
+        except DatabaseError as error:
+            raise CommandError(_explain(error, connection)) from error
 
     @contextmanager
     def _alone(self, connection: BaseDatabaseWrapper) -> Iterator[None]:
@@ -52,6 +58,26 @@ class Command(DjangoMigrate):
         finally:
             if connection.is_usable():  # else the lock went with its session
                 _ask(connection, "SELECT pg_advisory_unlock(%s)")
+
+
+def _explain(error: DatabaseError, connection: BaseDatabaseWrapper) -> str:
+    """One line for what an operator can mend. Raises the error itself if it is the program's."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, psycopg.Error):
+        cause = cause.__cause__ or cause.__context__
+    words = str(cause).partition("\n")[0].rstrip(".")
+    user, name = (connection.settings_dict[key] for key in ("USER", "NAME"))
+    match cause:
+        case InsufficientPrivilege():
+            return (
+                f"{words}: user {user} may not change the tables of database {name}. Make it the owner, or have the "
+                "owner run `manage.py migrate`, then serve with --no-migrate."
+            )
+        case ReadOnlySqlTransaction():
+            return f"{words}: let DATABASE_URL name the primary server."
+        case psycopg.OperationalError():
+            return f"{words}. Mend that and run it again: migrations that were finished stay."
+    raise error
 
 
 def _ask(connection: BaseDatabaseWrapper, statement: str) -> Any:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import connections
 
 from project import daemons
@@ -69,6 +69,20 @@ def test_a_look_at_the_plan_waits_for_nobody() -> None:
     with scene.connect() as holder:
         holder.execute("SELECT pg_advisory_lock(%s)", [KEY])
         call_command("migrate", plan=True, stdout=io.StringIO())
+
+
+@pytest.mark.usefixtures("transactional_db")
+def test_a_user_who_may_not_change_the_tables_is_told_so_in_one_line() -> None:
+    """As with PostgreSQL 15 and later, whose databases have no tables but their owner's."""
+    with connections["default"].cursor() as cursor:
+        cursor.execute("SET ROLE pg_monitor")
+        try:
+            with pytest.raises(CommandError, match="Make it the owner") as refused:
+                call_command("migrate", verbosity=0)
+        finally:
+            cursor.execute("RESET ROLE")
+    assert str(refused.value).startswith("permission denied for table django_migrations: user ")
+    assert "\n" not in str(refused.value)
 
 
 class Empty:
