@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
-from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from messaging.protocol.client.outbox import Outbox
 from messaging.protocol.codec import JSON
 from messaging.protocol.errors import CloseCode, Refusal, Refused
 from messaging.protocol.frames import (
     Conversation,
-    DeviceMark,
-    Edit,
     Error,
     Events,
-    Frame,
     Goodbye,
     Hello,
     Left,
@@ -27,65 +22,27 @@ from messaging.protocol.frames import (
     Ok,
     Ping,
     Pong,
-    PresenceWatch,
     Receipt,
     Receipts,
     Reset,
-    Send,
-    ServerFrame,
     Sync,
-    UserPresence,
 )
-from messaging.protocol.server.actions import Identity, Read, Standing, Stored, Submit
-from messaging.protocol.server.admission import (
-    MAX_REQUEST_BYTES,
-    MAX_REQUESTS,
-    MOST_BLOCKED,
-    UNHEEDED,
-)
-from messaging.protocol.server.batch import Batch, Fence
-from messaging.protocol.server.outgoing import HEAVY_BYTES, UNHEARD_BYTES
+from messaging.protocol.server.actions import Identity, Read, Standing, Stored
+from messaging.protocol.server.batch import Fence
+from messaging.protocol.server.outgoing import UNHEARD_BYTES
 from messaging.protocol.server.session import Session
 from messaging.protocol.server.window import Window
-
-HERE = "10000000-0000-4000-8000-000000000000"
-ME = "me"
-
-
-def opened(*, cursor: int = 0, window: Window | None = None, auto_ack: bool = False) -> Session:
-    """A session in one conversation that has 10 changes, behind at `cursor`."""
-    session = Session(JSON, window=window)
-    say(session, Hello(token="t", cursors={HERE: cursor}, auto_ack=auto_ack))
-    standing = Standing(conversation=HERE, kind="group", title="", last_seq=10, joined_seq=1)
-    session.open(Identity(device="d", user=ME, session="s"), [standing], epoch="e")
-    heard(session)
-    return session
-
-
-def say(session: Session, *frames: Frame) -> list[object]:
-    return list(session.receive(JSON.encode(frames)))
-
-
-def heard(session: Session, *, mute: bool = False) -> list[ServerFrame]:
-    frames: list[ServerFrame] = []
-    while (data := session.outgoing(mute=mute)) is not None:
-        frames += JSON.decode_server(data)
-    return frames
-
-
-def changes(since: int, upto: int, **more: Any) -> Batch:
-    messages = [Message(id=f"m{n}", seq=n, position=n) for n in range(since + 1, upto + 1)]
-    return Batch(conversation=HERE, since=since, upto=upto, messages=messages, **more)
-
-
-def bring_up(session: Session, upto: int = 10) -> None:
-    session.next_read()
-    session.fed(changes(0, upto), position=upto)
-
-
-def show_mark(session: Session, delivered: int) -> None:
-    mark = DeviceMark(device="other", user="other", delivered=delivered)
-    session.offer_marks(HERE, [mark], JSON.part(Receipts(conversation=HERE, marks=[mark])))
+from tests.unit.messaging.protocol.server.dialogue import (
+    HERE,
+    ME,
+    bring_up,
+    changes,
+    heard,
+    opened,
+    say,
+    show_mark,
+    written,
+)
 
 
 def test_sync_never_reads_from_beyond_what_the_session_was_sent() -> None:
@@ -237,29 +194,6 @@ def test_a_former_member_is_shown_no_marks() -> None:
     assert [type(frame) for frame in heard(session)] == [Events, Left]
 
 
-def test_unconfirmed_receipts_are_limited_like_every_request() -> None:
-    session = opened()
-    marks = [Mark(conversation=HERE, delivered=1)]
-    for n in range(MAX_REQUESTS):
-        say(session, Receipt(marks=marks, ref=n))
-    assert heard(session) == []
-    say(session, Receipt(marks=marks, ref="more"))
-    [refusal] = heard(session)
-    assert isinstance(refusal, Error)
-    assert (refusal.code, refusal.ref) == ("overloaded", "more")
-    session.confirm(0)
-    heard(session)
-    say(session, Receipt(marks=marks, ref="again"))
-    assert heard(session) == []
-
-
-def written(session: Session, key: str, outcome: Stored | Refused) -> None:
-    """A send of the client, answered."""
-    frame = Send(conversation=HERE, client_id=key, body=key)
-    say(session, frame)
-    session.settle(frame, outcome)
-
-
 def test_a_mute_session_is_told_what_tells_of_nobody_else_and_the_rest_later() -> None:
     session = opened()
     bring_up(session)
@@ -344,15 +278,6 @@ def test_a_device_that_may_be_revoked_gets_no_answer_that_was_on_its_way(code: C
     assert [type(frame) for frame in heard(session)] == [Goodbye]
 
 
-def blocked_session() -> Session:
-    """A session whose first send was refused as busy."""
-    session, first = opened(cursor=10), Send(conversation=HERE, client_id="k0", body="0")
-    say(session, first)
-    session.settle(first, Refused(Refusal.BUSY))
-    heard(session)
-    return session
-
-
 def test_a_revocation_drops_what_a_session_that_is_closing_had_not_sent_yet() -> None:
     session = opened()
     bring_up(session)
@@ -365,94 +290,3 @@ def test_a_revocation_drops_what_a_session_that_is_closing_had_not_sent_yet() ->
     session.close(CloseCode.PAUSED)  # nothing comes after it
     assert session.closing is CloseCode.REVOKED
     assert heard(session) == []
-
-
-def test_device_that_never_repeats_the_refused_send_is_sent_away() -> None:
-    session, sent = blocked_session(), 0
-    while session.closing is None:
-        sent += 1
-        say(session, Send(conversation=HERE, client_id=f"k{sent}", body=""))
-    assert sent == UNHEEDED + 1
-    *refused, goodbye = heard(session)
-    assert {frame.code for frame in refused if isinstance(frame, Error)} == {"after_refused"}
-    assert isinstance(goodbye, Goodbye)
-    assert (session.closing, goodbye.reconnect_after) == (CloseCode.OVERLOADED, 5_000)
-
-
-def test_who_has_sends_refused_for_now_in_ever_more_conversations_is_sent_away() -> None:
-    """Each is kept in mind, also one that nobody knows, and good frames in between make up for them."""
-    session, told = opened(), 0
-    while session.closing is None and told < 2 * MOST_BLOCKED:
-        send = Send(conversation=str(uuid4()), client_id="k", body="")
-        for action in say(session, Ping(), Ping(), send):
-            assert action == Submit(send)
-            session.settle(send, Refused(Refusal.UNAVAILABLE))
-            told += 1
-        heard(session)
-    assert told == MOST_BLOCKED
-    assert session.closing is CloseCode.OVERLOADED
-
-
-def test_who_was_shown_what_was_refused_goes_on_with_the_next() -> None:
-    """The answer to its COMMIT was lost: the client has it from the feed, and never repeats it."""
-    for shown_first in (True, False):
-        session, first = opened(), Send(conversation=HERE, client_id="k0", body="0")
-        bring_up(session)
-        say(session, first)
-        own = Message(id="m11", seq=11, position=11, device="d", client_id="k0")
-        batch = Batch(conversation=HERE, since=10, upto=11, messages=[own])
-        refused = Refused(Refusal.DATABASE_UNAVAILABLE)
-        if shown_first:
-            session.offer(batch)
-            session.settle(first, refused)
-        else:
-            session.settle(first, refused)
-            session.offer(batch)
-        heard(session)
-        assert say(session, Send(conversation=HERE, client_id="k1", body="1"))
-        assert heard(session) == []
-
-
-def test_our_client_with_thousands_waiting_is_never_told_twice_that_it_went_on() -> None:
-    """All that was on its way when the refusal came is told so, and that is a quarter of what is borne."""
-    session, outbox = opened(cursor=10), Outbox()
-    for n in range(5_000):
-        outbox.send(HERE, "", client_id=f"k{n}")
-    outbox.start(max_requests=MAX_REQUESTS, max_bytes=MAX_REQUEST_BYTES)
-    flying = outbox.ready(0)
-    say(session, flying[0])
-    session.settle(flying[0], Refused(Refusal.BUSY))  # before the others arrive
-    say(session, *flying[1:])
-    for frame in heard(session):
-        assert isinstance(frame, Error)
-        assert outbox.ready(0) == []
-        outbox.hold(frame.client_id or "", until=1_000)
-    assert session.closing is None
-    again = outbox.ready(1_000)
-    assert [request.client_id for request in again] == [f"k{n}" for n in range(MAX_REQUESTS)]
-    assert len(say(session, *again)) == MAX_REQUESTS
-    assert UNHEEDED == 4 * MAX_REQUESTS
-
-
-def test_large_answers_are_short_or_refused_while_much_waits_for_the_client() -> None:
-    """One that asks and does not read has 256 requests under way, each with an answer of up to 100 KiB."""
-    session = opened()
-    current = Message(id="m", seq=1, position=1, body="x" * 60_000)
-    edits = [
-        Edit(message=HERE, base_version=1, client_id=f"e{n}", body="") for n in range(MAX_REQUESTS)
-    ]
-    say(session, *edits)
-    for edit in edits:
-        session.settle(edit, Refused(Refusal.CONFLICT, current=current))
-    assert sum(map(len, session._out._encoded)) < HEAVY_BYTES + 200_000
-    watch = PresenceWatch(users=[HERE], ref="w")
-    say(session, watch)
-    session.answer_watch(watch, [UserPresence(user=HERE, state="online")] * 200, stale=False)
-    answers = heard(session)
-    conflicts = [a for a in answers if isinstance(a, Error) and a.code == "conflict"]
-    assert len(conflicts) == MAX_REQUESTS
-    assert [a.current is not None for a in conflicts[:2]] == [True, True]
-    assert conflicts[-1].current is None
-    refused = answers[-1]
-    assert isinstance(refused, Error)
-    assert (refused.ref, refused.code) == ("w", "overloaded")

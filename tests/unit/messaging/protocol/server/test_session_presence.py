@@ -34,8 +34,8 @@ from messaging.protocol.server.admission import MAX_REQUESTS
 from messaging.protocol.server.batch import Batch
 from messaging.protocol.server.session import Session
 from messaging.protocol.server.window import Window
+from tests.unit.messaging.protocol.server.dialogue import HERE, heard, say
 
-HERE = "10000000-0000-4000-8000-000000000000"
 ELSEWHERE = "20000000-0000-4000-8000-000000000000"
 BOB = "b0000000-0000-4000-8000-000000000000"
 SET = PresenceSet(state="away", text="lunch", ref=1)
@@ -54,17 +54,6 @@ def opened(*, left_seq: int | None = None, window: Window | None = None) -> Sess
     session.feeds.settle(HERE, position=4)
     heard(session)
     return session
-
-
-def say(session: Session, *frames: Frame) -> list[object]:
-    return list(session.receive(JSON.encode(frames)))
-
-
-def heard(session: Session, *, mute: bool = False) -> list[ServerFrame]:
-    frames: list[ServerFrame] = []
-    while (data := session.outgoing(mute=mute)) is not None:
-        frames += JSON.decode_server(data)
-    return frames
 
 
 def refusals(frames: list[ServerFrame]) -> list[tuple[str, object]]:
