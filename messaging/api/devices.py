@@ -3,11 +3,11 @@
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
-from django.db import connection
 from django.db.models import F, QuerySet
 from ninja import Router
 from pydantic import Field
 
+from messaging.api.access import let_go
 from messaging.api.auth import DeviceRequest, Login, LoginRequest
 from messaging.api.refusals import REFUSED, Declined, Problem, RefusalOut
 from messaging.api.values import PAGE, Given, Key, Shown, Text, known_milliseconds, milliseconds
@@ -90,7 +90,7 @@ def _exists(devices: QuerySet[Device]) -> bool:
     try:
         return devices.exists()
     finally:
-        connection.close()
+        let_go()
 
 
 def _shown(device: Device, request: DeviceRequest, *, state: State) -> DeviceOut:

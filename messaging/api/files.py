@@ -16,7 +16,7 @@ from django.http.multipartparser import MultiPartParserError
 from ninja import Router, Status
 
 from messaging import conf
-from messaging.api.access import present_in, readable
+from messaging.api.access import let_go, present_in, readable
 from messaging.api.auth import DeviceRequest
 from messaging.api.downloads import MayGoOn, download, headers_of
 from messaging.api.refusals import REFUSED, Declined, Problem, RefusalOut
@@ -130,8 +130,7 @@ def fetch_file(request: DeviceRequest, file: UUID) -> HttpResponse:
     except (OSError, ValueError):
         logger.exception("the content of file %s can't be read", file)
         raise Declined(Problem.FILES_UNAVAILABLE) from None
-    if not connection.in_atomic_block:
-        connection.close()  # or a slow reader would keep it from others, to the end
+    let_go()  # or a slow reader would keep it from others, to the end
     return download(attachment, content, request.headers, may_go_on=_look_again(request, file))
 
 

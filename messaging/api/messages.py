@@ -7,12 +7,13 @@ Changes since a cursor are the socket's affair (`sync`).
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
+from asgiref.sync import sync_to_async
 from django.db.models import F, QuerySet
 from ninja import Router, Status
 from pydantic import Field
 
 from messaging import engine
-from messaging.api.access import readable, stay_in
+from messaging.api.access import let_go, readable, stay_in
 from messaging.api.auth import DeviceRequest
 from messaging.api.refusals import REFUSED, RefusalOut
 from messaging.api.values import (
@@ -178,6 +179,8 @@ async def _write(frame: Write, request: DeviceRequest) -> Status[StoredOut]:
     device, user = str(request.auth.pk), str(request.auth.user_id)
     if (refused := running.allowance(device, user).write()) is not None:
         raise refused
+    # Or a locked conversation would keep it from others for a second and longer.
+    await sync_to_async(let_go)()
     stored = await running.journal.submit(device, frame)
     shown = StoredOut(
         client_id=frame.client_id,

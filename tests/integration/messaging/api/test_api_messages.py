@@ -18,6 +18,7 @@ from messaging.api.access import stay_in
 from messaging.api.auth import DeviceRequest
 from messaging.models import Membership, Message
 from messaging.protocol import frames
+from tests import scene
 
 if TYPE_CHECKING:
     from tests.integration.messaging.api.conftest import Answer, Person
@@ -60,6 +61,21 @@ async def test_a_sent_message_is_committed_and_read_by_the_other(
     shown = (await bob.acall("GET", f"/messages/{stored.pk}")).json
     assert shown["body"] == "hello"
     assert (shown["user"], shown["device"]) == (ann.id, str(ann.device.pk))
+
+
+async def test_a_send_that_waits_for_a_locked_conversation_keeps_no_connection_of_the_pool_from_others(
+    ann: Person, group: str
+) -> None:
+    """Eight of them, and nobody else's call got one until the lock was given up on."""
+    with scene.connect() as holder:
+        holder.execute("BEGIN")
+        holder.execute("SELECT FROM messaging_conversation WHERE id = %s FOR UPDATE", [group])
+        sending = asyncio.create_task(say(ann, group))
+        await scene.eventually(lambda: holder.execute(WAITING.encode()).fetchone() is not None)
+        held = await sync_to_async(lambda: connection.connection)()
+        holder.execute("COMMIT")
+    assert (await sending).status == 201
+    assert held is None
 
 
 async def test_a_message_reads_as_on_the_socket(ann: Person, bob: Person, group: str) -> None:
