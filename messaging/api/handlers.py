@@ -89,7 +89,13 @@ _HOW_TO_AUTHENTICATE = (
 
 
 def _refused(_: HttpRequest, error: Refused) -> HttpResponse:
-    return refuse(error.refusal, str(error), retry_after=error.retry_after, current=error.current)
+    return refuse(
+        error.refusal,
+        str(error),
+        retry_after=error.retry_after,
+        current=error.current,
+        definite=error.definite,
+    )
 
 
 def _too_many(_: HttpRequest, error: TooMany) -> HttpResponse:

@@ -131,12 +131,13 @@ def refuse(
     *,
     retry_after: int | None = None,
     current: Message | None = None,
+    definite: bool = True,
 ) -> HttpResponse:
     """The answer for a refusal of the wire, with a sentence and a wait (ms) of its own if given."""
     error = Error(
         code=refusal.code,
         message=text or refusal.text(),
-        definite=refusal.definite,
+        definite=refusal.definite and definite,
         retry_after=retry_after or refusal.retry_after,
         current=current,
     )

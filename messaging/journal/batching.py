@@ -9,7 +9,7 @@ import psycopg
 from messaging.journal.writer import Entry, Outcome, target
 from messaging.protocol.errors import Refusal, Refused
 from messaging.protocol.frames import Message, Send
-from messaging.protocol.server.actions import Stored
+from messaging.protocol.server.actions import Stored, Write
 from messaging.protocol.server.batch import Batch
 
 BATCH_ROWS = 500
@@ -101,7 +101,10 @@ def answer(entry: Entry, outcome: Outcome) -> Stored | Refused:
         return Refused(Refusal.DATABASE_UNAVAILABLE)
     if outcome.verdict not in ("accepted", "repeated"):
         return Refused(
-            REFUSALS[outcome.verdict], DETAILS.get(outcome.verdict, ""), current=outcome.row
+            REFUSALS[outcome.verdict],
+            DETAILS.get(outcome.verdict, ""),
+            current=outcome.row,
+            definite=not _is_covered(entry.frame, outcome),
         )
     return Stored(
         message=outcome.message or "",
@@ -111,6 +114,16 @@ def answer(entry: Entry, outcome: Outcome) -> Stored | Refused:
         created=outcome.created or 0,
         repeated=outcome.verdict == "repeated",
     )
+
+
+def _is_covered(frame: Write, outcome: Outcome) -> bool:
+    """Whether a change may have been done before, and changed again since: only the newest change's key is kept.
+
+    The next version would have been its own; if that is the newest, it is somebody else's.
+    """
+    if isinstance(frame, Send) or outcome.verdict != "conflict":
+        return False
+    return (outcome.version or 0) > frame.base_version + 1
 
 
 def sentence(error: Exception) -> str:

@@ -179,7 +179,7 @@ class FrameError(LockstepError):
 class Refused(LockstepError):
     """A request that the server refuses; `current` is the message as it is, for conflicts.
 
-    `retry_after` (ms) is the refusal's own unless given.
+    `retry_after` (ms) is the refusal's own unless given; `definite` is, unless nobody knows whether it was done before.
     """
 
     def __init__(
@@ -189,8 +189,10 @@ class Refused(LockstepError):
         *,
         current: Message | None = None,
         retry_after: int | None = None,
+        definite: bool = True,
     ) -> None:
         self.refusal, self.detail, self.current = refusal, detail, current
+        self.definite = refusal.definite and definite
         self.retry_after = refusal.retry_after if retry_after is None else retry_after
 
     def __str__(self) -> str:

@@ -16,7 +16,7 @@ FIELDS = {
     "created": "when the message was stored, ms since 1970",
     "current": "the message as it is now, with `conflict`",
     "cursors": "conversation id -> `seq` up to which this device has applied everything",
-    "definite": "false: the request may have had an effect; repeat it with the same `client_id`",
+    "definite": "false: the request may have had an effect; if there is a `retry_after`, repeat it with the same `client_id`",
     "deleted": "when it was deleted, ms since 1970; then it is a tombstone with an empty body",
     "delivered": "everything up to and including this `seq` is on the device",
     "delivered_at": "when `delivered` last moved, ms since 1970",

@@ -76,7 +76,7 @@ def refused(why: Refused, asked: frames.ClientFrame | FrameError) -> frames.Erro
     return frames.Error(
         code=refusal.code,
         message=refusal.text(why.detail),
-        definite=refusal.definite,
+        definite=why.definite,
         retry_after=why.retry_after,
         ref=getattr(asked, "ref", None),
         client_id=getattr(asked, "client_id", None),

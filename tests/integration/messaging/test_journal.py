@@ -138,9 +138,22 @@ async def test_the_newest_change_may_be_repeated_and_anything_else_stale_conflic
 
     stale = await refusal(journal, device, one)
     assert stale.refusal is Refusal.CONFLICT
+    assert not stale.definite  # it was done
     assert stale.current is not None
     assert (stale.current.body, stale.current.version, stale.current.client_id) == ("two", 3, "m1")
     assert (await journal.submit(device, two)).repeated
+
+
+async def test_an_edit_is_said_not_to_be_done_where_another_one_took_its_version(
+    journal: Journal, room: Room
+) -> None:
+    device = room.first.device
+    first = await journal.submit(device, send(room, "m1"))
+    one = Edit(message=first.message, base_version=1, client_id="e1", body="one")
+    other = Edit(message=first.message, base_version=1, client_id="e2", body="other")
+    await journal.submit(device, one)
+    stale = await refusal(journal, device, other)
+    assert (stale.refusal, stale.definite) == (Refusal.CONFLICT, True)
 
 
 async def test_edits_of_one_moment_change_a_message_one_after_the_other(

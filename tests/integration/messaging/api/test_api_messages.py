@@ -163,6 +163,8 @@ async def test_an_edit_and_a_delete_need_the_version_that_is_there(ann: Person, 
     assert (gone.status, gone.json["version"], gone.json["seq"]) == (200, 3, 5)
     tombstone = (await ann.acall("GET", f"/messages/{message}")).json
     assert tombstone["body"] == ""
+    covered = await ann.acall("PATCH", f"/messages/{message}", edit)
+    assert (covered.code, covered.json["definite"]) == ("conflict", False)
     assert tombstone["deleted"] >= tombstone["edited"]
 
 
