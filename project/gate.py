@@ -2,12 +2,14 @@
 
 While the database does not answer, all of them; beyond so many at a time, the others; while this process
 is too busy, those that page back in history or look for people: connected devices go without for a while.
+Of pages, only so many with a body are under way at a time: forms of the admin, or what strangers make of them.
 Law: who only waits for the rest of a body makes place for who has said all, or anybody could hold all places.
 """
 
 import asyncio
 import random
 import re
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.http import HttpResponse
@@ -22,6 +24,7 @@ from project.middleware import API, DOCS
 
 FILES = "/api/files"  # not counted: one may take minutes
 CALLS = 128  # under way at a time; each may hold a body of 1 MiB, and nearly all wait for a thread
+FORMS = 32  # the same of pages: few people fill forms in, and anybody may send some
 HISTORY = re.compile(r"/api/(conversations/[^/]+/messages|messages/|users)")
 BUSY_MS = (1_000, 2_000)  # a level of load is left after a second at the earliest
 
@@ -60,49 +63,16 @@ class Call:
             self._patience.reschedule(asyncio.get_running_loop().time())
 
 
-class Gate:
-    """An ASGI application in front of the API."""
+class Places:
+    """So many requests at a time; the oldest of those whose body is not here makes place for one more."""
 
-    def __init__(self, app: App) -> None:
-        self._app = app
+    def __init__(self, most: int, refusal: Callable[[], HttpResponse]) -> None:
+        self._most, self.refusal = most, refusal
         self._under_way: dict[Call, None] = {}  # the oldest first
 
-    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        """Serve one request, or refuse it."""
-        path: str = scope["path"]
-        if not path.startswith(API) or path.startswith(DOCS):
-            await self._app(scope, receive, send)
-            return
-        refused = self._refusal(scope["method"], path)
-        if refused is not None:
-            await respond(refused, send)
-            return
-        if path.startswith(FILES):
-            await self._app(scope, receive, send)
-        else:
-            await self._count(Call(receive, send), scope)
-
-    async def _count(self, call: Call, scope: dict[str, Any]) -> None:
-        self._under_way[call] = None
-        try:
-            await self._app(scope, call.receive, call.send)
-        finally:
-            self._under_way.pop(call, None)
-        if call.ended and not call.answered:
-            await respond(_overloaded(), call.send)
-
-    def _refusal(self, method: str, path: str) -> HttpResponse | None:
-        """The answer to a call that is not let through."""
-        if database.breaker.refuses():
-            return refuse(Refusal.UNAVAILABLE)
-        history = method == "GET" and HISTORY.match(path) is not None
-        if history and door().pressure.level >= NO_HISTORY:
-            return _overloaded()
-        return None if path.startswith(FILES) or self._has_place() else _overloaded()
-
-    def _has_place(self) -> bool:
-        """Whether one more may be under way; the oldest of those whose body is not here makes place for it."""
-        if len(self._under_way) < CALLS:
+    def has_one(self) -> bool:
+        """Whether one more may be under way."""
+        if len(self._under_way) < self._most:
             return True
         waiting = next((call for call in self._under_way if not call.whole), None)
         if waiting is None:
@@ -111,6 +81,66 @@ class Gate:
         waiting.end()
         return True
 
+    async def serve(self, app: App, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Serve one request, and count it meanwhile."""
+        call = Call(receive, send)
+        self._under_way[call] = None
+        try:
+            await app(scope, call.receive, call.send)
+        finally:
+            self._under_way.pop(call, None)
+        if call.ended and not call.answered:
+            await respond(self.refusal(), call.send)
+
+
+class Gate:
+    """An ASGI application in front of all others."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._calls, self._forms = Places(CALLS, _overloaded), Places(FORMS, _busy)
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Serve one request, or refuse it."""
+        places, refused = self._judge(scope)
+        if refused is not None:
+            await respond(refused, send)
+        elif places is None:
+            await self._app(scope, receive, send)
+        else:
+            await places.serve(self._app, scope, receive, send)
+
+    def _judge(self, scope: dict[str, Any]) -> tuple[Places | None, HttpResponse | None]:
+        """Where a request is counted, if anywhere, and the answer to one that is not let through."""
+        path: str = scope["path"]
+        if not path.startswith(API) or path.startswith(DOCS):
+            places = self._forms if _has_body(scope["headers"]) else None
+        elif (refused := _refusal(scope["method"], path)) is not None:
+            return None, refused
+        else:
+            places = None if path.startswith(FILES) else self._calls
+        full = places is not None and not places.has_one()
+        return places, places.refusal() if places is not None and full else None
+
+
+def _refusal(method: str, path: str) -> HttpResponse | None:
+    """The answer to a call for which it is not the moment."""
+    if database.breaker.refuses():
+        return refuse(Refusal.UNAVAILABLE)
+    history = method == "GET" and HISTORY.match(path) is not None
+    return _overloaded() if history and door().pressure.level >= NO_HISTORY else None
+
+
+def _has_body(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether a request says that a body follows."""
+    said = dict(headers)
+    return b"transfer-encoding" in said or said.get(b"content-length", b"0") != b"0"
+
 
 def _overloaded() -> HttpResponse:
     return refuse(Refusal.OVERLOADED, retry_after=random.randint(*BUSY_MS))
+
+
+def _busy() -> HttpResponse:
+    said = "The server is busy with other forms; send yours again in a few seconds.\n"
+    return HttpResponse(said, status=503, content_type="text/plain", headers={"Retry-After": "2"})

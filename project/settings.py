@@ -102,6 +102,9 @@ CACHES = {
 }
 
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1_048_576  # bytes of a request, as of a WebSocket message
+# Bytes of it in memory while the rest is on its way; the others wait on the disk. The longest text fits, and how many
+# files are on their way is not bounded.
+FILE_UPLOAD_MAX_MEMORY_SIZE = 131_072
 
 AUTH_USER_MODEL = "presence.User"
 AUTH_PASSWORD_VALIDATORS = [

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import tempfile
+import tracemalloc
 from collections.abc import Mapping
 from time import monotonic
 from typing import Any, cast
@@ -181,3 +182,20 @@ async def test_only_uploads_are_judged_by_their_head() -> None:
     exchange = Exchange(b"{}", path="/api/login")
     exchange.refusal = Refusal.UNAUTHORIZED
     assert (await exchange.run()).status == 201
+
+
+async def test_of_an_upload_on_its_way_memory_holds_next_to_nothing() -> None:
+    """2.5 MiB of each were held, and how many one user has on their way is not bounded."""
+    tracemalloc.start()
+    held, last = list[int](), 40  # pieces of 64 KiB: 2.5 MiB
+
+    async def receive() -> dict[str, Any]:
+        held.append(tracemalloc.get_traced_memory()[0])
+        more = len(held) < last
+        return {"type": "http.request", "body": bytes(65_536), "more_body": more}
+
+    try:
+        (await ASGIHandler.read_body(cast("Any", None), receive)).close()
+    finally:
+        tracemalloc.stop()
+    assert held[-1] - held[0] < 500_000

@@ -12,7 +12,7 @@ from messaging.overload.door import door
 from messaging.overload.pressure import FEW_AT_A_TIME, NO_HISTORY
 from presence import database
 from project.bodies import Bodies
-from project.gate import CALLS, Gate
+from project.gate import CALLS, FORMS, Gate
 
 HISTORY = [
     ("GET", "/api/conversations/1/messages"),
@@ -36,7 +36,8 @@ async def call(method: str, path: str) -> tuple[int, dict[str, Any], dict[bytes,
     async def send(event: dict[str, Any]) -> None:
         events.append(event)
 
-    await Gate(app)({"path": path, "method": method}, None, send)  # type: ignore[arg-type]
+    scope = {"path": path, "method": method, "headers": []}
+    await Gate(app)(scope, None, send)  # type: ignore[arg-type]
     return events[0]["status"], json.loads(events[1]["body"]), dict(events[0]["headers"])
 
 
@@ -112,7 +113,8 @@ async def test_calls_beyond_so_many_at_a_time_are_refused_until_one_is_answered(
 class Strangers:
     """Calls of whose bodies the last byte never comes, behind the application's own bounds."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: str = "/api/login") -> None:
+        self.path = path
         self.answers: list[list[dict[str, Any]]] = []
         self.tasks: list[asyncio.Task[None]] = []
         self.asked = 0
@@ -140,11 +142,8 @@ class Strangers:
         async def send(event: Any) -> None:
             answer.append(event)
 
-        scope = {
-            "path": "/api/login",
-            "method": "POST",
-            "headers": [(b"content-length", length)],
-        }
+        said = (b"content-length", length) if length else (b"transfer-encoding", b"chunked")
+        scope = {"path": self.path, "method": "POST", "headers": [said]}
         self.tasks.append(asyncio.create_task(self.gate(scope, receive, send)))
         await asyncio.sleep(0)
 
@@ -178,6 +177,20 @@ async def test_whoever_never_says_the_rest_of_a_body_keeps_no_place_from_others(
     await strangers.tasks[0]
     told = [[event.get("status") for event in answer] for answer in strangers.answers]
     assert told == [[429, None], *[[]] * (CALLS - 1)]  # the oldest, and no more than was needed
+    await strangers.go()
+
+
+@pytest.mark.parametrize("length", [b"1000000", b""])
+async def test_no_more_than_so_many_forms_are_taken_in_at_a_time(length: bytes) -> None:
+    """A thousand strangers who sent all of 1 MiB but its last byte to the admin's log-in cost the server a GiB."""
+    strangers = Strangers("/admin/login/")
+    for _ in range(FORMS + 2):
+        await strangers.come(b"x" * 1_000, length=length)
+    await asyncio.gather(*strangers.tasks[:2])
+    told = [[event.get("status") for event in answer] for answer in strangers.answers]
+    assert told == [[503, None], [503, None], *[[]] * FORMS]
+    assert await strangers.ask() == 200  # calls have places of their own
+    assert [task.done() for task in strangers.tasks].count(False) == FORMS
     await strangers.go()
 
 
