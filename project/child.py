@@ -14,7 +14,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Self
 
-from prometheus_client.multiprocess import mark_process_dead
+from project import counters
 
 ROOT = Path(__file__).resolve().parent.parent
 LOADED, READY = b"l", b"r"
@@ -43,7 +43,7 @@ class Child:
                 pass_fds=(theirs, mouth),
                 env={
                     **os.environ,
-                    "PROMETHEUS_MULTIPROC_DIR": metrics,
+                    counters.VARIABLE: metrics,
                     "PYTHONPATH": _python_path(),
                 },
                 process_group=0,  # Ctrl-C reaches only us: we end the processes in order
@@ -80,8 +80,7 @@ class Child:
     async def ended(self) -> int:
         """Return its exit code once it has ended."""
         code = await self._process.wait()
-        # Its gauges count no more.
-        mark_process_dead(self._process.pid, self._metrics)  # type: ignore[no-untyped-call]
+        counters.forget(self._process.pid, self._metrics)
         self._orders.close()
         self._words.close()
         return code

@@ -10,15 +10,11 @@ when that has not loaded yet, after a pause that grows while it keeps dying.
 import asyncio
 import contextlib
 import logging
-import os
-import shutil
 import signal
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-from project import daemons
+from project import counters
 from project.child import Child
 from project.errors import ServiceError
 from project.limits import STOP_S
@@ -29,7 +25,6 @@ logger = logging.getLogger(__name__)
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 10.0
 WATCH_S = 0.25  # between two looks at servers of our own: a look reads two small files
-COUNTERS = "lockstep-metrics-"  # then the supervisor's process number
 HEALTHY_S = 10.0  # a process that lived so long is started anew without a long pause
 
 
@@ -53,32 +48,13 @@ def supervise(
     """
     command = ["--server", server, "--host", host, "--port", str(port)]
     command += ["--lame-duck", str(lame_duck_s)]
-    with _counters() as metrics:
+    with counters.directory() as metrics:
         spare = Spare(command, metrics, wanted=has_spare)
         slots = [
             Slot(command, number, metrics, spare, patience_s=lame_duck_s + STOP_S)
             for number in range(1, processes + 1)
         ]
         asyncio.run(_supervise(slots, spare, ready, revive))
-
-
-def _counters() -> "tempfile.TemporaryDirectory[str]":
-    """A directory for the counters of all processes. Raises ServiceError."""
-    try:
-        clear_counters()
-        return tempfile.TemporaryDirectory(prefix=f"{COUNTERS}{os.getpid()}-")
-    except OSError as error:
-        raise ServiceError(
-            f"No temporary directory can be made: {error.strerror}. Make room there, or set TMPDIR to another place."
-        ) from None
-
-
-def clear_counters() -> None:
-    """Remove what supervisors that were killed left of their processes' counters."""
-    for left in Path(tempfile.gettempdir()).glob(f"{COUNTERS}*-*"):
-        owner = left.name.removeprefix(COUNTERS).partition("-")[0]
-        if owner.isdecimal() and not daemons.alive(int(owner)):
-            shutil.rmtree(left, ignore_errors=True)  # another user's stays
 
 
 async def _supervise(

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import psycopg
 
-from project import memory, ports
+from project import counters, memory, ports
 from project.child import LOADED, READY
 from project.limits import BACKLOG, DRAIN_S, WARM_UP_S
 
@@ -41,6 +41,7 @@ def main() -> None:
     """Serve until SIGTERM, or until the parent is gone."""
     options = _options()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    counters.reserve()  # before what counts is imported
     _call_oneself("loads")
     load = partial(_load, options.server)
     if options.spare:

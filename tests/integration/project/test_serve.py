@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ import psutil
 import psycopg
 import pytest
 
-from project import daemons, demo
+from project import counters, daemons, demo
 
 pytestmark = pytest.mark.slow
 
@@ -165,6 +166,16 @@ def test_metrics_of_all_processes_are_on_one_page(running: Running) -> None:
         for gauge in ("sessions", "topics", "allocated_blocks"):
             assert f"# TYPE lockstep_{gauge} gauge" in page
         assert "python_info" not in page  # that would be one process alone
+
+
+def test_no_file_of_counters_has_a_hole(running: Running) -> None:
+    """A hole for which a full disk has no block ends the process (SIGBUS), and each that takes its place."""
+    (place,) = Path(tempfile.gettempdir()).glob(f"{counters.PREFIX}{running.process.pid}-*")
+    files = {file.name: file.stat() for file in place.glob("*.db")}
+    assert {file.partition("_")[0] for file in files} == {"counter", "gauge", "histogram"}
+    for name, status in files.items():
+        assert status.st_size == counters.FILE_BYTES, name
+        assert status.st_blocks * 512 >= status.st_size, name
 
 
 def test_every_process_says_that_it_lives_and_is_ready(running: Running) -> None:
