@@ -1,5 +1,9 @@
 """The users that a developer logs in with. Only `serve` makes them, and only with DEBUG."""
 
+from contextlib import suppress
+
+from django.db import IntegrityError, transaction
+
 from presence.models import User
 
 NAMES = ("alice", "bob")
@@ -11,4 +15,8 @@ def make_users() -> None:
     for name in NAMES:
         if not User.objects.filter(username=name).exists():
             chief = name == NAMES[0]
-            User.objects.create_user(name, password=PASSWORD, is_staff=chief, is_superuser=chief)
+            # Another `serve` that starts now may be first.
+            with suppress(IntegrityError), transaction.atomic():
+                User.objects.create_user(
+                    name, password=PASSWORD, is_staff=chief, is_superuser=chief
+                )
