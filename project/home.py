@@ -53,11 +53,14 @@ class Home:
 
 def prepare(directory: Path) -> Home:
     """Return the home of the servers that belong to `directory`, made when there is none."""
+    directory = directory.absolute()  # the servers work in a directory of their own
     with one_line_errors(directory):
         directory.mkdir(parents=True, exist_ok=True)
         if not os.access(directory, os.W_OK):
-            owner = directory.stat().st_uid
-            raise ServiceError(f"{directory} belongs to user {owner}: run as that user.")
+            raise ServiceError(
+                f"{directory} can't be written: run as user {directory.stat().st_uid}, whose it is, "
+                "or let LOCKSTEP_DATA name another directory."
+            )
         home = _root_home(directory) if os.geteuid() == 0 else directory
         status = home.stat()
         return Home(

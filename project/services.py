@@ -56,7 +56,7 @@ def locate(directory: Path) -> Services:
     return Services(
         database_url=postgres.url(home),
         redis_url=valkey.url(home),
-        psql=f"{postgres.psql(home)} {shlex.quote(postgres.url(home))}",
+        psql=shlex.join([postgres.psql(home), postgres.url(home)]),
         home=home,
     )
 
@@ -153,7 +153,8 @@ def needs_services(arguments: list[str]) -> bool:
 @contextlib.contextmanager
 def _lock(home: Home, name: str, mode: int) -> Iterator[int]:
     """Hold a lock that the kernel lets go when this process ends, however it ends."""
-    file = os.open(home.directory / name, os.O_RDWR | os.O_CREAT, 0o600)
+    with one_line_errors(home.directory):
+        file = os.open(home.directory / name, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         if os.geteuid() == 0:
             os.fchown(file, home.uid, home.gid)  # the next start may be its owner's
