@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
@@ -18,6 +19,7 @@ from perf.checkers.planted.mutant import (
     leaves,
     newest,
     set_cursor,
+    show_otherwise,
     shuffled,
     substitute,
 )
@@ -110,12 +112,12 @@ def _take_number(history: History, chance: random.Random) -> bool:
 def _rename_earlier(history: History, chance: random.Random) -> bool:
     """A change that was replaced since is shown as somebody else's."""
     rows = newest(history)
-    for one in shuffled(arrivals(history), chance):
-        for change in one.page.changes:
-            if change.version < rows[change.id].version and change.seq != rows[change.id].seq:
-                substitute(history, one, {change: change._replace(device="device-0")})
-                return True
-    return False
+
+    def fit(change: Change) -> bool:
+        row = rows[change.id]
+        return change.version < row.version and change.seq != row.seq
+
+    return show_otherwise(history, chance, fit, lambda change: change._replace(device="device-0"))
 
 
 def _promise_nowhere(history: History, chance: random.Random) -> bool:
@@ -142,14 +144,6 @@ def _tell_revoked(history: History, chance: random.Random, *, marks: bool) -> bo
             events.insert(-1, PresenceSeen(t, made.device, made.user, "offline", 1 << 40))
             return True
     return False
-
-
-def _show_revoked(history: History, chance: random.Random) -> bool:
-    return _tell_revoked(history, chance, marks=False)
-
-
-def _mark_revoked(history: History, chance: random.Random) -> bool:
-    return _tell_revoked(history, chance, marks=True)
 
 
 def _see_elsewhere(
@@ -242,8 +236,16 @@ MUTANTS = (
     Mutant("diverged order", "a replaced change comes under another's number", _take_number),
     Mutant("inconsistent", "a replaced change comes as somebody else's", _rename_earlier),
     Mutant("lost ack", "a conversation is promised to that is not stored", _promise_nowhere),
-    Mutant("delivery after a fence", "a revoked device is shown who is here", _show_revoked),
-    Mutant("delivery after a fence", "a revoked device is shown marks", _mark_revoked),
+    Mutant(
+        "delivery after a fence",
+        "a revoked device is shown who is here",
+        partial(_tell_revoked, marks=False),
+    ),
+    Mutant(
+        "delivery after a fence",
+        "a revoked device is shown marks",
+        partial(_tell_revoked, marks=True),
+    ),
     Mutant("misrouted", "marks come of a conversation that is not the user's", _mark_elsewhere),
     Mutant("aborted read", "an edit is stored that was refused for good", _store_refused_edit),
     Mutant("duplicated", "an edit is promised as two changes", _apply_twice),

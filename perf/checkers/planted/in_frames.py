@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -18,6 +18,7 @@ from perf.checkers.planted.mutant import (
     open_rooms,
     set_changes,
     set_cursor,
+    show_otherwise,
     shuffled,
     substitute,
 )
@@ -166,62 +167,61 @@ def _elsewhere(history: History, chance: random.Random) -> bool:
 
 
 def _corrupt(history: History, chance: random.Random) -> bool:
-    rows = newest(history)
-    for one in shuffled(arrivals(history), chance):
-        for change in _current(one.page, rows):
-            if not change.deleted:
-                bad = change._replace(digest=change.digest ^ 1)
-                substitute(history, one, {change: bad})
-                return True
-    return False
+    stands = _stands(history)
+    return show_otherwise(history, chance, lambda it: stands(it) and not it.deleted, _other_body)
 
 
 def _corrupt_earlier(history: History, chance: random.Random) -> bool:
     """A change that was replaced since is shown with another body than was sent."""
     rows = newest(history)
     keys = {ack.client_id for ack in history.all(Acked)}
-    for one in shuffled(arrivals(history), chance):
-        for change in one.page.changes:
-            if change.version == 1 < rows[change.id].version and change.client_id in keys:
-                bad = change._replace(digest=change.digest ^ 1)
-                substitute(history, one, {change: bad})
-                return True
-    return False
+
+    def fit(change: Change) -> bool:
+        return change.version == 1 < rows[change.id].version and change.client_id in keys
+
+    return show_otherwise(history, chance, fit, _other_body)
+
+
+def _other_body(change: Change) -> Change:
+    return change._replace(digest=change.digest ^ 1)
 
 
 def _go_back(history: History, chance: random.Random) -> bool:
     """The newest change of a message comes with the version before it."""
-    rows = newest(history)
-    for one in shuffled(arrivals(history), chance):
-        for change in _current(one.page, rows):
-            if change.version > 1:
-                bad = change._replace(version=change.version - 1, digest=9)
-                substitute(history, one, {change: bad})
-                return True
-    return False
+    stands = _stands(history)
+    return show_otherwise(
+        history,
+        chance,
+        lambda it: stands(it) and it.version > 1,
+        lambda it: it._replace(version=it.version - 1, digest=9),
+    )
 
 
 def _undelete(history: History, chance: random.Random) -> bool:
-    rows = newest(history)
-    for one in shuffled(arrivals(history), chance):
-        for change in _current(one.page, rows):
-            if change.deleted:
-                bad = change._replace(deleted=False, digest=9)
-                substitute(history, one, {change: bad})
-                return True
-    return False
+    stands = _stands(history)
+    return show_otherwise(
+        history,
+        chance,
+        lambda it: stands(it) and it.deleted,
+        lambda it: it._replace(deleted=False, digest=9),
+    )
 
 
 def _rename(history: History, chance: random.Random) -> bool:
     """A frame says that another request made the message."""
+    stands = _stands(history)
+    return show_otherwise(
+        history,
+        chance,
+        lambda it: stands(it) and it.client_id is not None,
+        lambda it: it._replace(client_id=f"{it.client_id}0"),
+    )
+
+
+def _stands(history: History) -> Callable[[Change], bool]:
+    """Whether a change is still what is stored."""
     rows = newest(history)
-    for one in shuffled(arrivals(history), chance):
-        for change in _current(one.page, rows):
-            if change.client_id is not None:
-                bad = change._replace(client_id=f"{change.client_id}0")
-                substitute(history, one, {change: bad})
-                return True
-    return False
+    return lambda change: rows.get(change.id) == change
 
 
 MUTANTS = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 
 import msgspec
 
@@ -151,14 +152,6 @@ def _read_earlier(history: History, chance: random.Random, *, deleted: bool) -> 
     return False
 
 
-def _read_stale(history: History, chance: random.Random) -> bool:
-    return _read_earlier(history, chance, deleted=False)
-
-
-def _read_deleted(history: History, chance: random.Random) -> bool:
-    return _read_earlier(history, chance, deleted=True)
-
-
 def _reads(history: History, chance: random.Random) -> list[Fetched]:
     return [event for event in shuffled(history.all(Fetched), chance) if len(event.changes) > 1]
 
@@ -281,9 +274,13 @@ MUTANTS = (
     Mutant("misrouted", "a message is stored in another conversation", _store_elsewhere),
     Mutant("corrupt", "a message is stored with another body", _store_corrupt),
     Mutant("resurrected", "a deletion is promised and not done", _undelete_stored),
-    Mutant("resurrected", "a read shows a deleted message", _read_deleted),
+    Mutant("resurrected", "a read shows a deleted message", partial(_read_earlier, deleted=True)),
     Mutant("stale read", "a read lacks a message that was known", _read_without),
-    Mutant("stale read", "a read shows an earlier version than was known", _read_stale),
+    Mutant(
+        "stale read",
+        "a read shows an earlier version than was known",
+        partial(_read_earlier, deleted=False),
+    ),
     Mutant("reordered", "two messages of a read change places", _read_crossed),
     Mutant("duplicated", "a message is in one read twice", _read_twice),
     Mutant("aborted read", "a refused message is stored", _store_refused),

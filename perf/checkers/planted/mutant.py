@@ -113,6 +113,20 @@ def substitute(history: History, arrival: Arrival, others: Mapping[Change, Chang
     set_changes(history, arrival, (change for change in altered if change is not None))
 
 
+def show_otherwise(
+    history: History,
+    chance: random.Random,
+    fit: Callable[[Change], bool],
+    bad: Callable[[Change], Change | None],
+) -> bool:
+    """Have one device get another change instead of one that is fit for it (None: nothing); whether there is one."""
+    for one in shuffled(arrivals(history), chance):
+        for change in filter(fit, one.page.changes):
+            substitute(history, one, {change: bad(change)})
+            return True
+    return False
+
+
 def alter_everywhere(history: History, others: Mapping[Change, Change | None]) -> None:
     """Put other changes in the place of these in all frames, reads and the store (None: nothing)."""
 
