@@ -64,6 +64,25 @@ const STORIES = {
     return { cursor: conversations.c1.cursor, messages: conversations.c1.messages.map(({ id }) => id), epoch };
   },
 
+  asleep() {
+    const events = (upto) => [{ type: "events", conversation: "c1", since: upto - 1, upto, messages: [{ id: `m${upto}`, seq: upto, position: upto }] }];
+    const stores = [new LocalStore(NAME), new LocalStore(NAME)];
+    const [awake, asleep] = stores.map(opened);
+    asleep.received(events(1), 1);
+    keep(stores[1], asleep);
+    awake.closed(1006, 2);
+    awake.connect(3);
+    awake.opened(3);
+    awake.received([{ ...WELCOME, epoch: "e2", conversations: [{ ...LISTED, last_seq: 0 }] }], 4);
+    keep(stores[0], awake);
+    stores[1].flush(); // it wakes up, and does not know yet
+    awake.received([{ type: "receipts", conversation: "c2", marks: [] }], 5);
+    keep(stores[0], awake);
+    stores[0].flush();
+    const { epoch, conversations } = new LocalStore(NAME).load();
+    return { epoch, cursor: conversations.c1?.cursor ?? null };
+  },
+
   unstorable() {
     const session = opened(new LocalStore(NAME));
     const errors = ["x".repeat(65_537), "é".repeat(32_769), "x".repeat(65_536)].map((body) => {

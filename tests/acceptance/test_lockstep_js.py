@@ -118,6 +118,12 @@ def test_store_never_holds_a_cursor_beyond_its_messages(page: Chrome) -> None:
     assert found == {"cursor": 2, "messages": ["m1", "m2"], "epoch": "e1"}
 
 
+def test_cursor_of_a_tab_that_slept_through_a_restore_counts_for_nothing(page: Chrome) -> None:
+    """Under the new database's epoch it would hide as many changes as it is ahead."""
+    found = page.execute_async_script(RUN, "/tests/stores.js", json.dumps("asleep"))
+    assert found == {"epoch": "e2", "cursor": None}
+
+
 def test_text_that_no_server_stores_never_enters_the_outbox(page: Chrome) -> None:
     """One that is longer than a frame would end the session for good, and again after every reload."""
     found = page.execute_async_script(RUN, "/tests/stores.js", json.dumps("unstorable"))

@@ -2,8 +2,8 @@
  * Where a device keeps what must outlive its connection: `MemoryStore` for a visit, `LocalStore` for good.
  *
  * Laws: an outbox entry is stored before it is sent, under a key of its own, so that two tabs of one device never overwrite
- * each other's. A cursor is stored together with the messages it covers, a little later: what a killed tab had not
- * stored yet, the server sends again.
+ * each other's. A cursor is stored together with the messages it covers and the epoch it is of, a little later: what a
+ * killed tab had not stored yet, the server sends again.
  */
 
 const LATER_MS = 250; // conversations change often; they are written at most four times a second
@@ -38,12 +38,14 @@ export class LocalStore {
 
   /** What was kept: the value that `Session` takes as `saved`. */
   load() {
-    const conversations = {};
-    for (const key of this.#keys("conversation:")) conversations[key.split(":").at(-1)] = this.#get(key);
+    const session = this.#get(`${this.#prefix}session`);
+    const known = this.#keys("conversation:").map((key) => [key.split(":").at(-1), this.#get(key)]);
+    // A tab that slept while the database was restored may have stored what it had of the one before.
+    const conversations = Object.fromEntries(known.filter(([, { epoch }]) => epoch === undefined || epoch === session?.epoch));
     const keys = this.#keys("outbox:").sort();
     const outbox = keys.map((key) => ({ ...this.#get(key), key }));
     this.#newest = Math.max(0, ...keys.map((key) => Number.parseInt(key.slice(`${this.#prefix}outbox:`.length), 10) + 1));
-    return { ...this.#get(`${this.#prefix}session`), conversations, outbox };
+    return { ...session, conversations, outbox };
   }
 
   /** Stores what a `take()` says has changed. Throws if the storage is full. */
@@ -75,7 +77,7 @@ export class LocalStore {
     this.#due = null;
     if (!this.#session) return;
     const { conversations, device, user, epoch, unsettled } = this.#session;
-    for (const id of this.#dirty) this.#put(`${this.#prefix}conversation:${id}`, conversations.get(id).saved());
+    for (const id of this.#dirty) this.#put(`${this.#prefix}conversation:${id}`, { ...conversations.get(id).saved(), epoch });
     this.#dirty.clear();
     this.#put(`${this.#prefix}session`, { device, user, epoch, unsettled: [...unsettled] });
   }
