@@ -2,7 +2,8 @@
 
 Laws: nothing is sent to anyone unless `alive`, because others wait for a dead process's lease and no
 longer; a process that stood still for longer than its lease begins anew under another node, for others
-took its sessions for dead; nobody is reaped by who has not beaten well for a whole lease.
+took its sessions for dead; nobody is reaped by who has not beaten well for a whole lease, nor within one of a
+step of the database's clock, which ends all leases at once or makes them last.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ class Lease(ABC):
         self._pauses = self._overcome = 0  # how often this process stood still, and began anew
         self._looked = elapsed()
         self._reap_after = float("inf")
+        self._clock: float | None = None  # the database's, less ours, at the last beat
         self._beating: list[asyncio.Task[None]] = []
 
     @property
@@ -171,9 +173,19 @@ class Lease(ABC):
             await self._bury(statements.GIVE_UP, self.node)
             await self._register()
             self._overcome = pauses
-        elif not await self._line.ask_now(statements.BEAT, (self._lease_s, self.node)):
+        elif rows := await self._line.ask_now(statements.BEAT, (self._lease_s, self.node)):
+            self._compare(rows[0][0])
+        else:
             self._lapsed = True  # whatever our clock says: others took us for dead
             await self._register()
+
+    def _compare(self, now: float) -> None:
+        """Find out whether the database's clock made a step since the last beat: the living renew their leases first."""
+        before, self._clock = self._clock, now - elapsed()
+        step = 0.0 if before is None else self._clock - before
+        if abs(step) > self._lease_s:
+            logger.warning("the database's clock made a step of %+.0f s", step)
+            self._reap_after = float("inf")
 
     async def _bury(self, statement: str, whom: object) -> None:
         rows = await self._line.ask_now(statement, (whom,))

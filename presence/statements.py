@@ -5,9 +5,10 @@ device's row holds up no other, `last_seen` then stays that of an earlier sessio
 """
 
 REGISTER = "INSERT INTO presence_node (name, lease) VALUES (%s, now() + make_interval(secs => %s)) RETURNING id::text"
-BEAT = (
-    "UPDATE presence_node SET lease = now() + make_interval(secs => %s) WHERE id = %s RETURNING id"
-)
+BEAT = """
+UPDATE presence_node SET lease = now() + make_interval(secs => %s) WHERE id = %s
+RETURNING extract(epoch FROM now())::float8
+"""
 # The nodes in `dead` go with their connections; their users were here until the lease was over. In one
 # statement, so that nobody finds a node that still stands without the sessions that it holds.
 _BURY = """,
@@ -21,10 +22,11 @@ _BURY = """,
                WHERE d.id = g.id AND d.id IN (SELECT id FROM free))
 SELECT DISTINCT d.user_id::text FROM gone g JOIN presence_device d ON d.id = g.id
 """
-# One lease after it ran out nobody can still be using a node.
+# One lease after it ran out nobody can still be using a node. Nobody has a lease of ten: the clock went back since
+# that one was renewed, and whoever lives has renewed theirs.
 REAP = f"""
-WITH dead AS (SELECT id, lease AS until FROM presence_node
-               WHERE lease < now() - make_interval(secs => %s) FOR UPDATE SKIP LOCKED){_BURY}"""
+WITH dead AS (SELECT id, least(lease, now()) AS until FROM presence_node, make_interval(secs => %s) AS one
+               WHERE NOT lease BETWEEN now() - one AND now() + 10 * one FOR UPDATE OF presence_node SKIP LOCKED){_BURY}"""
 GIVE_UP = f"""
 WITH dead AS (SELECT id, least(lease, now()) AS until FROM presence_node
                WHERE id = %s::uuid FOR UPDATE){_BURY}"""

@@ -1,6 +1,7 @@
 """Leases: a process is alive as long as its own is renewed, and the living clear away the dead."""
 
 import asyncio
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -92,6 +93,67 @@ async def test_the_dead_are_cleared_away_by_the_living(
         assert sessions(sql, seat.device) == 0
     finally:
         await made.stop()
+
+
+async def test_a_step_of_the_database_s_clock_kills_nobody(ticking: Roster, clock: Psql) -> None:
+    """All leases are over at once: whoever beat first took all others for dead, with everybody who was there."""
+    other = scene.one(clock, IN_TIME)
+    ticking._reap_after = 0.0
+    await step(clock, ticking, hours=1)
+    assert scene.count(clock, "presence_node", "id = %s", other) == 1
+
+
+async def test_who_died_before_the_database_s_clock_went_back_is_cleared_away(
+    ticking: Roster, clock: Psql
+) -> None:
+    """The lease ended in an hour, and they were shown for as long."""
+    dead = scene.one(clock, IN_TIME)
+    await step(clock, ticking, hours=-1)
+    ticking._reap_after = 0.0  # a lease later
+    await scene.eventually(lambda: not scene.count(clock, "presence_node", "id = %s", dead))
+    assert ticking.alive
+
+
+IN_TIME = "INSERT INTO presence_node (lease) VALUES (now() + interval '6 s') RETURNING id"
+
+
+@pytest.fixture
+def clock(shared_database: None) -> Iterator[Psql]:
+    """A session of its own, to set the clock of those who look for `now()` in a schema before the catalogue's."""
+    with scene.connect() as hand:
+        hand.execute(
+            "CREATE SCHEMA clock; CREATE TABLE clock.step AS SELECT interval '0' AS step;"
+            "CREATE FUNCTION clock.now() RETURNS timestamptz STABLE LANGUAGE sql"
+            " AS 'SELECT pg_catalog.now() + step FROM clock.step'"
+        )
+        yield hand
+        hand.execute("DROP SCHEMA clock CASCADE")
+
+
+@pytest.fixture
+async def ticking(clock: Psql, settings: Any) -> AsyncIterator[Roster]:
+    """A process that beats by that clock."""
+    settings.LOCKSTEP_PRESENCE = {"beat_s": 0.02}
+    made = Roster()
+    made._line._session["search_path"] = "clock,pg_catalog,public"
+    await made.start()
+    yield made
+    await made.stop()
+
+
+async def step(clock: Psql, beating: Roster, *, hours: int) -> None:
+    """Set the clock, and wait until the process has beaten twice since."""
+
+    async def beat() -> None:
+        lease = "SELECT lease FROM presence_node WHERE id = %s"
+        before = scene.one(clock, lease, beating.node)
+        await scene.eventually(lambda: scene.one(clock, lease, beating.node) != before)
+
+    await beat()
+    await beat()  # it knows the clock
+    clock.execute("UPDATE clock.step SET step = make_interval(hours => %s)", [hours])
+    await beat()
+    await beat()
 
 
 @pytest.mark.slow
