@@ -83,6 +83,33 @@ const STORIES = {
     return { epoch, cursor: conversations.c1?.cursor ?? null };
   },
 
+  roomless() {
+    let hasRoom = false;
+    const storage = new Proxy(localStorage, {
+      get: (target, name) => (name === "setItem" ? set : typeof target[name] === "function" ? target[name].bind(target) : target[name]),
+    });
+    const set = (key, value) => {
+      if (!hasRoom && key.includes(":outbox:")) throw new DOMException("full", "QuotaExceededError");
+      localStorage.setItem(key, value);
+    };
+    const store = new LocalStore(NAME, { storage });
+    const session = opened(store);
+    const told = ["a", "b"].map((body) => {
+      session.send({ conversation: "c1", body, clientId: body }, 1);
+      try {
+        keep(store, session);
+        return "stored";
+      } catch ({ name }) {
+        return name;
+      }
+    });
+    session.received([{ type: "ok", client_id: "a", message: "m1", seq: 1, position: 1, version: 1, created: 1 }], 2);
+    hasRoom = true;
+    keep(store, session);
+    store.flush();
+    return { told, kept: bodies() };
+  },
+
   unstorable() {
     const session = opened(new LocalStore(NAME));
     const errors = ["x".repeat(65_537), "é".repeat(32_769), "x".repeat(65_536)].map((body) => {

@@ -124,6 +124,12 @@ def test_cursor_of_a_tab_that_slept_through_a_restore_counts_for_nothing(page: C
     assert found == {"epoch": "e2", "cursor": None}
 
 
+def test_request_for_which_there_was_no_room_is_stored_as_soon_as_there_is(page: Chrome) -> None:
+    """Unless it is settled by then."""
+    found = page.execute_async_script(RUN, "/tests/stores.js", json.dumps("roomless"))
+    assert found == {"told": ["QuotaExceededError"] * 2, "kept": ["b"]}
+
+
 def test_text_that_no_server_stores_never_enters_the_outbox(page: Chrome) -> None:
     """One that is longer than a frame would end the session for good, and again after every reload."""
     found = page.execute_async_script(RUN, "/tests/stores.js", json.dumps("unstorable"))

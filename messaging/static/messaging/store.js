@@ -2,8 +2,8 @@
  * Where a device keeps what must outlive its connection: `MemoryStore` for a visit, `LocalStore` for good.
  *
  * Laws: an outbox entry is stored before it is sent, under a key of its own, so that two tabs of one device never overwrite
- * each other's. A cursor is stored together with the messages it covers and the epoch it is of, a little later: what a
- * killed tab had not stored yet, the server sends again.
+ * each other's; one that finds no room is stored when there is some. A cursor is stored together with the messages it
+ * covers and the epoch it is of, a little later: what a killed tab had not stored yet, the server sends again.
  */
 
 const LATER_MS = 250; // conversations change often; they are written at most four times a second
@@ -26,6 +26,7 @@ export class LocalStore {
   #prefix;
   #due = null;
   #dirty = new Set();
+  #roomless = new Set(); // outbox entries that are to be stored
   #session = null;
   #counter = 0;
   #newest = 0; // moment in the key of the newest outbox entry: a clock that was set back must not turn their order
@@ -51,15 +52,29 @@ export class LocalStore {
   /** Stores what a `take()` says has changed. Throws if the storage is full. */
   save({ session, conversations, added, removed }, current) {
     this.#session = current;
-    for (const { key } of removed) if (key) this.storage.removeItem(key);
-    for (const id of conversations) this.#dirty.add(id);
-    for (const entry of added) {
-      this.#newest = Math.max(this.#newest, Date.now());
-      entry.key = `${this.#prefix}outbox:${this.#newest}-${String((this.#counter += 1)).padStart(6, "0")}:${entry.id}`;
-      this.#put(entry.key, entry);
+    for (const entry of removed) {
+      this.#roomless.delete(entry);
+      if (entry.key) this.storage.removeItem(entry.key);
     }
+    for (const id of conversations) this.#dirty.add(id);
+    for (const entry of added) this.#take(entry);
+    if (this.#dirty.size || this.#roomless.size) this.#due ??= setTimeout(() => this.#flushLater(), LATER_MS);
     if (session) this.flush();
-    else if (this.#dirty.size) this.#due ??= setTimeout(() => this.#flushLater(), LATER_MS);
+    else if (added.length) this.#flushOutbox();
+  }
+
+  /** Gives an outbox entry its key: these are in the order in which they were asked. */
+  #take(entry) {
+    this.#newest = Math.max(this.#newest, Date.now());
+    entry.key = `${this.#prefix}outbox:${this.#newest}-${String((this.#counter += 1)).padStart(6, "0")}:${entry.id}`;
+    this.#roomless.add(entry);
+  }
+
+  #flushOutbox() {
+    for (const entry of this.#roomless) {
+      this.#put(entry.key, entry);
+      this.#roomless.delete(entry);
+    }
   }
 
   /** What finds no room waits for the next change: the server has it. */
@@ -76,6 +91,7 @@ export class LocalStore {
     clearTimeout(this.#due);
     this.#due = null;
     if (!this.#session) return;
+    this.#flushOutbox();
     const { conversations, device, user, epoch, unsettled } = this.#session;
     for (const id of this.#dirty) this.#put(`${this.#prefix}conversation:${id}`, { ...conversations.get(id).saved(), epoch });
     this.#dirty.clear();
