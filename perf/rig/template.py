@@ -23,8 +23,12 @@ KEPT = 3  # of several checkouts or branches; each takes 60 MB
 
 
 def directory() -> Path:
-    """Where templates are kept: the user's cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lockstep" / "perf"
+    """Where templates are kept: the user's cache; for a user without a home a place that can't be."""
+    try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:
+        cache = Path(os.devnull)
+    return cache / "lockstep" / "perf"
 
 
 def name() -> str:

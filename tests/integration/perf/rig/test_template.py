@@ -1,5 +1,6 @@
 """A template is taken as it was kept, made anew by other code, and never a reason to fail."""
 
+import pwd
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,6 +53,23 @@ def test_it_is_taken_as_it_was_kept(tmp_path: Path, cluster: Callable[[str], Pat
     template.forget(named)
     assert take(named, tmp_path / "three") is None
     assert not (tmp_path / "three.draft").exists()
+
+
+def test_a_user_without_a_home_keeps_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cluster: Callable[[str], Path]
+) -> None:
+    """As in a container with a number for a user."""
+
+    def unknown(_: int) -> None:
+        raise KeyError("getpwuid(): uid not found")
+
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    named = template.name()
+    template.keep(named, cluster("a"))
+    assert take(named, tmp_path / "one") is None
+    template.forget(named)
 
 
 def test_other_code_has_another_one(
