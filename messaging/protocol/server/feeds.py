@@ -38,10 +38,11 @@ class Feed:
         return self.leaves_at is not None and self.cursor >= self.leaves_at
 
     def renew(self, standing: Standing) -> None:
-        """Go on in a newer stay: the user left and was added again before this feed came to the end."""
+        """Go on in a newer stay (the user left and was added again before this feed came to the end), or by another rule of history."""
         if standing.joined_seq > self.joined:
             self.joined, self.leaves_at = standing.joined_seq, standing.left_seq
             self.known = max(self.known, standing.last)
+        if standing.joined_seq == self.joined:
             self.visible_from = standing.joined_seq if standing.since_joined else 0
 
     def hear(self, batch: Batch, user: str) -> None:

@@ -175,6 +175,32 @@ async def test_a_member_since_joined_never_sees_older_messages_even_when_they_ar
     assert "secret" not in str(fresh.seen)
 
 
+async def test_an_open_session_keeps_to_the_rule_of_history_as_it_is_changed(
+    attach: Any, engine: Engine, sql: Psql
+) -> None:
+    """It kept to the one it was opened with: an edit of what its device was given meanwhile passed it by, for ever."""
+    seats = scene.new_seat(sql), scene.new_seat(sql)
+    room = scene.new_room(sql, seats[0], history="since_joined")
+    ann = await attach(seats[0])
+    old = (await ann.write(room.id, "old"))["message"]
+    scene.join(sql, room.id, seats[1].user)
+    bob = await attach(seats[1])
+    (link,) = engine.hub.people.links_of(seats[1].user)
+    feed = link.session.feeds.get(room.id)
+    assert feed is not None
+    rules = (("all", 0), ("since_joined", feed.joined), ("all", 0))
+    for version, (rule, visible_from) in enumerate(rules, start=1):
+        sql.execute(RULE, [rule, room.id])
+        await scene.eventually(lambda first=visible_from: feed.visible_from == first)
+        edit = {"message": old, "base_version": version, "client_id": f"e{version}"}
+        edited = await ann.ask(type="edit", **edit, body=rule)
+        await bob.reaches(room.id, edited["seq"])
+    assert bob.bodies(room.id) == ["all", "all"]
+
+
+RULE = "UPDATE messaging_conversation SET history = %s WHERE id = %s"
+
+
 async def test_an_admin_since_joined_is_not_shown_older_messages_by_a_conflict_about_one(
     attach: Any, sql: Psql
 ) -> None:
