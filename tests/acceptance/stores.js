@@ -64,6 +64,17 @@ const STORIES = {
     return { cursor: conversations.c1.cursor, messages: conversations.c1.messages.map(({ id }) => id), epoch };
   },
 
+  files() {
+    const store = new LocalStore(NAME);
+    const session = opened(store);
+    const plan = { id: "f1", name: "plan.pdf", size: 9 };
+    session.send({ conversation: "c1", body: "", attachments: [plan, "f2"], clientId: "a" }, 1);
+    keep(store, session);
+    const [{ frame, files }] = new LocalStore(NAME).load().outbox;
+    session.received([{ type: "ok", client_id: "a", message: "m1", seq: 1, position: 1, version: 1, created: 1 }], 2);
+    return { asked: frame.attachments, waiting: files, taken: session.conversations.get("c1").messages.get("m1").attachments };
+  },
+
   asleep() {
     const events = (upto) => [{ type: "events", conversation: "c1", since: upto - 1, upto, messages: [{ id: `m${upto}`, seq: upto, position: upto }] }];
     const stores = [new LocalStore(NAME), new LocalStore(NAME)];

@@ -31,8 +31,8 @@ RUN = """
 
 REQUEST = """
     const [path, as, answer] = arguments;
-    import("/messaging/lockstep.js")
-        .then(({ request }) => request(path, { as }))
+    import("/messaging/rest.js")
+        .then(({ request, upload }) => as === "upload" ? upload(new Blob(["a"]), { base: `/api${path}` }) : request(path, { as }))
         .then((value) => answer(["taken", value]), ({ code, status }) => answer([code, status]));
 """
 
@@ -51,11 +51,14 @@ class Files(SimpleHTTPRequestHandler):
         """Some answers break off in their middle, and some are not the server's."""
         if not self.path.startswith("/api/"):
             return super().do_GET()
+        self.rfile.read(int(self.headers.get("Content-Length", "0")))
         self.send_response(200)
-        self.send_header("Content-Length", "20" if self.path == "/api/portal" else "100")
+        self.send_header("Content-Length", "20" if "portal" in self.path else "100")
         self.end_headers()
         self.wfile.write(b"<p>Please log in</p>")
         return None
+
+    do_POST = do_GET  # noqa: N815 - the library's name
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Be quiet."""
@@ -130,6 +133,13 @@ def test_request_for_which_there_was_no_room_is_stored_as_soon_as_there_is(page:
     assert found == {"told": ["QuotaExceededError"] * 2, "kept": ["b"]}
 
 
+def test_files_of_a_message_are_known_while_it_waits_and_when_it_is_taken(page: Chrome) -> None:
+    """Also after a reload; on the wire are their ids."""
+    found = page.execute_async_script(RUN, "/tests/stores.js", json.dumps("files"))
+    plan = {"id": "f1", "name": "plan.pdf", "size": 9}
+    assert found == {"asked": ["f1", "f2"], "waiting": [plan], "taken": [plan]}
+
+
 def test_text_that_no_server_stores_never_enters_the_outbox(page: Chrome) -> None:
     """One that is longer than a frame would end the session for good, and again after every reload."""
     found = page.execute_async_script(RUN, "/tests/stores.js", json.dumps("unstorable"))
@@ -155,7 +165,14 @@ def test_two_tabs_of_one_device_keep_each_others_outbox(page: Chrome) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "kind"), [("/cut", "json"), ("/cut", "blob"), ("/portal", "json")]
+    ("path", "kind"),
+    [
+        ("/cut", "json"),
+        ("/cut", "blob"),
+        ("/portal", "json"),
+        ("/cut", "upload"),
+        ("/portal", "upload"),
+    ],
 )
 def test_half_an_answer_and_a_strangers_answer_are_no_answer(
     page: Chrome, path: str, kind: str

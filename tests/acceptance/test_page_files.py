@@ -25,20 +25,23 @@ const answer = arguments[0];
   const { token, user } = await register({ username: "fred", password: "lockstep", installation: "js", name: "js" });
   const client = new Client({ token });
   const content = Uint8Array.from({ length: 300_000 }, (_, place) => place % 251);
-  const file = await client.upload(new File([content], "Füße.bin"));
+  const shares = [];
+  const file = await client.upload(new File([content], "Füße.bin"), { progress: (share) => shares.push(share) });
   const shown = new Promise((resolve) => client.addEventListener("change", () => {
     const messages = client.conversations.get(user)?.ordered() ?? [];
     const found = messages.find(({ attachments }) => attachments);
     if (found) resolve(found);
   }));
   client.connect();
-  client.send({ conversation: user, body: "look", attachments: [file.id] });
+  client.send({ conversation: user, body: "look", attachments: [file] });
   const message = await shown;
-  const blob = await client.download(file.id);
+  const blob = await client.download(file);
   const fetched = new Uint8Array(await blob.arrayBuffer());
   const refused = await client.download("00000000-0000-7000-8000-000000000000").catch(({ code }) => code);
+  const damaged = await client.download({ ...file, sha256: "0".repeat(64) }).catch(({ code }) => code);
+  const ended = await client.upload(new File([content], "no"), { signal: AbortSignal.abort() }).catch(({ name }) => name);
   client.close();
-  return { file, message, refused, same: fetched.length === content.length && fetched.every((byte, place) => byte === content[place]) };
+  return { file, message, refused, damaged, ended, shares, same: fetched.length === content.length && fetched.every((byte, place) => byte === content[place]) };
 })().then(answer, (error) => answer({ error: String(error) }));
 """
 
@@ -58,4 +61,5 @@ def test_a_file_goes_out_with_a_message_and_comes_back_the_same(origin: Chrome) 
     assert found["same"]
     assert found["message"]["attachments"] == [found["file"]]
     assert (found["file"]["name"], found["file"]["size"]) == ("Füße.bin", 300_000)
-    assert found["refused"] == "no_such_attachment"
+    assert (found["refused"], found["damaged"]) == ("no_such_attachment", "damaged")
+    assert (found["ended"], found["shares"][-1]) == ("AbortError", 1)

@@ -49,11 +49,12 @@ export class Conversation {
   }
 
   /** Shows what the server took at once; the feed brings it again, with more. */
-  place({ type, client_id, body, kind, reply_to }, { message, seq, position, version, created }, { device, user }) {
+  place({ frame, files: attachments }, { message, seq, position, version, created }, { device, user }) {
+    const { type, client_id, body, kind, reply_to } = frame;
     const before = this.messages.get(message);
     // The answer to a repeat may name a later version, whose body only the feed knows.
     if (type === "send" && version === 1 && !before)
-      this.put({ id: message, seq, position, version, created, kind, body, reply_to, client_id, device, user });
+      this.put({ id: message, seq, position, version, created, kind, body, reply_to, attachments, client_id, device, user });
     if (type === "edit" && before?.version === version - 1) this.put({ ...before, seq, version, body, edited: Date.now() });
     if (type === "delete" && before?.version === version - 1)
       this.put({ ...before, seq, version, body: "", deleted: Date.now() });

@@ -10,51 +10,16 @@
  * `Client` waits and never decides: it pumps a `Session` (session.js) between a WebSocket, the clock and a store (store.js).
  */
 
+import { check, request, upload } from "./rest.js";
 import { Session } from "./session.js";
 import { MemoryStore } from "./store.js";
 
 export { Conversation } from "./conversation.js";
+export { ApiError, request } from "./rest.js";
 export { Session, newId } from "./session.js";
 export { LocalStore, MemoryStore } from "./store.js";
 
 export const PROTOCOL = "lockstep.v1.json";
-
-/** A refusal of the REST API; `code` is for programs, `message` for people. */
-export class ApiError extends Error {
-  constructor({ code, message, status, retryAfter }) {
-    super(message);
-    Object.assign(this, { code, status, retryAfter });
-  }
-}
-
-/** Calls the REST API; the answer is JSON or, `as: "blob"`, a file. Throws ApiError when it refuses or, with status 0, can't be reached. */
-export async function request(path, { method = "GET", body, authorization, as = "json", base = "/api" } = {}) {
-  const headers = { Accept: "application/json" };
-  const isForm = body instanceof FormData;
-  if (authorization) headers.Authorization = authorization;
-  if (body !== undefined && !isForm) headers["Content-Type"] = "application/json";
-  const content = isForm || body === undefined ? body : JSON.stringify(body);
-  const answer = await fetch(base + path, { method, headers, body: content }).catch(unreachable);
-  if (answer.ok && as === "blob") return answer.blob().catch(unreachable);
-  const value = parsed(await answer.text().catch(unreachable));
-  if (answer.ok) return value === undefined ? unreachable() : value;
-  const { code = "internal", message = `The server answered ${answer.status}.`, retry_after: retryAfter } = value ?? {};
-  throw new ApiError({ code, message, retryAfter, status: answer.status });
-}
-
-/** No answer, half of one, or something that no server of ours says, as of a network that wants a log-in first. */
-function unreachable() {
-  throw new ApiError({ code: "unreachable", message: "The server can't be reached; look at the network and try again.", status: 0 });
-}
-
-/** What a body says; null if it is empty, undefined if it is no JSON. */
-function parsed(text) {
-  try {
-    return text ? JSON.parse(text) : null;
-  } catch {
-    return undefined;
-  }
-}
 
 /** Logs in and registers this installation; returns {device, token, user}. The token is shown once: keep it. */
 export async function register({ username, password, installation, name, platform = "web" }) {
@@ -119,7 +84,7 @@ export class Client extends EventTarget {
     this.#keep(() => this.store.flush());
   }
 
-  /** Queues a message {conversation, body, kind?, replyTo?, attachments?: ids}; returns its client_id. */
+  /** Queues a message {conversation, body, kind?, replyTo?, attachments?: what `upload` gave, or ids}; returns its client_id. */
   send(message) {
     return this.#do((session, now) => session.send(message, now));
   }
@@ -164,21 +129,29 @@ export class Client extends EventTarget {
     this.#do((session) => session.merge(conversation));
   }
 
-  /** Uploads a File or Blob; returns {id, name, size, type, sha256}: its id goes into `attachments` of a message within a day. */
-  upload(file, name = file.name ?? "file") {
-    const body = new FormData();
-    body.append("file", file, name);
-    return this.request("/files", { method: "POST", body });
+  /**
+   * Uploads a File or Blob; returns {id, name, size, type, sha256}, for `attachments` of one message within a day. `progress` is told
+   * the share that has left, from 0 to 1; an AbortSignal ends it. A repeat is another file: what no message takes, goes.
+   */
+  upload(file, { name, progress, signal } = {}) {
+    return upload(file, { name, progress, signal, authorization: this.#authorization });
   }
 
-  /** Fetches a file of a message by its id; returns a Blob. */
-  download(id) {
-    return this.request(`/files/${id}`, { as: "blob" });
+  /** Fetches a file of a message, by itself or by its id; returns a Blob, whose digest was checked if it is known. */
+  async download(file) {
+    const { id, sha256 } = typeof file === "string" ? { id: file } : file;
+    const content = await this.request(`/files/${id}`, { as: "blob" });
+    await check(content, sha256);
+    return content;
   }
 
   /** Calls the REST API as this device. */
   request(path, options = {}) {
-    return request(path, { ...options, authorization: `Bearer ${this.token}` });
+    return request(path, { ...options, authorization: this.#authorization });
+  }
+
+  get #authorization() {
+    return `Bearer ${this.token}`;
   }
 
   #hurry = () => {

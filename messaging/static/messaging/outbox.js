@@ -1,7 +1,8 @@
 /**
  * What the app has asked for and the server has not answered: one lane per conversation, strictly in order.
  *
- * An entry is {id, conversation, frame, asked, sent}; `id` is its client_id, `asked` wall-clock ms for the screen.
+ * An entry is {id, conversation, frame, asked, files?, sent}; `id` is its client_id. For the screen are `asked`, wall-clock ms,
+ * and what is known of the files whose ids the frame names.
  */
 
 const utf8 = new TextEncoder();
@@ -20,8 +21,8 @@ export class Outbox {
     this.refusals = new Map(); // conversation -> how often in a row its lane was held
   }
 
-  add(conversation, frame, asked) {
-    const entry = { id: frame.client_id, conversation, frame, asked, sent: false };
+  add(conversation, frame, { asked, files = [] }) {
+    const entry = { id: frame.client_id, conversation, frame, asked, ...(files.length && { files }), sent: false };
     this.entries.push(entry);
     return entry;
   }

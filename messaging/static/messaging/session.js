@@ -72,8 +72,8 @@ export class Session {
     const frame = { type: "send", conversation, client_id: clientId, body };
     if (kind !== "text") frame.kind = kind;
     if (replyTo) frame.reply_to = replyTo;
-    if (attachments.length) frame.attachments = attachments;
-    return this.#enqueue(conversation, frame, now);
+    if (attachments.length) frame.attachments = attachments.map((file) => file.id ?? file);
+    return this.#enqueue(conversation, frame, now, attachments.filter(({ id }) => id));
   }
 
   /** Replaces the body of a message if it is still as this device (or the caller, who names all three) knows it. */
@@ -291,7 +291,7 @@ export class Session {
     const entry = this.outbox.find(client_id);
     if (!entry) return this.wishes.answered(ref);
     this.#settle(entry);
-    if (place.message) this.feeds.change(entry.conversation).place(entry.frame, place, this);
+    if (place.message) this.feeds.change(entry.conversation).place(entry, place, this);
   }
 
   #error({ ref, client_id, retry_after, current, ...error }, now) {
@@ -311,10 +311,10 @@ export class Session {
 
   // -- outbox
 
-  #enqueue(conversation, frame, now) {
+  #enqueue(conversation, frame, now, files = []) {
     if (!KEY.test(frame.client_id)) throw new RangeError("client_id must have 1 to 64 characters, and no NUL or lone surrogate");
     checkBody(frame.body ?? "");
-    this.saves.added.push(this.outbox.add(conversation, frame, Date.now()));
+    this.saves.added.push(this.outbox.add(conversation, frame, { asked: Date.now(), files }));
     this.#pump(now);
     return frame.client_id;
   }
