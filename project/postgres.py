@@ -99,8 +99,9 @@ def _make_cluster(home: Home) -> None:
     ]
     result = daemons.run(home, initdb)
     if result.returncode != 0:
-        reason = next((x for x in result.stderr.splitlines() if "rror" in x or "No space" in x), "")
-        raise ServiceError(explain(reason or "initdb failed", home.directory))
+        lines = result.stderr.strip().splitlines() or ["initdb failed"]
+        telling = (line for line in lines if "rror" in line or "No space" in line)
+        raise ServiceError(explain(next(telling, lines[-1]), home.directory))
     os.replace(draft, _data(home))
 
 

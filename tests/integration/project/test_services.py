@@ -207,6 +207,14 @@ def test_a_full_disk_is_one_line(directory: Path) -> None:
         subprocess.run(["umount", str(disk)], check=True)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_a_user_whom_the_system_does_not_know_is_one_line(directory: Path) -> None:
+    """A number in a container: initdb says what it lacks, without the word error."""
+    os.chown(directory, 54_321, 54_321)
+    with pytest.raises(ServiceError, match=r"user ID 54321: user does not exist\. Mend that"):
+        services.start(directory)
+
+
 def test_a_wrong_password_is_one_line(directory: Path) -> None:
     place = services.start(directory)
     data = place.home.directory / "postgres"
