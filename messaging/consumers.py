@@ -102,6 +102,9 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
     def wake(self) -> None:
         """There is something to write."""
         self._wakeup.set()
+        if self.session.feeds.restarted and self._engine is not None:
+            anew, self.session.feeds.restarted = self.session.feeds.restarted, []
+            self._spawn(self._engine.hub.marks.greet(self, anew))
         if self.session.closing is not None and self._patience is None:
             revoked = self.session.closing is CloseCode.REVOKED  # the revocation waits for us
             patience = HANG_UP_S if revoked else CLOSE_S

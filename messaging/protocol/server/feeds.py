@@ -95,6 +95,7 @@ class Feeds:
         self._behind: dict[str, None] = {}  # an ordered set: the longest waiting first
         self._reading: set[str] = set()
         self.ended: dict[str, int] = {}  # what the device has where it has no feed now
+        self.restarted: list[str] = []  # of these it has forgotten the marks, too
 
     def __contains__(self, conversation: object) -> bool:
         return conversation in self._feeds
@@ -134,6 +135,7 @@ class Feeds:
         """Begin anew from 0, and give back the credit of what the client is to forget. Returns how it is told so."""
         feed = self._feeds[page.conversation]
         feed.cursor, feed.purged = 0, page.purged
+        self.restarted.append(page.conversation)
         self.fall_behind(page.conversation)
         window.forget(page.conversation)
         return Reset(conversation=page.conversation)

@@ -12,8 +12,8 @@ from django.db import connection
 
 from messaging import tombstones
 from tests import scene
-from tests.device import Device
-from tests.scene import Psql, Room
+from tests.device import Device, Frame
+from tests.scene import Psql, Room, Seat
 
 pytestmark = pytest.mark.django_db
 
@@ -123,6 +123,11 @@ async def test_what_was_interrupted_goes_on_where_it_was(
     assert "3 messages are tombstones now" in await retain("--days", "30")
 
 
+def marked(frame: Frame, seat: Seat) -> bool:
+    """Whether it shows a mark of this device."""
+    return any(mark["device"] == seat.device for mark in frame.get("marks", []))
+
+
 BURY = "UPDATE messaging_message SET deleted = now() WHERE kind <> 'system'"
 RAISE = "UPDATE messaging_conversation SET purged_seq = last_seq"
 REMOVE = "DELETE FROM messaging_message WHERE deleted IS NOT NULL"
@@ -186,14 +191,20 @@ async def test_a_live_device_is_never_left_with_what_went_for_real_before_it_was
 ) -> None:
     """All in one transaction, so that nobody can read the tombstones in between; as for a process that was cut off."""
     ann, bob = await talked(attach, room, count=3)
+    quiet = scene.new_seat(sql, room.second.user)
+    third = await attach(quiet)
+    for device in (ann, bob):
+        await device.hear(lambda frame: marked(frame, quiet))
+    await third.cut()
     with sql.transaction():
         for statement in (BURY, "SET LOCAL lockstep.purge = on", RAISE, REMOVE):
             sql.execute(statement)
     await ann.write(room.id, "stays")
     for device in (ann, bob):
-        await device.hear("reset")
+        reset = device.heard.index(await device.hear("reset"))
         await device.reaches(room.id, 9)
         assert device.bodies(room.id) == ["stays"]
+        await device.hear(lambda frame: marked(frame, quiet), since=reset)
 
 
 async def test_a_message_that_its_device_may_send_once_more_is_kept_as_a_tombstone(
