@@ -9,17 +9,20 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from random import Random
 from urllib.parse import urlsplit
 
 import msgspec
 
+from perf.load.known import LOG_IN, REGISTER, Known
 from perf.load.rest import Rest
 from perf.rig import children
 from perf.rig.children import RigError
 
+REPORT, ARCHIVE, LOG, CONFIGURATION = "fuzz.json", "fuzz.har", "fuzz.log", "fuzz.toml"
 PATIENCE_S = 60.0  # beyond its own time budget: loading, and the last requests
 PROGRAM = "from schemathesis.cli import schemathesis; schemathesis()"
 
@@ -37,11 +40,17 @@ SPARED: Mapping[str, str] = {
 }
 """Paths that are not tried, and why."""
 
-REFUSED_ONLY: Mapping[str, str] = {
-    "POST /api/login": "no password is guessed",
-    "POST /api/devices": "no proof of a log-in is guessed",
+SLOW: Mapping[str, str] = {
+    LOG_IN: "each password costs most of a second of a core",
+    REGISTER: "its proof costs a log-in",
 }
-"""Operations that chance never gets an answer of 2xx, and why."""
+"""Operations that are not among a few chosen ones, and why."""
+
+ALWAYS = (
+    *("--exclude-checks", ",".join(LEFT_OUT), "--continue-on-failure", "--no-shrink"),
+    *("--request-timeout", "20", "--generation-database", "none", "--no-color"),
+    *("--suppress-health-check", "all", "--warnings", "off"),
+)
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -62,9 +71,7 @@ class Fuzzed(msgspec.Struct, frozen=True, kw_only=True):
     answers: dict[str, dict[str, int]] = {}
     failures: list[Failure] = []
     errors: list[Failure] = []
-    left_out: Mapping[str, str] = msgspec.field(
-        default_factory=lambda: {**LEFT_OUT, **SPARED, **REFUSED_ONLY}
-    )
+    left_out: Mapping[str, str] = msgspec.field(default_factory=lambda: {**LEFT_OUT, **SPARED})
 
     @property
     def unasked(self) -> list[str]:
@@ -121,43 +128,62 @@ def installed() -> bool:
 
 
 async def fuzz(
-    *, url: str, token: str, seed: int, phases: str, examples: int, seconds: float, logs: Path
+    *,
+    url: str,
+    token: str,
+    known: Known,
+    seed: int,
+    phases: str,
+    examples: int,
+    seconds: float | None,
+    logs: Path,
+    few: int | None = None,
 ) -> Fuzzed:
     """Fuzz the server at `url` as this device, with so many examples of each operation. Raises RigError.
 
     `phases` are schemathesis' own: `coverage` tries every parameter at its bounds, `fuzzing` at random,
-    `stateful` goes on with what was created.
-    It ends itself after `seconds`, and is ended when that takes a minute longer.
+    `stateful` goes on with what was created. Of the operations only `few` are tried, if it says so.
+    It tries on and on for so many `seconds`, or once, and is ended when that takes a minute longer.
     """
-    found, archive, log = logs / "fuzz.json", logs / "fuzz.har", logs / "fuzz.log"
-    operations = await _documented(url)
+    chosen = await _documented(url)
+    if few is not None:
+        chosen = choose(chosen, few=few, seed=seed)
+    (logs / CONFIGURATION).write_text(known.configuration())
     command = [
-        *(sys.executable, "-c", PROGRAM, "run", f"{url}/api/openapi.json"),
-        *("--header", f"Authorization: Bearer {token}", "--seed", str(seed)),
-        *("--phases", phases, "--max-examples", str(examples), "--max-time", str(round(seconds))),
-        *("--exclude-checks", ",".join(LEFT_OUT), "--continue-on-failure", "--no-shrink"),
-        *(part for path in SPARED for part in ("--exclude-path", path)),
-        *("--request-timeout", "20", "--generation-database", "none", "--no-color"),
-        *("--suppress-health-check", "all", "--warnings", "off"),
-        *("--report", "json,junit,har", "--report-json-path", str(found)),
-        *("--report-junit-path", str(logs / "fuzz.xml"), "--report-har-path", str(archive)),
+        *(sys.executable, "-c", PROGRAM, "--config-file", str(logs / CONFIGURATION)),
+        *("run", f"{url}/api/openapi.json", "--header", f"Authorization: Bearer {token}"),
+        *("--seed", str(seed), "--phases", phases, "--max-examples", str(examples)),
+        *(() if seconds is None else ("--max-time", str(round(seconds)))),
+        *(part for one in chosen for part in ("--include-name", one)),
+        *ALWAYS,
+        *("--report", "json,junit,har", "--report-json-path", str(logs / REPORT)),
+        *("--report-junit-path", str(logs / "fuzz.xml"), "--report-har-path", str(logs / ARCHIVE)),
     ]
-    child = await children.start(command, env={}, log=log, talks=False)
+    await _run(command, log=logs / LOG, within_s=PATIENCE_S + (seconds or 0))
     try:
-        async with asyncio.timeout(seconds + PATIENCE_S):
-            await child.wait()
-    except TimeoutError:
-        raise RigError(
-            f"schemathesis did not end in {seconds + PATIENCE_S:.0f} s; see {log}"
-        ) from None
-    finally:
-        await children.stop(child, patience_s=2.0)
-    try:
-        fuzzed = read(found.read_bytes())
-        answers = answers_of(archive.read_bytes(), operations)
+        fuzzed = read((logs / REPORT).read_bytes())
+        answers = answers_of((logs / ARCHIVE).read_bytes(), chosen)
         return msgspec.structs.replace(fuzzed, answers=answers)
     except (OSError, msgspec.DecodeError):
-        raise RigError(f"schemathesis left no report: {children.last_words(log)}") from None
+        raise RigError(f"schemathesis left no report: {children.last_words(logs / LOG)}") from None
+
+
+async def _run(command: list[str], *, log: Path, within_s: float) -> None:
+    """Run it to its end, whatever it finds. Raises RigError if that does not come."""
+    child = await children.start(command, env={}, log=log, talks=False)
+    try:
+        async with asyncio.timeout(within_s):
+            await child.wait()
+    except TimeoutError:
+        raise RigError(f"schemathesis did not end in {within_s:.0f} s; see {log}") from None
+    finally:
+        await children.stop(child, patience_s=2.0)
+
+
+def choose(operations: Sequence[str], *, few: int, seed: int) -> list[str]:
+    """So many of them, by the seed, but none that is SLOW. Pure."""
+    fast = sorted(one for one in operations if one not in SLOW)
+    return sorted(Random(seed).sample(fast, min(few, len(fast))))
 
 
 def read(report: bytes) -> Fuzzed:

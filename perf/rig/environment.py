@@ -231,7 +231,12 @@ async def _meanwhile(work: Coroutine[Any, Any, T]) -> AsyncIterator[asyncio.Task
 
 
 async def provision(
-    crowd: Crowd, *, env: Mapping[str, str], logs: Path, prefix: str = "perf"
+    crowd: Crowd,
+    *,
+    env: Mapping[str, str],
+    logs: Path,
+    prefix: str = "perf",
+    password: str | None = None,
 ) -> list[Account]:
     """Make the accounts of a scenario, named after `prefix`. Raises RigError."""
     if not crowd.accounts:
@@ -242,6 +247,7 @@ async def provision(
         *("--devices", str(crowd.accounts)),
         *("--conversations", str(crowd.conversations)),
         *("--members", str(crowd.members), "--prefix", prefix),
+        *([] if password is None else [f"--password={password}"]),  # it may begin with a hyphen
         env=env,
         logs=logs,
     )

@@ -6,6 +6,7 @@ became of every send. A repeat of a `client_id` must give the first result and s
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,10 +25,11 @@ from perf.measure.latency import Latency
 from perf.rig.database import connected
 from perf.rig.environment import Crowd, Environment
 from perf.scenario import Findings, Options, Scenario, Stage
-from perf.scenarios.parts import entrance, fuzzing
+from perf.scenarios.parts import entrance, fuzzing, guests
 from perf.scenarios.parts.calls import WEIGHTS, Calls, Repeat
 from perf.scenarios.parts.capacity import Watched, watched
 from perf.scenarios.parts.entrance import Entrance
+from perf.scenarios.parts.guests import Guests
 from perf.scenarios.parts.shared import (
     agreement,
     apart,
@@ -44,12 +46,12 @@ from perf.targets import outcome
 MEMBERS, LISTENING = 5, 2  # of each conversation
 DEVICES, QUICK_DEVICES = 100, 20
 FIRST, CLIMB, MOST = 20.0, 1.6, 12  # requests/s of the first stair, the next ones, how many at most
-STEP_S, QUICK_STEP_S, QUICK_RATES = 4.0, 1.0, (20.0, 40.0)
+STEP_S, QUICK_STEP_S, QUICK_RATES = 4.0, 1.0, (40.0,)
 WARM_UP_S, QUICK_WARM_UP_S = 1.5, 0.8
 GIVE_UP = 2  # steps in a row that are not held: a pause of the machine is no limit
 LIMIT_MS = 200.0  # p99 of a step that counts as held: what T4 gives the database alone under load
 ENOUGH = 0.98  # of what was asked must be answered by the end of the step
-DOOR_S, QUICK_DOOR_S = 8.0, 0.5
+DOOR_S, QUICK_DOOR_S = 8.0, 0.3
 REPEATED = """
 SELECT client_id, count(*), min(id::text), min(position) FROM messaging_message
  WHERE client_id = ANY (%s) GROUP BY client_id
@@ -135,14 +137,16 @@ async def run(stage: Stage) -> Findings:
     rest = Rest(stage.environment.url)
     try:
         async with watched(stage.environment) as beside:
-            it = await _prepared(stage, rest, beside)
+            it, invited = await asyncio.gather(
+                _prepared(stage, rest, beside), guests.invite(stage.environment)
+            )
             await _climb(it)
             findings = _findings(it)
             if beside.statements is not None:
                 findings.figures["database_statements"] = await beside.statements.top(8)
             findings.coverage += await _repeats(it, stage.environment)
-        await _door(stage, rest, findings)
-        await fuzzing.judge(stage, findings)
+        await _door(stage, rest, findings, invited)
+        await fuzzing.judge(stage, findings, rest, invited)
         await settle(it.fleet, findings)  # the fuzzer adds who listens to its conversations
     finally:
         await rest.close()
@@ -159,6 +163,7 @@ async def _prepared(stage: Stage, rest: Rest, beside: Watched) -> Api:
     fleet = Fleet(url=place.url, recorder=stage.recorder, observer=troubles)
     stage.progress.say(f"{len(calling)} devices that call, {len(listening)} that listen")
     await fleet.connect(listening, starts=await starts_of(place))
+    await _warm_up(stage, calls)
     return Api(
         stage=stage,
         calls=calls,
@@ -175,7 +180,6 @@ async def _climb(it: Api) -> None:
     before = await metrics.statement_buckets(url)
     async with alongside(it.pulse.run()):
         with still():
-            await _warm_up(it)
             for rate in rates(it.stage.options):
                 it.steps.append(await _step(it, rate))
                 if all(step.failed_by for step in it.steps[-GIVE_UP:]) and it.steps[GIVE_UP - 1 :]:
@@ -184,12 +188,12 @@ async def _climb(it: Api) -> None:
     it.served = metrics.since(before, await metrics.statement_buckets(url))
 
 
-async def _warm_up(it: Api) -> None:
+async def _warm_up(stage: Stage, calls: Calls) -> None:
     """Have every endpoint be asked before anything counts: the first requests load what the others use."""
-    uncounted = Generator(it.stage.series)
-    seconds = QUICK_WARM_UP_S if it.stage.options.quick else WARM_UP_S
-    await it.calls.run(rate=FIRST, seconds=seconds, generator=uncounted, whole=Latency())
-    it.calls.latencies.clear()
+    uncounted = Generator(stage.series)
+    seconds = QUICK_WARM_UP_S if stage.options.quick else WARM_UP_S
+    await calls.run(rate=FIRST, seconds=seconds, generator=uncounted, whole=Latency())
+    calls.latencies.clear()
 
 
 async def _step(it: Api, rate: float) -> Step:
@@ -325,16 +329,18 @@ def misplaced(repeats: Sequence[Repeat], stored: Mapping[str, tuple[object, ...]
     ]
 
 
-async def _door(stage: Stage, rest: Rest, findings: Findings) -> None:
+async def _door(stage: Stage, rest: Rest, findings: Findings, invited: Guests | None) -> None:
     """Logins and registrations."""
-    if stage.environment.logs is None:
+    if invited is None:
         findings.unknown.append("logins: only a private environment gets users with passwords")
         return
     stage.progress.say("logging in and registering")
     stage.series.mark("logins")
     quick = stage.options.quick
     seconds = QUICK_DOOR_S if quick else DOOR_S
-    door: Entrance = await entrance.measure(stage.environment, rest, seconds=seconds, quick=quick)
+    door: Entrance = await entrance.measure(
+        stage.environment, rest, invited, seconds=seconds, quick=quick
+    )
     findings.figures["door"] = door.figures()
     findings.coverage += door.coverage()
     findings.broken += door.errors

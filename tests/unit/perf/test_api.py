@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import tomllib
 from collections.abc import Awaitable, Callable
 
 import pytest
 
 from perf.load import fuzz
+from perf.load.known import LOG_IN, OFTEN, REGISTER, Known
 from perf.load.rest import Answer, NoAnswer, Rest
 from perf.scenarios.api import LIMIT_MS, Step, differing, misplaced, why_failed
 from perf.scenarios.parts.calls import Repeat
@@ -92,6 +94,29 @@ def test_what_each_operation_answered_is_read_from_the_archive() -> None:
     found = fuzz.Fuzzed(document=4, tested=2, requests=6, answers=answers)
     assert found.unasked == ["GET /api/users", "POST /api/devices/{device}"]
     assert set(found.never("2xx")) == {*found.unasked, "POST /api/devices/link"}
+
+
+def test_what_exists_is_told_to_the_fuzzer_where_it_belongs_and_nothing_else_is() -> None:
+    odd = 'a "b" \\ \u00e9\u2603\x7f'
+    known = Known(values={"users": ["u"], "versions": [1], "names": [odd]}, proof="p")
+    told = tomllib.loads(known.configuration())
+    assert told["dictionaries"] == {name: {"values": list(v)} for name, v in known.values.items()}
+    assert told["parameters"]["path.user"] == {"dictionary": "users", "probability": OFTEN}
+    bound = {one["dictionary"] for one in told["parameters"].values()}
+    assert bound == {"users", "versions"}
+    log_in, register = told["operations"]
+    assert (log_in["include-name"], list(log_in["parameters"])) == (LOG_IN, ["body.username"])
+    assert register == {"include-name": REGISTER, "headers": {"Authorization": "Login p"}}
+
+
+def test_a_few_operations_are_chosen_by_the_seed_and_none_that_hashes_passwords() -> None:
+    document = [f"GET /api/{number}" for number in range(20)] + list(fuzz.SLOW)
+    chosen = fuzz.choose(document, few=6, seed=1)
+    assert chosen == fuzz.choose(document[::-1], few=6, seed=1)
+    assert len(set(chosen)) == 6
+    every = {one for seed in range(100) for one in fuzz.choose(document, few=6, seed=seed)}
+    assert every == set(document) - set(fuzz.SLOW)
+    assert fuzz.choose(document[:3], few=6, seed=1) == document[:3]
 
 
 def answering(*answers: bytes) -> Handler:
