@@ -38,9 +38,9 @@ from perf.scenarios.parts.stairs import Stairs
 from perf.targets import Outcome, outcome
 
 DEVICES = 100
-LEVEL_S, QUICK_LEVEL_S = 4.0, 0.8
+LEVEL_S, QUICK_LEVEL_S = 4.0, 0.6
 WARM_UP_S, QUICK_WARM_UP_S = 1.0, 0.3
-SINGLE_RATE, SINGLE_S, QUICK_SINGLE_S = 20.0, 8.0, 1.5
+SINGLE_RATE, SINGLE_S, QUICK_SINGLE_S = 20.0, 8.0, 1.0
 SINGLE_LIMIT_MS, SINGLE_GOAL_MS = 5.0, 3.0
 STATEMENTS_LIMIT, STATEMENTS_GOAL = 0.5, 0.1  # per message, when everything is under way
 

@@ -37,7 +37,7 @@ from perf.scenarios.parts.flood import (
 )
 from perf.scenarios.parts.shared import starts_of
 
-HONEST, QUICK_HONEST = 500, 100  # devices that come back at once, in every wave
+HONEST, QUICK_HONEST = 500, 60  # devices that come back at once, in every wave
 STRANGERS, QUICK_STRANGERS = 2_000, 500  # of each wave
 WAVES, QUICK_WAVES = 2, 2
 WAVE_S, QUICK_WAVE_S = 5.0, 1.0

@@ -39,7 +39,7 @@ from perf.scenarios.parts.shared import (
 from perf.scenarios.parts.traces import Traces, gone, look
 from perf.targets import TABLE, Outcome, outcome
 
-STAIRS, QUICK_STAIRS = (100, 1_000, 2_500, 5_000, 7_500, 10_000), (40, 100, 200)
+STAIRS, QUICK_STAIRS = (100, 1_000, 2_500, 5_000, 7_500, 10_000), (40, 80, 120)
 BEYOND = 5_000  # more at every stair after the last of these
 MEMBERS = 10  # of a conversation
 WARM_UP = 20  # devices that come and go first, so that the server has opened what it keeps open

@@ -30,7 +30,7 @@ from perf.scenarios.parts.flood import (
 from perf.scenarios.parts.shared import conversations_of, starts_of
 
 DEVICES, QUICK_DEVICES = 100, 30  # of the flood: they are in the conversations that are fought over
-FLOOD_S, QUICK_FLOOD_S = 15.0, 2.5
+FLOOD_S, QUICK_FLOOD_S = 15.0, 0.5
 WRITERS, READERS, LOCKERS, LOADERS = 8, 4, 2, 1
 RATE = 200.0  # messages a second of the flood's own devices
 TICK_S = 0.02

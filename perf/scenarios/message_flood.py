@@ -33,11 +33,11 @@ from perf.scenarios.parts.flood import (
 )
 from perf.scenarios.parts.shared import starts_of
 
-DEVICES, QUICK_DEVICES = 500, 100  # of the flood
+DEVICES, QUICK_DEVICES = 500, 60  # of the flood
 FACTOR = 2.5  # of the capacity
-FLOOD_S, QUICK_FLOOD_S = 6.0, 1.5
-CAPACITY_S, QUICK_CAPACITY_S = 4.0, 0.8
-CAPACITY_WARM_UP_S, QUICK_CAPACITY_WARM_UP_S = 1.0, 0.5
+FLOOD_S, QUICK_FLOOD_S = 6.0, 0.5
+CAPACITY_S, QUICK_CAPACITY_S = 4.0, 0.5
+CAPACITY_WARM_UP_S, QUICK_CAPACITY_WARM_UP_S = 1.0, 0.3
 IN_FLIGHT = 1_000  # of all devices, while the capacity is measured
 TICK_S = 0.02
 BURST = 4  # messages of one device at a time

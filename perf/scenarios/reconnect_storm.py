@@ -35,7 +35,7 @@ from perf.scenarios.parts.flood import (
 from perf.scenarios.parts.shared import starts_of
 from perf.targets import outcome
 
-DEVICES, QUICK_DEVICES = 2_000, 200  # that lose their connection
+DEVICES, QUICK_DEVICES = 2_000, 100  # that lose their connection
 MISSED = 5  # messages of each conversation meanwhile
 LENGTH = 100
 LOOK_S = 0.1
