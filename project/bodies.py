@@ -45,9 +45,10 @@ class Bodies:
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Serve one request."""
-        body = Body(receive, most(scope["path"]))
+        upload = is_upload(scope["method"], scope["path"])
+        body = Body(receive, most(upload=upload))
         headers = dict(scope["headers"])
-        if scope["path"] == UPLOADS and scope["method"] == "POST":
+        if upload:
             stranger = await asyncio.to_thread(self._judge, headers.get(b"authorization", b""))
             if stranger is not None:
                 await self._refuse(refuse(stranger), body, receive, headers, send)
@@ -67,7 +68,7 @@ class Bodies:
         if body.silent:
             await respond(too_slow(), send)
         elif body.passed:
-            await self._refuse(too_large(scope["path"]), body, receive, headers, send)
+            await self._refuse(too_large(upload=upload), body, receive, headers, send)
 
     async def _refuse(
         self,
@@ -144,9 +145,13 @@ class Body:
         return GONE if self.passed else event
 
 
-def most(path: str) -> int:
-    """Most bytes of the body of a request for this path."""
-    upload = path == UPLOADS
+def is_upload(method: str, path: str) -> bool:
+    """Whether a request brings a file: then it is judged by its head, and may be larger."""
+    return method == "POST" and path == UPLOADS
+
+
+def most(*, upload: bool) -> int:
+    """Most bytes of the body of a request."""
     kept = conf.current().file_bytes if upload else settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     return kept + ENVELOPE_BYTES * upload
 
@@ -177,11 +182,13 @@ async def _drop(receive: Receive) -> None:
         pass
 
 
-def too_large(path: str) -> HttpResponse:
-    """The answer to a body above the bound of its path."""
-    if path == UPLOADS:
+def too_large(*, upload: bool) -> HttpResponse:
+    """The answer to a body above its bound."""
+    if upload:
         return decline(Problem.FILE_TOO_LARGE, FileTooLarge(conf.current().file_bytes))
-    return refuse(Refusal.TOO_LARGE, Refusal.TOO_LARGE.text(f"{most(path)} bytes a request"))
+    return refuse(
+        Refusal.TOO_LARGE, Refusal.TOO_LARGE.text(f"{most(upload=upload)} bytes a request")
+    )
 
 
 def too_slow() -> HttpResponse:

@@ -73,11 +73,13 @@ class Request(WebRequest):  # type: ignore[misc]
         if length == 0:
             return
         path = unquote(self.channel._path.partition(b"?")[0].decode("latin-1"))
-        self._path_asked, self._left, self._pace = path, bodies.most(path) + 1, bodies.Pace()
+        upload = bodies.is_upload(self.channel._command.decode("latin-1"), path)
+        self._is_upload, self._pace = upload, bodies.Pace()
+        self._left = bodies.most(upload=upload) + 1
         self._end = reactor.callLater(self._pace.left, self._tell)
         if length is not None and length >= self._left:
-            self._drop(bodies.too_large(path))
-        elif path == bodies.UPLOADS and self.channel._command == b"POST":
+            self._drop(bodies.too_large(upload=upload))
+        elif upload:
             self.channel._networkProducer.pauseProducing()
             asked = deferToThread(bodies.refusal_of, self.getHeader(b"authorization") or b"")
             asked.addErrback(lambda _: None)  # the application asks again, and says what is wrong
@@ -94,7 +96,7 @@ class Request(WebRequest):  # type: ignore[misc]
             self._pace.took(len(kept))
             self._end.reset(self._pace.left)
         else:
-            self._drop(bodies.too_large(self._path_asked))
+            self._drop(bodies.too_large(upload=self._is_upload))
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:  # noqa: N802 - Twisted's name
         """All of it is here."""

@@ -19,11 +19,12 @@ from messaging.overload.door import door
 from messaging.overload.pressure import NO_HISTORY
 from messaging.protocol.errors import Refusal
 from presence import database
-from project.bodies import GONE, App, Event, Receive, Send, respond
+from project.bodies import GONE, UPLOADS, App, Event, Receive, Send, is_upload, respond
 from project.middleware import API, DOCS
 
-FILES = "/api/files"  # not counted: one may take minutes
-CALLS = 128  # under way at a time; each may hold a body of 1 MiB, and nearly all wait for a thread
+# Under way at a time; each may hold a body of 1 MiB, and nearly all wait for a thread. Files are not counted: one may
+# take minutes.
+CALLS = 128
 FORMS = 32  # the same of pages: few people fill forms in, and anybody may send some
 HISTORY = re.compile(r"/api/(conversations/[^/]+/messages|messages/|users)")
 BUSY_MS = (1_000, 2_000)  # a level of load is left after a second at the earliest
@@ -118,7 +119,7 @@ class Gate:
         elif (refused := _refusal(scope["method"], path)) is not None:
             return None, refused
         else:
-            places = None if path.startswith(FILES) else self._calls
+            places = None if _is_of_a_file(scope) else self._calls
         full = places is not None and not places.has_one()
         return places, places.refusal() if places is not None and full else None
 
@@ -129,6 +130,13 @@ def _refusal(method: str, path: str) -> HttpResponse | None:
         return refuse(Refusal.UNAVAILABLE)
     history = method == "GET" and HISTORY.match(path) is not None
     return _overloaded() if history and door().pressure.level >= NO_HISTORY else None
+
+
+def _is_of_a_file(scope: dict[str, Any]) -> bool:
+    """Whether a call uploads or fetches a file; what else there is below that path may not hold bodies uncounted."""
+    path: str = scope["path"]
+    upload = is_upload(scope["method"], path)
+    return upload or (path.startswith(UPLOADS) and not _has_body(scope["headers"]))
 
 
 def _has_body(headers: Iterable[tuple[bytes, bytes]]) -> bool:

@@ -178,6 +178,15 @@ async def test_nothing_is_kept_of_a_stranger_s_upload() -> None:
     )
 
 
+async def test_whoever_says_put_to_where_files_are_posted_has_no_more_kept_than_others() -> None:
+    """25 MiB of each of a thousand strangers, whom nobody asked for a token, would fill the disk."""
+    exchange = Exchange(*[b"a" * 65_536] * 17)
+    exchange.scope["method"] = "PUT"
+    exchange.refusal = Refusal.UNAUTHORIZED
+    found = await exchange.run()
+    assert (found.status, found.told["code"], found.given) == (413, "too_large", MEBIBYTE)
+
+
 async def test_only_uploads_are_judged_by_their_head() -> None:
     exchange = Exchange(b"{}", path="/api/login")
     exchange.refusal = Refusal.UNAUTHORIZED

@@ -96,7 +96,8 @@ async def test_calls_beyond_so_many_at_a_time_are_refused_until_one_is_answered(
     gate = Gate(app)
 
     def call(path: str) -> asyncio.Task[None]:
-        return asyncio.create_task(gate({"path": path, "method": "GET"}, receive, send))
+        scope = {"path": path, "method": "GET", "headers": []}
+        return asyncio.create_task(gate(scope, receive, send))
 
     calls = [call("/api/files/1") for _ in range(3)]
     calls += [call("/api/conversations") for _ in range(CALLS + 1)]
@@ -165,6 +166,16 @@ class Strangers:
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
+
+
+async def test_no_body_is_held_uncounted_under_the_path_of_files() -> None:
+    """An upload is asked for its token first. Of all else there, which is nothing, a MiB each was taken in."""
+    strangers = Strangers("/api/files/1")
+    for _ in range(CALLS + 1):
+        await strangers.come(b"{")
+    await strangers.tasks[0]
+    assert [event.get("status") for event in strangers.answers[0]] == [429, None]
+    await strangers.go()
 
 
 async def test_whoever_never_says_the_rest_of_a_body_keeps_no_place_from_others() -> None:
