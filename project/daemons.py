@@ -1,7 +1,7 @@
 """Start, find and stop one server process that outlives us.
 
 A daemon is found again by its pid file. A pid alone proves nothing, since numbers come round
-again, so the process must also run the expected program.
+again, so the process must also run the expected program, in the directory that it was given.
 """
 
 import contextlib
@@ -56,12 +56,25 @@ def environment() -> dict[str, str]:
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
 
 
-def find(pid_file: Path, program: str) -> int | None:
-    """Return the pid in `pid_file` if that process lives and runs `program`."""
+def find(pid_file: Path, program: str, *, at: Path) -> int | None:
+    """Return the pid in `pid_file` if that process lives and runs `program` in the directory `at`.
+
+    In doubt it is the one: a second server on the same data would be worse than to wait for a stranger.
+    """
     try:
-        pid = int(pid_file.read_text().split()[0])
-        return pid if alive(pid) and psutil.Process(pid).name() == program else None
-    except (OSError, ValueError, IndexError, psutil.NoSuchProcess):
+        process = psutil.Process(int(pid_file.read_text().split()[0]))
+        same = process.name() == program and process.uids().real == pid_file.stat().st_uid
+        found = same and alive(process.pid) and works_in(process, at) is not False
+    except (OSError, ValueError, IndexError, psutil.Error):
+        return None
+    return process.pid if found else None
+
+
+def works_in(process: psutil.Process, directory: Path) -> bool | None:
+    """Whether a process works in this directory; None if the system does not say."""
+    try:
+        return Path(process.cwd()) == directory.resolve()
+    except (psutil.Error, OSError):
         return None
 
 

@@ -17,6 +17,7 @@ from project import daemons
 from project.errors import ServiceError
 from project.home import Home, explain
 
+PROGRAM = "postgres"
 NAME = "lockstep"  # of the database, and of its superuser
 PORT = 5432  # only part of the socket's file name
 FREE_BYTES = 200 * 2**20  # a new cluster takes 40 MB; with less than this it soon stops
@@ -42,7 +43,7 @@ def url(home: Home) -> str:
 
 def pid(home: Home) -> int | None:
     """The pid of the running server, else None."""
-    return daemons.find(_data(home) / "postmaster.pid", "postgres")
+    return daemons.find(_data(home) / "postmaster.pid", PROGRAM, at=_data(home))
 
 
 def start(home: Home) -> None:
@@ -110,22 +111,17 @@ def _forget_dead(home: Home) -> None:
 
     PostgreSQL sees for itself that a lock file is stale, unless another program has the pid now.
     """
-    orphans = [process for process in psutil.process_iter() if _is_ours(process, _data(home))]
+    # Each process of a cluster works in its data directory.
+    everybody, data = psutil.process_iter(["name"]), _data(home)
+    servers = (one for one in everybody if one.info["name"] == PROGRAM)
+    orphans = [one for one in servers if daemons.works_in(one, data)]
     for process in orphans:
         process.kill()
     if any(daemons.alive(process.pid) for process in psutil.wait_procs(orphans, daemons.STOP_S)[1]):
-        raise ServiceError(f"Processes of a dead PostgreSQL hold {_data(home)}: end them.")
-    (_data(home) / "postmaster.pid").unlink(missing_ok=True)
+        raise ServiceError(f"Processes of a dead PostgreSQL hold {data}: end them.")
+    (data / "postmaster.pid").unlink(missing_ok=True)
     for lock in home.sockets.glob(".s.PGSQL.*"):
         lock.unlink(missing_ok=True)
-
-
-def _is_ours(process: psutil.Process, data: Path) -> bool:
-    """Whether it is a process of this cluster: each of them works in the data directory."""
-    try:
-        return process.name() == "postgres" and Path(process.cwd()) == data.resolve()
-    except (psutil.Error, OSError):
-        return False
 
 
 def _connect(home: Home, database: str) -> psycopg.Connection[tuple[object, ...]]:

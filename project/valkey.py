@@ -29,7 +29,7 @@ def url(home: Home) -> str:
 
 def pid(home: Home) -> int | None:
     """The pid of the running server, else None."""
-    return daemons.find(_pid_file(home), "valkey-server")
+    return daemons.find(_pid_file(home), "valkey-server", at=home.directory)
 
 
 def start(home: Home) -> None:
