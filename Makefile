@@ -6,7 +6,7 @@ TOGETHER := -n 3 --dist loadfile --no-loadscope-reorder --durations=25
 .PHONY: help run test verify setup check types others audit demo flaky
 
 help:  ## list the commands
-	@sed -n 's/^\([a-z]*\):.*## /make \1|/p' Makefile | column -t -s '|'
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile  # a tab: machines without man pages have no `column`
 
 run:  ## set up everything on a fresh machine, then serve
 	@bin/setup run

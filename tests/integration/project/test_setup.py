@@ -66,6 +66,18 @@ def test_the_python_that_is_named_may_have_a_space_and_a_checkout_that_can_not_b
     ]
 
 
+def test_make_alone_lists_the_commands_with_what_every_machine_has(tmp_path: Path) -> None:
+    """`column` comes with man pages, which a bare machine has not."""
+    for name in ("make", "sed"):
+        (tmp_path / name).symlink_to(shutil.which(name) or name)
+    said = subprocess.check_output(
+        [tmp_path / "make"], cwd=ROOT, env={"PATH": str(tmp_path)}, text=True
+    )
+    lines = said.splitlines()
+    assert "  make run\tset up everything on a fresh machine, then serve" in lines
+    assert len({len(line.partition("\t")[0]) // 8 for line in lines}) == 1  # they stand in a column
+
+
 @pytest.mark.long
 def test_two_at_once_make_one_environment_and_a_repeat_makes_none(checkout: Path, old: str) -> None:
     """With a Python on PATH that is too old, in a path with a space."""
