@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from time import monotonic_ns
 
 from messaging.protocol import frames
 from messaging.protocol.client.client import Client, Phase
@@ -235,11 +234,11 @@ class Device:
         self.client.opened(now * 1000)
         self.flush()
 
-    def on_message(self, line: Line, data: bytes) -> None:
-        """Take one WebSocket message of the line that counts."""
+    def on_message(self, line: Line, data: bytes, t: int) -> None:
+        """Take one WebSocket message of the line that counts; it came at `t` (ns)."""
         if line is not self._line:
             return
-        t, size = monotonic_ns(), len(data)
+        size = len(data)
         self.bytes_received += size
         now = t * 1e-9
         others: list[frames.ServerFrame] = []

@@ -1,8 +1,14 @@
-"""One WebSocket of a device, on picows: bytes in, bytes out, and how it ended. Opened once, never again."""
+"""One WebSocket of a device, on picows: bytes in, bytes out, and how it ended. Opened once, never again.
+
+Law: a message has the moment at which it was read from its socket. What it says is looked at when every socket
+that had something was read: many devices share a process, and none waits for what the others make of theirs.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from time import monotonic_ns
 from typing import Protocol
 
 from picows import WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
@@ -24,8 +30,8 @@ class Owner(Protocol):
     def on_open(self, line: Line) -> None:
         """The handshake is done."""
 
-    def on_message(self, line: Line, data: bytes) -> None:
-        """A message came."""
+    def on_message(self, line: Line, data: bytes, t: int) -> None:
+        """A message came, at the moment `t` in ns of CLOCK_MONOTONIC."""
 
     def on_end(self, line: Line, code: int) -> None:
         """The connection is gone."""
@@ -39,6 +45,7 @@ class Line(WSListener):
         self._code = LOST
         self._closed = self._opened = False
         self._transport: WSTransport | None = None
+        self._came: list[tuple[bytes, int]] = []
 
     async def open(self, url: str, *, source: str | None = None) -> None:
         """Connect to the server at this http address, from the local address `source`. Raises FAILURES."""
@@ -82,15 +89,23 @@ class Line(WSListener):
         self._owner.on_open(self)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        """Pass a message on; remember the code of a close."""
-        data = frame.get_payload_as_bytes()
+        """Note when a message came, to pass it on; remember the code of a close."""
+        t, data = monotonic_ns(), frame.get_payload_as_bytes()
         if frame.msg_type == WSMsgType.CLOSE:
             self._code = int.from_bytes(data[:2], "big") or NO_CODE
             transport.disconnect()
             return
-        self._owner.on_message(self, data)
+        if not self._came:
+            asyncio.get_running_loop().call_soon(self._pass_on)
+        self._came.append((data, t))
+
+    def _pass_on(self) -> None:
+        came, self._came = self._came, []
+        for data, t in came:
+            self._owner.on_message(self, data, t)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
-        """Pass it on."""
+        """Pass it on, after what came before it."""
+        self._pass_on()
         self._transport = None
         self._owner.on_end(self, self._code)

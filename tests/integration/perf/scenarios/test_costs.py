@@ -22,7 +22,7 @@ async def test_a_message_costs_few_statements_commands_and_bytes(stage: Stage) -
     fleet.disconnect()
     assert 1 <= found["SQL statements"].each < 10
     assert found["WAL bytes"].each > 100
-    assert 1 <= found["Valkey commands"].each < 10
+    assert found["Valkey commands"].each < 10  # hardly any: nobody else hears them
     assert found["bytes on the wire"].per == "delivery"
     assert (
         100 < found["bytes on the wire"].each < 2000

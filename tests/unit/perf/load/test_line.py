@@ -2,8 +2,10 @@
 
 import asyncio
 from pathlib import Path
+from time import monotonic_ns
 
 import pytest
+from picows import WSMsgType
 
 from perf.history import testimony
 from perf.history.recorder import Recorder
@@ -20,13 +22,27 @@ NOWHERE = "http://127.0.0.1:1"
 class Owner:
     def __init__(self) -> None:
         self.opened = 0
+        self.heard: list[tuple[bytes, int]] = []
+        self.heard_at_end = -1
 
     def on_open(self, line: Line) -> None:
         self.opened += 1
 
-    def on_message(self, line: Line, data: bytes) -> None: ...
+    def on_message(self, line: Line, data: bytes, t: int) -> None:
+        self.heard.append((data, t))
 
-    def on_end(self, line: Line, code: int) -> None: ...
+    def on_end(self, line: Line, code: int) -> None:
+        self.heard_at_end = len(self.heard)
+
+
+class Frame:
+    msg_type = WSMsgType.TEXT
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def get_payload_as_bytes(self) -> bytes:
+        return self._data
 
 
 class Transport:
@@ -51,6 +67,30 @@ def test_a_line_that_is_wanted_tells_its_owner() -> None:
     owner = Owner()
     Line(owner).on_ws_connected(Transport())  # type: ignore[arg-type]
     assert owner.opened == 1
+
+
+async def test_what_came_is_passed_on_when_the_other_sockets_were_read_with_the_moment_it_came() -> (
+    None
+):
+    owner, transport = Owner(), Transport()
+    line = Line(owner)
+    line.on_ws_connected(transport)  # type: ignore[arg-type]
+    for data in (b"1", b"2"):
+        line.on_ws_frame(transport, Frame(data))  # type: ignore[arg-type]
+    read = monotonic_ns()
+    assert owner.heard == []
+    await asyncio.sleep(0)
+    assert [data for data, _ in owner.heard] == [b"1", b"2"]
+    assert all(t < read for _, t in owner.heard)
+
+
+async def test_what_came_before_the_end_is_passed_on_before_it() -> None:
+    owner, transport = Owner(), Transport()
+    line = Line(owner)
+    line.on_ws_connected(transport)  # type: ignore[arg-type]
+    line.on_ws_frame(transport, Frame(b"goodbye"))  # type: ignore[arg-type]
+    line.on_ws_disconnected(transport)  # type: ignore[arg-type]
+    assert owner.heard_at_end == 1
 
 
 async def test_a_connection_that_ends_before_its_handshake_did_not_open() -> None:
@@ -81,5 +121,5 @@ async def test_a_device_that_dials_again_hears_nothing_of_the_line_it_gave_up(
         stale.on_ws_connected(transport)  # type: ignore[arg-type]
         assert transport.disconnected
         assert device.sessions == 0
-        device.on_message(stale, b"this would be no frame")
+        device.on_message(stale, b"this would be no frame", 0)
         assert device.bytes_received == 0
