@@ -238,7 +238,9 @@ class Journal:
             self._most = min(BATCH_ROWS, 2 * self._most)
 
     async def _append(self, entries: Sequence[Entry], *, skip_locked: bool) -> list[Outcome]:
-        """Run a batch, and answer the last one while the database works on it."""
+        """Run a batch, and answer the last one, if there is one, while the database works on it."""
+        if self._last is None:
+            return await self._writer.append(entries, skip_locked=skip_locked)
         attempt = asyncio.ensure_future(self._writer.append(entries, skip_locked=skip_locked))
         try:
             await asyncio.sleep(0)  # it is sent now
