@@ -64,6 +64,15 @@ const STORIES = {
     return { cursor: conversations.c1.cursor, messages: conversations.c1.messages.map(({ id }) => id), epoch };
   },
 
+  probed() {
+    const session = opened(new LocalStore(NAME));
+    session.probe(1000);
+    session.tick(session.deadline);
+    const frames = session.take().frames.map(({ type }) => type);
+    session.tick(9000);
+    return { frames, phase: session.phase };
+  },
+
   files() {
     const store = new LocalStore(NAME);
     const session = opened(store);

@@ -36,6 +36,20 @@ REQUEST = """
         .then((value) => answer(["taken", value]), ({ code, status }) => answer([code, status]));
 """
 
+LOOK = """
+    const [answer] = arguments;
+    import("/messaging/lockstep.js").then(({ Client }) => {
+        const client = new Client({ token: "t", url: "/nothing" });
+        client.addEventListener("change", () => {
+            if (client.phase !== "waiting") return;
+            document.dispatchEvent(new Event("visibilitychange"));
+            answer(client.phase);
+            client.close();
+        });
+        client.connect();
+    });
+"""
+
 
 class Files(SimpleHTTPRequestHandler):
     """The client's modules below /messaging/, the runners beside this file below /tests/."""
@@ -131,6 +145,19 @@ def test_request_for_which_there_was_no_room_is_stored_as_soon_as_there_is(page:
     """Unless it is settled by then."""
     found = page.execute_async_script(RUN, "/tests/stores.js", json.dumps("roomless"))
     assert found == {"told": ["QuotaExceededError"] * 2, "kept": ["b"]}
+
+
+def test_connection_that_died_in_its_sleep_is_given_up_eight_seconds_after_a_look(
+    page: Chrome,
+) -> None:
+    """Not only after 20 s without a word, and 8 more."""
+    found = page.execute_async_script(RUN, "/tests/stores.js", json.dumps("probed"))
+    assert found == {"frames": ["ping"], "phase": "waiting"}
+
+
+def test_page_that_is_looked_at_again_does_not_wait_to_reconnect(page: Chrome) -> None:
+    """The timer of a hidden page may be a minute late."""
+    assert page.execute_async_script(LOOK) == "connecting"
 
 
 def test_files_of_a_message_are_known_while_it_waits_and_when_it_is_taken(page: Chrome) -> None:

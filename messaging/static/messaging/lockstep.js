@@ -45,6 +45,7 @@ export class Client extends EventTarget {
     this.store = store;
     this.session = new Session({ token, saved: store.load() ?? {}, patience });
     globalThis.addEventListener?.("online", this.#hurry);
+    globalThis.document?.addEventListener("visibilitychange", this.#hurry);
   }
 
   get phase() {
@@ -81,6 +82,7 @@ export class Client extends EventTarget {
   close() {
     this.disconnect();
     globalThis.removeEventListener?.("online", this.#hurry);
+    globalThis.document?.removeEventListener("visibilitychange", this.#hurry);
     this.#keep(() => this.store.flush());
   }
 
@@ -154,8 +156,10 @@ export class Client extends EventTarget {
     return `Bearer ${this.token}`;
   }
 
+  /** The network is back, or the page is looked at again, which slept perhaps: its timers did, too. */
   #hurry = () => {
     if (this.phase === "waiting") this.connect();
+    else this.#do((session, now) => session.probe(now));
   };
 
   #do(work) {

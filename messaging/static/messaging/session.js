@@ -176,6 +176,11 @@ export class Session {
     this.timers.set("connect", now + this.backoff.wait(farewell));
   }
 
+  /** Asks for a word of the server now: the connection may have died while nobody looked. */
+  probe(now) {
+    if (this.timers.has("ping")) this.timers.set("ping", now);
+  }
+
   /** The app wants to be offline (until `connect`). */
   disconnect() {
     if (this.phase === "stopped") return;
