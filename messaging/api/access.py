@@ -62,13 +62,18 @@ def administered(conversation: UUID, request: DeviceRequest) -> Membership:
     return stay
 
 
+def still(stay: Membership) -> Q:
+    """The condition that a stay which was looked up lasts: asked together with what is shown, so that nothing of after it is."""
+    return Q(RawSQL(STILL_THERE, [stay.pk], output_field=BooleanField()))  # noqa: S611 - a constant
+
+
 def readable(stay: Membership) -> Q:
     """The condition on messages of the stay's conversation that its user may read."""
     seen = Q(conversation=stay.conversation_id)
     if stay.left_seq is not None:
         seen &= Q(seq__lte=stay.left_seq)
     else:  # it may have ended since it was looked up: this is asked together with the messages
-        seen &= Q(RawSQL(STILL_THERE, [stay.pk], output_field=BooleanField()))  # noqa: S611 - a constant
+        seen &= still(stay)
     if stay.conversation.history == Conversation.History.SINCE_JOINED:
         seen &= Q(position__gte=stay.joined_seq)
     return seen

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from ninja import Router, Status
 
-from messaging.api.access import administered, group_of, present_in, writing
+from messaging.api.access import administered, group_of, present_in, still, writing
 from messaging.api.auth import DeviceRequest
 from messaging.api.conversations import MemberIn, Role
 from messaging.api.refusals import REFUSED, Declined, Problem, RefusalOut
@@ -46,8 +46,8 @@ def list_members(
     limit: Limit = PAGE,
 ) -> MembersOut:
     """Who is in a conversation with you, by id, in pages."""
-    present_in(conversation, request)
-    stays = Membership.objects.filter(conversation=conversation, left_seq=None)
+    mine = present_in(conversation, request)
+    stays = Membership.objects.filter(still(mine), conversation=conversation, left_seq=None)
     if after is not None:
         stays = stays.filter(user__gt=after)
     page = list(stays.select_related("user").order_by("user")[: limit + 1])

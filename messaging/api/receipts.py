@@ -11,7 +11,7 @@ from django.db.models import Count, FilteredRelation, Q
 from ninja import Router
 from pydantic import Field
 
-from messaging.api.access import present_in
+from messaging.api.access import present_in, still
 from messaging.api.auth import DeviceRequest
 from messaging.api.messages import message_for
 from messaging.api.refusals import REFUSED, RefusalOut
@@ -49,10 +49,10 @@ def show_receipts(request: DeviceRequest, message: UUID) -> ReceiptsOut:
     """How many devices have the message's newest state, and how many have read it."""
     found = message_for(request, message)
     try:
-        present_in(found.conversation_id, request)
+        stay = present_in(found.conversation_id, request)
     except Refused:
         raise Refused(Refusal.NO_SUCH_MESSAGE) from None
-    audience = _audience(found)
+    audience = _audience(found).filter(still(stay))
     counts = audience.aggregate(
         devices=Count("pk"),
         delivered=Count("pk", filter=Q(mark__delivered__gte=found.seq)),

@@ -13,7 +13,7 @@ import pytest
 from django.db import connections
 
 from messaging.api import members
-from messaging.api.access import writing
+from messaging.api.access import present_in, writing
 from messaging.api.auth import DeviceRequest
 from messaging.models import Membership, Message
 
@@ -116,6 +116,19 @@ def test_of_two_admins_who_demote_each_other_at_once_one_stays_admin(
 
     with ThreadPoolExecutor(max_workers=2) as threads:
         assert sorted(threads.map(demote, [(ann, bob), (bob, ann)])) == [200, 403]
+
+
+def test_who_is_removed_while_they_read_the_members_is_not_shown_who_came_then(
+    ann: Person, bob: Person, cid: Person, group: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def looked_up_before(conversation: UUID, request: DeviceRequest) -> Membership:
+        stay = present_in(conversation, request)
+        Membership.objects.filter(pk=stay.pk).update(left_seq=0)
+        Membership.objects.create(conversation_id=conversation, user=cid.user)
+        return stay
+
+    monkeypatch.setattr(members, "present_in", looked_up_before)
+    assert cid.id not in str(bob.call("GET", f"/conversations/{group}/members").json)
 
 
 def test_a_promotion_is_answered_although_the_member_leaves_right_after_it(

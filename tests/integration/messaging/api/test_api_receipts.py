@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 
+from messaging.api import receipts
+from messaging.api.access import present_in
+from messaging.api.auth import DeviceRequest
 from messaging.api.values import milliseconds
-from messaging.models import Message, Receipt
+from messaging.models import Membership, Message, Receipt
 from presence.models import Device
 
 if TYPE_CHECKING:
@@ -31,6 +35,22 @@ def mark(person: Person, group: str, *, delivered: int, read: int = 0) -> Receip
     )
     receipt.refresh_from_db()
     return receipt
+
+
+def test_who_is_removed_while_they_read_the_receipts_is_not_shown_who_reads_then(
+    ann: Person, bob: Person, group: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = said(bob, group)
+
+    def looked_up_before(conversation: UUID, request: DeviceRequest) -> Membership:
+        stay = present_in(conversation, request)
+        Membership.objects.filter(pk=stay.pk).update(left_seq=0)
+        mark(ann, group, delivered=message.seq, read=message.seq)
+        return stay
+
+    monkeypatch.setattr(receipts, "present_in", looked_up_before)
+    shown = bob.call("GET", f"/messages/{message.pk}/receipts").json
+    assert (shown["read"], shown["marks"]) == (0, [])
 
 
 def test_devices_that_have_and_have_read_a_message_are_counted_and_shown(
