@@ -11,7 +11,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from messaging import metrics
+from messaging import conf, metrics
 from presence.models import User
 
 DEMO_USERS = ("alice", "bob")  # `serve` makes them, with the password `lockstep`, in development
@@ -47,7 +47,8 @@ async def page(request: HttpRequest) -> HttpResponse:
     """Answer the page; in development with a button for each demo login that exists."""
     demo = User.objects.filter(username__in=DEMO_USERS, is_active=True).order_by("username")
     names = [user.username async for user in demo] if settings.DEBUG else []
-    response = render(request, "messaging/page.html", {"demo_users": names})
+    about = {"demo_users": names, "file_bytes": conf.current().file_bytes}
+    response = render(request, "messaging/page.html", about)
     response["Content-Security-Policy"] = _policy(request.get_host())
     return response
 

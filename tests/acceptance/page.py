@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from selenium.common.exceptions import StaleElementReferenceException, WebDriverException
@@ -90,6 +91,15 @@ class Device:
         message = self.message(body)
         ActionChains(self.chrome).move_to_element(message).perform()
         message.find_element(By.CSS_SELECTOR, tool).click()
+
+    def delete(self, body: str) -> None:
+        """Press the button of a message, and yes when it asks."""
+        self.use(body, ".delete")
+        self.message(body).find_element(By.CSS_SELECTOR, ".yes").click()
+
+    def attach(self, *files: Path) -> None:
+        """Choose files of this computer."""
+        self.find(".chooser").send_keys("\n".join(map(str, files)))
 
     def switch(self) -> None:
         """Cut the device off, or connect it again."""

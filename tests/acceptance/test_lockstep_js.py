@@ -50,6 +50,17 @@ LOOK = """
     });
 """
 
+PIXELS = """
+    const [type, answer] = arguments;
+    const canvas = new OffscreenCanvas(300, 70);
+    const gif = [71, 73, 70, 56, 57, 97, 9, 0, 9, 0, 128, 0, 0, 1, 2, 3, 4, 5, 6, 33, 249, 4, 0, 0, 0, 0, 0, 44, 0, 0, 0, 0, 44, 1, 70, 0, 0];
+    import("/messaging/pixels.js").then(({ pixels }) => {
+        const tell = async (blob) => answer([pixels(await blob.arrayBuffer(), type), pixels(await blob.slice(0, 12).arrayBuffer(), type)]);
+        if (type === "image/gif") tell(new Blob([new Uint8Array(gif)]));
+        else canvas.getContext("2d") && canvas.convertToBlob({ type }).then(tell);
+    });
+"""
+
 
 class Files(SimpleHTTPRequestHandler):
     """The client's modules below /messaging/, the runners beside this file below /tests/."""
@@ -165,6 +176,12 @@ def test_files_of_a_message_are_known_while_it_waits_and_when_it_is_taken(page: 
     found = page.execute_async_script(RUN, "/tests/stores.js", json.dumps("files"))
     plan = {"id": "f1", "name": "plan.pdf", "size": 9}
     assert found == {"asked": ["f1", "f2"], "waiting": [plan], "taken": [plan]}
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "gif"])
+def test_size_of_a_picture_is_known_before_it_is_decoded(page: Chrome, kind: str) -> None:
+    """One that does not say it counts as too large."""
+    assert page.execute_async_script(PIXELS, f"image/{kind}") == [300 * 70, None]
 
 
 def test_text_that_no_server_stores_never_enters_the_outbox(page: Chrome) -> None:

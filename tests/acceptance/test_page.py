@@ -86,11 +86,40 @@ def test_edits_and_deletions_show_on_every_device(desk: Desk, pair: tuple[Device
     alice.write(*SELECT_ALL, "second", Keys.ENTER)
     bob.shows("first", "second", "third")
     assert bob.message("second").find_element(By.CSS_SELECTOR, ".edited").is_displayed()
-    alice.use("third", ".delete")
+    alice.delete("third")
     bob.shows("first", "second", "This message was deleted")
     alice.shows("first", "second", "This message was deleted")
     newest = alice.card.find_elements(By.CSS_SELECTOR, ".message")[-1]
     assert desk.chrome.switch_to.active_element == newest, "whose button is gone stays there"
+
+
+def test_deletion_is_asked_for_and_can_be_thought_better_of_by_key(
+    desk: Desk, pair: tuple[Device, Device]
+) -> None:
+    """The key that asked does not answer, and who turns away has not said yes."""
+    alice, bob = pair
+    alice.say("stays")
+    bob.shows("stays")
+
+    def asked() -> tuple[bool, str]:
+        asking = message.find_element(By.CSS_SELECTOR, ".asking")
+        active = desk.chrome.switch_to.active_element
+        return not asking.get_property("hidden"), active.accessible_name
+
+    message = alice.message("stays")
+    message.find_element(By.CSS_SELECTOR, ".delete").send_keys(Keys.ENTER)
+    assert asked() == (True, "Keep")
+    desk.chrome.switch_to.active_element.send_keys(Keys.ESCAPE)
+    assert asked() == (False, "Delete…")
+    desk.chrome.switch_to.active_element.send_keys(Keys.ENTER)
+    alice.find("textarea").click()
+    assert asked() == (False, "Message")
+    message.find_element(By.CSS_SELECTOR, ".delete").send_keys(Keys.ENTER)
+    desk.chrome.switch_to.active_element.send_keys(Keys.SHIFT, Keys.TAB, Keys.NULL)
+    assert asked() == (True, "Delete")
+    assert bob.texts()[-1] == "stays"
+    desk.chrome.switch_to.active_element.send_keys(Keys.ENTER)
+    bob.shows("This message was deleted")
 
 
 def test_arrow_up_edits_the_newest_own_message_and_escape_lets_it_be(
@@ -203,7 +232,7 @@ def test_page_keeps_its_own_policy_and_says_nothing_on_the_console(
     alice, bob = desk.pair()
     alice.say("quiet")
     bob.shows("quiet")
-    alice.use("quiet", ".delete")
+    alice.delete("quiet")
     bob.shows("This message was deleted")
     assert console(desk.chrome) == []
 

@@ -109,9 +109,13 @@ def kill_renderer(chrome: Chrome, tab: str) -> None:
 def test_revoked_device_says_so_and_stays_away(desk: Desk, pair: tuple[Device, Device]) -> None:
     """Another device of the user revokes it; it tells why, and does not try to come back."""
     phone = desk.add("bob")
+    phone.write("not sent yet")
     desk.chrome.execute_async_script(REVOKE, phone.key, pair[1].key)
     eventually(desk.chrome, lambda: phone.phase, "stopped")
     phone.tells("This device was revoked; log in and register it again.")
+    field = phone.find("textarea")
+    assert (phone.draft, field.is_displayed()) == ("not sent yet", True), "it can be copied"
+    eventually(desk.chrome, lambda: field.get_property("readOnly"), True)
     desk.put_away(phone)
 
 

@@ -48,10 +48,10 @@ def test_draft_waits_in_its_conversation(pair: tuple[Device, Device]) -> None:
     assert alice.draft == "for me"
     alice.write(*SELECT_ALL, Keys.BACKSPACE)
     alice.choose("bob")
-    assert (alice.draft, alice.find(".editing").is_displayed()) == ("said!", True)
+    assert (alice.draft, alice.find(".doing").is_displayed()) == ("said!", True)
     alice.write(Keys.ENTER)
     bob.shows("said!")
-    assert (alice.draft, alice.find(".editing").is_displayed()) == ("for bob", False)
+    assert (alice.draft, alice.find(".doing").is_displayed()) == ("for bob", False)
     alice.write(*SELECT_ALL, Keys.BACKSPACE)
 
 
@@ -82,7 +82,7 @@ def test_refused_text_returns_to_the_conversation_it_was_written_in(
     alice.choose("bob")
     assert alice.draft == "draft"
     alice.write(Keys.ENTER)
-    assert (alice.draft, alice.find(".editing").is_displayed()) == ("mine", True)
+    assert (alice.draft, alice.find(".doing").is_displayed()) == ("mine", True)
     alice.write(Keys.ENTER)
     bob.shows("mine", "draft")
 

@@ -1,26 +1,51 @@
 /**
- * Where a message is written or edited: the text field of one device, its keys, and what they mean.
+ * Where a message is written or edited: the text field of one device, its files, its keys, and what they mean.
  *
- * Law: what somebody wrote is not lost. What the field has no room for waits in its conversation: a draft while the user
- * is elsewhere or edits, a text that was refused.
+ * Law: what somebody wrote or chose is not lost. What the field has no room for waits in its conversation: a draft while the
+ * user is elsewhere or edits, what was refused, and what goes out by itself as soon as its files are uploaded.
  */
+
+import { Tray, takeFiles } from "./tray.js";
+import { Uploads } from "./uploads.js";
+
+const MOST_FILES = 10; // of a message, as the server takes them
 
 export class Composer {
   #editing = null; // the message that is being changed
+  #isGoing = false; // what is in the field goes out as soon as its files are there
+  #isAllowed = true;
   #shown = null; // the conversation whose text is in the field
-  #waiting = new Map(); // conversation -> what comes into its field next: [{body, message}]
+  #waiting = new Map(); // conversation -> what comes into its field next: [{body, message, files, isGoing}]
+  #sent = new Map(); // client_id -> the files of a message that is not answered yet
 
   /** `conversation` gives the one on screen, or null; `sent` is called after a message or an edit went out, `tell` with what hinders it, or "". */
-  constructor(element, { client, conversation, sent, tell }) {
-    Object.assign(this, { element, client, conversation, sent, tell });
-    this.text = element.querySelector("textarea");
-    element.addEventListener("submit", (event) => {
+  constructor(card, { client, conversation, mostBytes, template, sent, tell }) {
+    this.element = card.querySelector(".composer");
+    Object.assign(this, { client, conversation, sent, tell });
+    const find = (selector) => this.element.querySelector(selector);
+    this.text = find("textarea");
+    this.uploads = new Uploads(client, { most: mostBytes, changed: () => this.#moved() });
+    this.tray = new Tray(find(".tray"), { uploads: this.uploads, template, changed: () => this.#dropped() });
+    takeFiles({ card, text: this.text, button: find(".attach"), chooser: find(".chooser") }, (files) => this.#attach(files));
+    this.element.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#submit();
     });
-    element.querySelector(".cancel").addEventListener("click", () => this.stopEditing());
+    find(".cancel").addEventListener("click", () => this.#stop());
     this.text.addEventListener("input", () => this.#typed());
     this.text.addEventListener("keydown", (event) => this.#pressed(event));
+    client.addEventListener("confirmed", ({ detail }) => this.#taken(detail.entry));
+  }
+
+  /** Messages that go out as soon as their files are there. */
+  get going() {
+    const waiting = [...this.#waiting.values()].flat().filter(({ isGoing }) => isGoing);
+    return waiting.length + (this.#isGoing ? 1 : 0);
+  }
+
+  /** Whether files are here that no message has yet: they would be gone with the tab. */
+  get hasFiles() {
+    return this.tray.items.length > 0 || [...this.#waiting.values()].flat().some(({ files = [] }) => files.length);
   }
 
   /** The user turns to this conversation: what is in the field waits in the other one. Call it before the screen does. */
@@ -28,16 +53,16 @@ export class Composer {
     if (conversation === this.#shown) return;
     if (this.text.value) this.#say(false);
     if (this.#shown) this.#putBy();
-    const isKept = this.#shown === null && this.text.value; // it was written before there was a conversation
+    const isKept = this.#shown === null && !this.#isEmpty; // it was written before there was a conversation
     this.#shown = conversation;
     if (!isKept) this.#next();
   }
 
-  /** Whether the user may write in the conversation on screen. */
-  allow(isAllowed) {
-    this.text.readOnly = !isAllowed;
-    this.text.placeholder = isAllowed ? "Message" : "You are not in this conversation any more";
-    this.element.querySelector(".send").disabled = !isAllowed;
+  /** Whether the user may write in the conversation on screen; `why` not, if not. */
+  allow(isAllowed, why = "") {
+    this.#isAllowed = isAllowed;
+    this.text.placeholder = isAllowed ? "Message" : why;
+    this.#lock();
   }
 
   /** Puts a message's text into the field, to be changed. */
@@ -47,15 +72,18 @@ export class Composer {
     this.text.focus();
   }
 
-  stopEditing() {
-    if (this.#editing) this.#next();
+  /** Gives what was refused, a text with its files or the change of a message, back to its conversation. */
+  giveBack({ id, conversation, frame: { body, message = null } }, { code }) {
+    const files = this.#sent.get(id) ?? [];
+    this.#sent.delete(id);
+    if (!body && !files.length) return;
+    if (code === "no_such_attachment") for (const item of files) this.uploads.repeat(item);
+    this.#waiting.set(conversation, [...(this.#waiting.get(conversation) ?? []), { body, message, files }]);
+    if (conversation === this.#shown && this.#isEmpty && !this.#editing) this.#next();
   }
 
-  /** Gives a refused text, or the change of a message, back to its conversation. */
-  giveBack(conversation, { body, message = null }) {
-    if (!body) return;
-    this.#waiting.set(conversation, [...(this.#waiting.get(conversation) ?? []), { body, message }]);
-    if (conversation === this.#shown && !this.text.value && !this.#editing) this.#next();
+  get #isEmpty() {
+    return !this.text.value && !this.tray.items.length;
   }
 
   #pressed(event) {
@@ -63,7 +91,7 @@ export class Composer {
       event.preventDefault();
       this.#submit();
     }
-    if (event.key === "Escape") this.stopEditing();
+    if (event.key === "Escape") this.#stop();
     if (event.key === "ArrowUp" && !this.text.value) this.#editNewest(event);
   }
 
@@ -77,19 +105,100 @@ export class Composer {
     if (conversation) this.client.typing({ conversation: conversation.id, typing });
   }
 
+  /** Lets a message be that waits for its files, or one that is being edited. */
+  #stop() {
+    if (this.#isGoing) this.#go(false);
+    else if (this.#editing) this.#next();
+    this.text.focus();
+  }
+
+  // -- sending
+
   #submit() {
-    const body = this.text.value.trim();
-    if (!body || !this.conversation() || this.text.readOnly) return;
-    this.tell("");
-    try {
-      if (this.#editing) this.client.edit({ message: this.#editing, body });
-      else this.client.send({ conversation: this.conversation().id, body });
-    } catch (error) {
-      return this.tell(error.message); // the text stays in the field
-    }
+    const draft = { body: this.text.value, message: this.#editing, files: this.tray.items };
+    if (this.text.readOnly || !this.conversation() || !(draft.body.trim() || draft.files.length)) return;
+    const refused = draft.files.find(({ state }) => state === "refused");
+    this.tell(refused ? `Nothing was sent: remove ${refused.name}, or try it again.` : "");
+    if (refused) return;
+    if (!draft.files.every(isThere)) return this.#go(true);
+    if (!this.#send(this.#shown, draft)) return;
     this.#next();
     this.sent();
   }
+
+  #dropped() {
+    this.#moved();
+    this.text.focus();
+  }
+
+  /** Hands a draft to the client. Returns whether that took it; if not, the user is told why. */
+  #send(conversation, { body: text, message, files }) {
+    const body = text.trim();
+    try {
+      if (message) this.client.edit({ message, body });
+      else this.#keep(this.client.send({ conversation, body, attachments: files.map(({ stored }) => stored) }), files);
+      return true;
+    } catch (error) {
+      this.tell(error.message); // the text stays where it is
+      return false;
+    }
+  }
+
+  /** The files of a message are here until it is answered, to be sent anew if it is refused. */
+  #keep(id, files) {
+    if (files.length) this.#sent.set(id, files);
+  }
+
+  #taken({ id }) {
+    for (const item of this.#sent.get(id) ?? []) this.uploads.remove(item);
+    this.#sent.delete(id);
+  }
+
+  /** Whether what is in the field goes out by itself; nobody changes it meanwhile. */
+  #go(isGoing) {
+    this.#isGoing = isGoing;
+    this.#lock();
+    this.#drawLine();
+  }
+
+  #lock() {
+    this.text.readOnly = !this.#isAllowed || this.#isGoing;
+    this.element.classList.toggle("going", this.#isGoing);
+    for (const button of this.element.querySelectorAll(".send, .attach")) button.disabled = this.text.readOnly;
+  }
+
+  // -- files
+
+  #attach(files) {
+    if (!files.length) return;
+    if (this.#isGoing) return this.tell("Another message waits for its files; cancel it, or wait until it is out.");
+    if (!this.#isAllowed) return this.tell(`${this.text.placeholder}.`);
+    if (this.#editing) return this.tell("An edit takes no files; save or cancel it first.");
+    const room = MOST_FILES - this.tray.items.length;
+    this.tell(files.length > room ? `A message takes ${MOST_FILES} files; send the others with the next one.` : "");
+    this.tray.add(files.slice(0, room));
+    this.text.focus();
+  }
+
+  /** Files have got on: what waited for them goes out, or stays as a draft if one was refused. */
+  #moved() {
+    this.tray.draw();
+    for (const [conversation, drafts] of this.#waiting)
+      this.#waiting.set(conversation, drafts.filter((draft) => !this.#goesOut(conversation, draft)));
+    if (!this.#isGoing || !isDecided(this.tray.items)) return;
+    this.#go(false);
+    this.#submit();
+  }
+
+  #goesOut(conversation, draft) {
+    if (!draft.isGoing || !isDecided(draft.files)) return false;
+    draft.isGoing = false;
+    if (draft.files.every(isThere)) return this.#send(conversation, draft);
+    this.tell(draft.files.find(({ state }) => state === "refused").problem);
+    return false;
+  }
+
+  // -- what is in the field, and what waits for it
 
   #editNewest(event) {
     const { outbox, session } = this.client;
@@ -103,10 +212,9 @@ export class Composer {
 
   /** What is in the field waits until it is empty again; an edit only if it has changed anything. */
   #putBy() {
-    const body = this.text.value;
-    const message = this.#editing;
-    const isBegun = body.trim() && body !== this.#known(message)?.body;
-    if (isBegun) this.#waiting.set(this.#shown, [{ body, message }, ...(this.#waiting.get(this.#shown) ?? [])]);
+    const draft = { body: this.text.value, message: this.#editing, files: this.tray.items, isGoing: this.#isGoing };
+    const isBegun = draft.files.length || (draft.body.trim() && draft.body !== this.#known(draft.message)?.body);
+    if (isBegun) this.#waiting.set(this.#shown, [draft, ...(this.#waiting.get(this.#shown) ?? [])]);
   }
 
   /** Empties the field for what waits. */
@@ -117,12 +225,19 @@ export class Composer {
   }
 
   /** What changes a message that is gone by now is a text of its own. */
-  #put({ body, message = null }) {
+  #put({ body, message = null, files = [], isGoing = false }) {
     const known = this.#known(message);
     this.#editing = known && !known.deleted ? message : null;
-    this.element.querySelector(".editing").hidden = !this.#editing;
     this.text.value = body;
+    this.tray.put(files);
+    this.#go(isGoing);
     this.#grow();
+  }
+
+  #drawLine() {
+    const line = this.element.querySelector(".doing");
+    line.hidden = !this.#editing && !this.#isGoing;
+    line.querySelector("span").textContent = this.#isGoing ? "Goes out when its files are uploaded" : "Editing a message";
   }
 
   #known(message) {
@@ -134,4 +249,13 @@ export class Composer {
     text.style.height = "auto";
     text.style.height = `${text.scrollHeight + text.offsetHeight - text.clientHeight}px`;
   }
+}
+
+function isThere({ state }) {
+  return state === "there";
+}
+
+/** Whether every file is there, or was refused. */
+function isDecided(files) {
+  return files.every(({ state }) => state === "there" || state === "refused");
 }

@@ -4,6 +4,7 @@ import { Attention } from "./attention.js";
 import { newId, register } from "./lockstep.js";
 import { Pane } from "./pane.js";
 import { Status } from "./status.js";
+import { hasFiles } from "./tray.js";
 
 const KEPT = "lockstep.devices"; // localStorage: the devices of this window, with their tokens
 const DEMO_PASSWORD = "lockstep"; // of the demo logins, which exist in development only
@@ -15,7 +16,8 @@ const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
 class Desk {
   constructor() {
     this.element = find(".desk");
-    this.templates = { pane: find("#pane"), message: find("#message") };
+    this.templates = { pane: find("#pane"), message: find("#message"), file: find("#file") };
+    this.mostBytes = Number(document.body.dataset.fileBytes);
     this.panes = [];
     this.status = new Status(find("#status"));
     this.attention = new Attention();
@@ -266,5 +268,7 @@ addEventListener("storage", ({ key, oldValue, newValue }) => {
   if (key === KEPT) desk.drop(keys(oldValue).difference(keys(newValue)));
 });
 document.addEventListener("visibilitychange", () => desk.active?.refresh());
+for (const name of ["dragover", "drop"]) addEventListener(name, (event) => hasFiles(event) && event.preventDefault()); // beside a card it would take the page's place
+addEventListener("beforeunload", (event) => desk.panes.some(({ composer }) => composer.hasFiles) && event.preventDefault());
 
 desk.open();

@@ -6,6 +6,7 @@ import { End } from "./end.js";
 import { Here } from "./here.js";
 import { List } from "./list.js";
 import { Client, LocalStore } from "./lockstep.js";
+import { Previews } from "./previews.js";
 import { unread } from "./standing.js";
 import { askFirst } from "./sure.js";
 import { Thread, rows } from "./thread.js";
@@ -20,6 +21,8 @@ const PHASES = {
   closed: "Cut off",
   stopped: "Signed out",
 };
+const LEFT = "You are not in this conversation any more";
+const SIGNED_OUT = "This device is signed out";
 const CONFLICT = "That message was changed elsewhere meanwhile. It is shown as it is now; change it again if you still want to.";
 
 export class Pane {
@@ -35,9 +38,11 @@ export class Pane {
     this.client = new Client({ token: record.token, store: this.store });
     this.directory = new Directory(this.client, () => this.refresh());
     this.directory.names.set(record.user, record.username);
-    this.composer = new Composer(this.part("composer"), {
+    this.composer = new Composer(this.element, {
       client: this.client,
       conversation: () => this.conversation,
+      mostBytes: desk.mostBytes,
+      template: templates.file,
       sent: () => this.end.go(),
       tell: (problem) => this.notice(problem),
     });
@@ -45,7 +50,9 @@ export class Pane {
     this.end = new End(this.part("thread"), { button: this.part("newer"), changed: () => this.refresh() });
     this.here = new Here(this.element);
     this.list = new List(this.part("list").querySelector("ul"));
-    this.thread = new Thread(this.part("messages"), templates.message);
+    this.previews = new Previews(this.part("thread"), this.client);
+    const preview = (button, file) => this.previews.watch(button, file);
+    this.thread = new Thread(this.part("messages"), { template: templates.message, preview });
     this.#dress();
     this.#listen();
     if (!record.isCut) this.client.connect();
@@ -161,7 +168,7 @@ export class Pane {
   }
 
   #leaveQuestion() {
-    const waiting = this.client.outbox.length;
+    const waiting = this.client.outbox.length + this.composer.going;
     return waiting ? `Drop ${waiting} waiting and log out?` : "Log out?";
   }
 
@@ -206,7 +213,7 @@ export class Pane {
   #refused({ entry, error }) {
     const known = this.client.conversations.get(entry.conversation);
     const where = known && known !== this.conversation ? `${this.directory.title(known)}: ` : "";
-    this.composer.giveBack(entry.conversation, entry.frame);
+    this.composer.giveBack(entry, error);
     this.notice(where + (error.code === "conflict" ? CONFLICT : error.message));
   }
 
@@ -250,11 +257,18 @@ export class Pane {
     const roster = directory.roster(conversation);
     const shown = rows({ conversation, outbox: client.outbox, session: client.session, roster, nameOf: directory.nameOf });
     this.thread.draw(shown);
+    this.previews.look();
     this.part("nothing").hidden = shown.length > 0 || !this.#loaded;
     this.part("earlier").hidden = !(conversation.floor > 1) || !shown.length;
-    this.composer.allow(conversation.left === null);
+    this.#allow(conversation);
     this.end.follow();
     this.end.draw(unread(conversation, client.session.user));
+  }
+
+  /** What can't be sent any more stays in the field, to be copied. */
+  #allow({ left }) {
+    const why = this.client.phase === "stopped" ? SIGNED_OUT : left === null ? "" : LEFT;
+    this.composer.allow(!why, why);
   }
 
   /** What follows from a conversation being on screen: it is read, and what else the screen needs is asked for. */

@@ -4,6 +4,7 @@
  * Rows are kept by key and touched only when what they show has changed, so focus and selection stay.
  */
 
+import { bytes } from "./bytes.js";
 import { standing } from "./standing.js";
 
 const TICKS = {
@@ -40,8 +41,8 @@ function shown(message, change) {
   return change.type === "delete" ? { ...message, deleted: 1, waiting: true } : { ...message, body: change.body, waiting: true };
 }
 
-function pending({ id, frame, asked }, { user, device }) {
-  return { id, client_id: id, kind: "text", body: frame.body, created: asked, user, device, waiting: true, unsent: true };
+function pending({ id, frame, asked, files: attachments }, { user, device }) {
+  return { id, client_id: id, kind: "text", body: frame.body, attachments, created: asked, user, device, waiting: true, unsent: true };
 }
 
 function row(message, { isGrouped, conversation, session, roster, nameOf }) {
@@ -89,8 +90,9 @@ function parsed(body) {
 export class Thread {
   #items = new Map(); // key -> {element, shows}
 
-  constructor(list, template) {
-    Object.assign(this, { list, template });
+  /** `preview` is told of each file's button. */
+  constructor(list, { template, preview }) {
+    Object.assign(this, { list, template, preview });
   }
 
   draw(rows) {
@@ -113,7 +115,7 @@ export class Thread {
     let item = this.#items.get(row.key);
     if (!item) this.#items.set(row.key, (item = { element: this.#make(row), shows: "" }));
     if (item.shows !== shows) {
-      if (row.type === "message") fill(item.element, row);
+      if (row.type === "message") fill(item.element, row, this.preview);
       else item.element.textContent = row.text;
       item.shows = shows;
     }
@@ -128,7 +130,7 @@ export class Thread {
   }
 }
 
-function fill(element, row) {
+function fill(element, row, preview) {
   const part = (name) => element.querySelector(`.${name}`);
   element.dataset.message = row.id;
   element.classList.toggle("own", row.isOwn);
@@ -138,7 +140,7 @@ function fill(element, row) {
   element.classList.toggle("waiting", row.ticks === "waiting");
   part("author").textContent = row.author;
   part("body").textContent = row.body;
-  part("files").replaceChildren(...row.files.map(fileButton));
+  fillFiles(part("files"), row.files, preview);
   part("edited").hidden = !row.isEdited;
   part("meta").querySelector("time").dateTime = new Date(row.created).toISOString();
   part("meta").querySelector("time").textContent = clock.format(row.created);
@@ -151,19 +153,30 @@ function fill(element, row) {
   part("ticks").querySelector(".hidden").textContent = TICKS[row.ticks] ?? "";
 }
 
+/** Draws the files anew only if they are others: a picture that was fetched stays. */
+function fillFiles(list, files, preview) {
+  const shows = JSON.stringify(files);
+  if (list.dataset.shows === shows || (!files.length && !list.firstChild)) return;
+  list.dataset.shows = shows;
+  list.replaceChildren(...files.map(fileButton));
+  for (const [place, file] of files.entries()) preview(list.children[place], file);
+}
+
 /** A file of a message: its name and size, and what fetches it. */
-function fileButton({ id, name, size }) {
+function fileButton(file) {
   const button = document.createElement("button");
   button.type = "button";
   button.className = "file";
   button.tabIndex = -1; // see walk.js
-  Object.assign(button.dataset, { file: id, name });
-  button.title = "Fetch this file";
-  button.textContent = `${name} · ${bytes(size)}`;
+  button.dataset.file = JSON.stringify(file);
+  button.title = `Fetch ${file.name}`;
+  button.append(span("line", span("name", file.name), span("size", ` · ${bytes(file.size)}`)));
   return button;
 }
 
-function bytes(size) {
-  const [unit, scale] = size < 1e3 ? ["byte", 1] : size < 1e6 ? ["kilobyte", 1e3] : ["megabyte", 1e6];
-  return new Intl.NumberFormat(undefined, { style: "unit", unit, maximumFractionDigits: 1 }).format(size / scale);
+function span(className, ...content) {
+  const element = document.createElement("span");
+  element.className = className;
+  element.append(...content);
+  return element;
 }

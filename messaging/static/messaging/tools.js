@@ -6,7 +6,9 @@ const KEPT_MS = 60_000; // how long a fetched file is held for the browser, whic
 export function listenToTools(list, pane) {
   const deeds = {
     edit: ({ message }) => pane.composer.edit(message),
-    delete: ({ message, element }) => remove(pane, message, element),
+    delete: ({ element }) => ask(element, { isAsking: true }),
+    no: ({ element }) => ask(element, { isAsking: false }),
+    yes: ({ message, element }) => remove(pane, message, element),
     ticks: ({ message, button }) => pane.desk.showReceipts(pane, pane.conversation.messages.get(message), button),
     file: ({ button }) => fetchFile(pane, button),
   };
@@ -16,6 +18,24 @@ export function listenToTools(list, pane) {
     const deed = button && Object.keys(deeds).find((name) => button.classList.contains(name));
     if (deed) deeds[deed]({ message: element.dataset.message, element, button });
   });
+  list.addEventListener("keydown", ({ key, target }) => {
+    if (key === "Escape" && target.closest(".asking")) ask(target.closest(".message"), { isAsking: false });
+  });
+  list.addEventListener("focusout", ({ target, relatedTarget }) => {
+    const asking = target.closest(".asking");
+    if (asking && !asking.contains(relatedTarget)) show(asking.closest(".message"), { isAsking: false });
+  });
+}
+
+/** Asks in place of the tools, or lets it be; either way the focus goes where a key does no harm. */
+function ask(element, { isAsking }) {
+  show(element, { isAsking });
+  element.querySelector(isAsking ? ".no" : ".delete").focus({ preventScroll: true });
+}
+
+function show(element, { isAsking }) {
+  element.querySelector(".asking").hidden = !isAsking;
+  for (const tool of element.querySelectorAll(".tools > button")) tool.hidden = isAsking;
 }
 
 /** The button goes with the message's text; whoever pressed it by key stays at the message. */
@@ -24,11 +44,12 @@ function remove({ client }, message, element) {
   element.focus({ preventScroll: true });
 }
 
-async function fetchFile({ client, notice }, { dataset: { file, name } }) {
+async function fetchFile({ client, notice }, { dataset }) {
+  const file = JSON.parse(dataset.file);
   try {
-    keep(await client.download(file), name);
+    keep(await client.download(file), file.name);
   } catch (error) {
-    notice(`${name} was not fetched. ${error.message}`);
+    notice(`${file.name} was not fetched. ${error.message}`);
   }
 }
 

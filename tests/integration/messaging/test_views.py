@@ -35,6 +35,12 @@ def test_policy_allows_own_files_and_own_sockets_only(client: Client) -> None:
     assert "unsafe" not in policy
 
 
+def test_page_knows_how_large_a_file_may_be(client: Client, settings: Any) -> None:
+    """So that nobody waits for an upload that is refused."""
+    settings.LOCKSTEP_MESSAGING = {"file_bytes": 12_345_678}
+    assert b'data-file-bytes="12345678"' in client.get("/").content
+
+
 def test_page_has_no_inline_script_or_style(client: Client) -> None:
     """The policy would block them."""
     html = client.get("/").content.decode()
