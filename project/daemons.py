@@ -5,7 +5,9 @@ again, so the process must also run the expected program, in the directory that 
 """
 
 import contextlib
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -19,6 +21,7 @@ from project.home import Home, explain
 
 READY_S = 60  # a start takes well under a second; recovery after a crash under load may not
 STOP_S = 20
+LOG_BYTES = 65_536  # with less room than this a server can't even say what it lacks
 
 
 def spawn(home: Home, command: list[str], *, log: Path) -> int:
@@ -120,5 +123,8 @@ def _last_words(log: Path) -> str:
     text = log.read_text(errors="replace") if log.exists() else ""
     lines = [line for line in text.splitlines() if line.strip()]
     telling = [line for line in lines if "FATAL" in line or "PANIC" in line or "rror" in line]
-    reason = (telling or lines or ["it said nothing"])[-1].split("FATAL:")[-1].strip()
+    silence = "it said nothing"
+    if shutil.disk_usage(log.parent).free < LOG_BYTES:
+        silence = os.strerror(errno.ENOSPC)  # it could not say it
+    reason = (telling or lines or [silence])[-1].split("FATAL:")[-1].strip()
     return explain(reason, log)

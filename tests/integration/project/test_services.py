@@ -1,5 +1,6 @@
 """The embedded servers start, are found again, survive their starter, and fail in one line."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -192,22 +193,51 @@ def test_nobody_else_can_enter_the_directory_of_the_sockets(directory: Path) -> 
     assert services.locate(directory).home.sockets.stat().st_mode & 0o077 == 0
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file system that is full")
-def test_a_full_disk_is_one_line(directory: Path) -> None:
-    place = services.locate(directory)
-    disk = place.home.directory
-    mount = ["mount", "-t", "tmpfs", "-o", f"size=8m,uid={place.home.uid},mode=700", "tmpfs"]
-    if subprocess.run([*mount, str(disk)], check=False).returncode != 0:
+@contextlib.contextmanager
+def small_disk(place: Path, *, uid: int = 0) -> Iterator[None]:
+    """A file system of 8 MB of its own at `place`."""
+    mount = ["mount", "-t", "tmpfs", "-o", f"size=8m,uid={uid},mode=700", "tmpfs"]
+    if subprocess.run([*mount, str(place)], check=False).returncode != 0:
         pytest.skip("this machine lets nobody mount a file system")
     try:
+        yield
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount, or be another user")
+
+
+@needs_root
+def test_a_full_disk_is_one_line(directory: Path) -> None:
+    home = services.locate(directory).home
+    with small_disk(home.directory, uid=home.uid):
         with pytest.raises(ServiceError, match=r"disk of .* is full") as caught:
             services.start(directory)
         assert "\n" not in str(caught.value)
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+@needs_root
+def test_a_disk_so_full_that_a_server_can_not_say_so_is_named_all_the_same(tmp_path: Path) -> None:
+    """Not that it said nothing."""
+    log = tmp_path / "postgres.log"
+    with small_disk(tmp_path):
+        with contextlib.suppress(OSError), (tmp_path / "rest").open("wb", buffering=0) as rest:
+            while rest.write(bytes(65_536)):
+                pass
+        log.touch()
+        with pytest.raises(ServiceError, match=r"disk of .*postgres\.log is full"):
+            daemons.wait_until_ready("PostgreSQL", ended(), ready=lambda: False, log=log)
+
+
+def ended() -> int:
+    """The number of a process that has ended."""
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+    return process.pid
+
+
+@needs_root
 def test_a_user_whom_the_system_does_not_know_is_one_line(directory: Path) -> None:
     """A number in a container: initdb says what it lacks, without the word error."""
     os.chown(directory, 54_321, 54_321)
