@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import connection
 
 from messaging.files.cleaning import places
 from messaging.files.contents import storage, sync
+from messaging.models import Attachment
 from project import dumps
 
 DATABASE, FILES = "database.dump", "files"
@@ -34,6 +36,10 @@ class Command(BaseCommand):
         """Write it beside its place, then give it its name."""
         if directory.exists():
             raise CommandError(f"{directory} exists: name a new directory.")
+        if Attachment._meta.db_table not in connection.introspection.table_names():
+            raise CommandError(
+                "There is nothing to back up, the database has no tables: are DATABASE_URL and LOCKSTEP_DATA the site's?"
+            )
         if options["dry_run"]:
             self.stdout.write(f"Would copy the database and {sum(1 for _ in places())} contents.")
             return
