@@ -18,7 +18,9 @@ def main() -> None:
         )
     from project import services
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what we started is stopped
+    for number in (signal.SIGTERM, signal.SIGHUP):  # so that what we started is stopped
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         with services.for_command(sys.argv[1:]):
             execute_from_command_line(sys.argv)

@@ -22,6 +22,7 @@ from project.spare import Spare
 
 logger = logging.getLogger(__name__)
 
+ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # the last: its terminal was closed
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 10.0
 WATCH_S = 0.25  # between two looks at servers of our own: a look reads two small files
@@ -39,7 +40,7 @@ def supervise(
     ready: Callable[[], None],
     revive: Callable[[], list[str]] | None = None,
 ) -> None:
-    """Run `processes` servers until SIGTERM or SIGINT; call `ready` once when all of them serve.
+    """Run `processes` servers until one of ENDS; call `ready` once when all of them serve.
 
     For `lame_duck_s` seconds after the signal they say on `/readyz` that they are about to end, and go on serving.
 
@@ -65,8 +66,9 @@ async def _supervise(
 ) -> None:
     work = asyncio.create_task(_start_and_keep(slots, spare, ready))
     watch = asyncio.create_task(_keep_services(revive)) if revive is not None else None
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, work.cancel)
+    for number in ENDS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            asyncio.get_running_loop().add_signal_handler(number, work.cancel)
     try:
         await work
     except asyncio.CancelledError:

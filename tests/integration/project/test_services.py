@@ -110,6 +110,34 @@ def test_servers_survive_the_death_of_their_starter_and_are_adopted(directory: P
     assert pids(place) == (None, None)
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("nohup", [False, True])
+def test_a_terminal_that_is_closed_ends_serve_and_its_servers_unless_nohup_keeps_them(
+    directory: Path, nohup: bool
+) -> None:
+    place = services.locate(directory)
+    own = {"LOCKSTEP_DATA": str(directory), "DATABASE_URL": "", "REDIS_URL": ""}
+    command = [sys.executable, "manage.py", "serve", "--processes", "1", "--no-spare"]
+    with subprocess.Popen(
+        ["nohup", *command] if nohup else command,
+        cwd=ROOT,
+        env=os.environ | own,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as serve:
+        assert serve.stdout is not None
+        assert any("psql" in line for line in serve.stdout)
+        serve.send_signal(signal.SIGHUP)
+        if nohup:
+            with pytest.raises(subprocess.TimeoutExpired):
+                serve.wait(1)
+            assert None not in pids(place)
+            serve.terminate()
+        assert serve.wait(30) == 0
+    assert pids(place) == (None, None)
+
+
 def test_a_server_that_another_process_uses_is_not_stopped(directory: Path) -> None:
     with services.use(directory) as place:
         before = pids(place)
