@@ -96,15 +96,15 @@ def test_files_go_out_with_the_text_and_are_shown_on_the_other_device(
     grey = picture(tmp_path / "grey.png", 0x90)
     huge = picture(tmp_path / "huge.png", 0x90, width=5001, height=5000)
     alice.attach(grey, huge)
-    for way in ("drop", "paste"):
-        assert desk.chrome.execute_script(BRING, alice.card, way, f"by {way}.bin", 1500)
+    for way, size in (("drop", 1500), ("paste", 0)):
+        assert desk.chrome.execute_script(BRING, alice.card, way, f"by {way}.bin", size)
     eventually(desk.chrome, lambda: states(alice), ["there"] * 4)
     alice.say("look at these")
     shown = [
         f"grey.png · {grey.stat().st_size} bytes",
         f"huge.png · {huge.stat().st_size / 1000:.1f} kB",
         "by drop.bin · 1.5 kB",
-        "by paste.bin · 1.5 kB",
+        "by paste.bin · 0 bytes",
     ]
     alice.shows("look at these")
     bob.shows("look at these")
@@ -257,7 +257,7 @@ def test_file_that_is_gone_from_the_disk_is_told_so_and_not_for_ever_tried_again
     alice.attach(plan)
     plan.unlink()
     alice.switch()
-    gone = "plan.txt can't be read any more; choose it again."
+    gone = "plan.txt can't be read: it was changed or removed since, or is a folder; choose a file again."
     eventually(desk.chrome, lambda: (states(alice), alice.texts(".why")), (["refused"], [gone]))
     alice.find(".drop").click()
     assert states(alice) == []

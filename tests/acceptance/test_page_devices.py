@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from selenium.common.exceptions import InvalidSessionIdException, WebDriverException
-from selenium.webdriver import Chrome, Keys
+from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 
 from tests.acceptance.page import SELECT_ALL, Desk, Device, Sheet, eventually
@@ -129,6 +129,17 @@ def test_device_that_was_revoked_while_it_was_cut_off_can_be_logged_out(
     eventually(desk.chrome, lambda: phone.phase, "closed")
     assert desk.chrome.execute_async_script(REVOKE, phone.key, pair[1].key) == 200
     desk.put_away(phone)
+
+
+def test_double_click_on_the_log_out_button_only_asks(
+    desk: Desk, pair: tuple[Device, Device]
+) -> None:
+    """With the device would go what waits in it."""
+    phone = desk.add("bob")
+    ActionChains(desk.chrome).double_click(phone.find(".logout")).perform()
+    assert phone.texts(".logout span") == ["Log out?"]
+    phone.find(".logout").click()
+    eventually(desk.chrome, lambda: len(desk.devices), 2)
 
 
 def test_wrong_password_is_told_in_the_log_in_form_and_a_right_one_adds_a_device(

@@ -25,7 +25,7 @@ export class Composer {
     const find = (selector) => this.element.querySelector(selector);
     this.text = find("textarea");
     this.uploads = new Uploads(client, { most: mostBytes, changed: () => this.#moved() });
-    this.tray = new Tray(find(".tray"), { uploads: this.uploads, template, changed: () => this.#dropped() });
+    this.tray = new Tray(find(".tray"), { uploads: this.uploads, template, changed: () => this.#decided() });
     takeFiles({ card, text: this.text, button: find(".attach"), chooser: find(".chooser") }, (files) => this.#attach(files));
     this.element.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -126,7 +126,7 @@ export class Composer {
     this.sent();
   }
 
-  #dropped() {
+  #decided() {
     this.#moved();
     this.text.focus();
   }

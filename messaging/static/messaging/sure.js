@@ -1,4 +1,4 @@
-/** A button that asks first: the first click asks, a second one within a few seconds means it. */
+/** A button that asks first: the first click asks, a second one within a few seconds means it. A double click is one. */
 
 const SURE_MS = 4_000; // how long the question stands
 
@@ -11,7 +11,8 @@ export function askFirst(button, { question, deed }) {
     text.classList.toggle("hidden", !isAsking);
     text.textContent = words;
   };
-  button.addEventListener("click", () => {
+  button.addEventListener("click", ({ detail }) => {
+    if (detail > 1) return; // which of them it is in a row; by key it is 0
     if (button.classList.contains("sure")) return deed();
     ask(true, question());
     setTimeout(() => ask(false, name), SURE_MS);

@@ -5,7 +5,7 @@ import { bytes } from "./bytes.js";
 export class Tray {
   #elements = new Map(); // item -> its element
 
-  /** `uploads` takes the files; `changed` is called when the user removed one. */
+  /** `uploads` takes the files; `changed` is called when the user removed one, or had it tried again. */
   constructor(list, { uploads, template, changed }) {
     Object.assign(this, { list, uploads, template, changed, items: [] });
   }
@@ -32,12 +32,17 @@ export class Tray {
     if (!element) {
       element = this.template.content.firstElementChild.cloneNode(true);
       name(element, item);
-      element.querySelector(".again").addEventListener("click", () => this.uploads.repeat(item));
+      element.querySelector(".again").addEventListener("click", () => this.#repeat(item));
       element.querySelector(".drop").addEventListener("click", () => this.#drop(item));
       this.#elements.set(item, element);
       this.list.append(element);
     }
     return element;
+  }
+
+  #repeat(item) {
+    this.uploads.repeat(item);
+    this.changed(); // the button in use is gone
   }
 
   #drop(item) {

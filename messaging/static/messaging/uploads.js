@@ -9,6 +9,8 @@ import { bytes } from "./bytes.js";
 import { Backoff } from "./reconnect.js";
 import { isForNow } from "./rest.js";
 
+const UNREADABLE = " can't be read: it was changed or removed since, or is a folder; choose a file again.";
+
 /** A file to be sent: `state` is "waiting", "going", "there" or "refused", `problem` what hinders it, `canGo` false if nothing helps, `stored` what the server has of it. */
 class Item {
   constructor(file) {
@@ -100,7 +102,7 @@ export class Uploads {
   }
 
   async #failed(item, error) {
-    if (!error.status && !(await isReadable(item.file))) return item.refuse(`${item.name} can't be read any more; choose it again.`);
+    if (!error.status && !(await isReadable(item.file))) return item.refuse(`${item.name}${UNREADABLE}`);
     const problem = `${item.name} was not taken. ${error.message}`;
     if (!isForNow(error)) return item.refuse(problem);
     item.wait(problem);
