@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
+from django.db import connection
 from django.db.models import F, QuerySet
 from ninja import Router, Status
 from pydantic import Field
@@ -26,13 +27,25 @@ from messaging.api.values import (
     known_milliseconds,
     milliseconds,
 )
-from messaging.models import Message
+from messaging.models import Membership, Message
 from messaging.protocol.content import check_body
 from messaging.protocol.errors import Refusal, Refused
 from messaging.protocol.frames import MAX_ATTACHMENTS, MAX_BODY_BYTES, Delete, Edit, Send
 from messaging.protocol.server.actions import Write
 
 router = Router(tags=["messages"])
+
+# Of texts and files' names in one page: a thousand of ordinary length. The message that passes it is the last. Two hundred
+# of the longest were 13 MiB, several times in memory, for as long as their reader took.
+PAGE_BYTES = 262_144
+FAR = 2**62  # beyond every position
+FIT = """
+SELECT coalesce(min(position) FILTER (WHERE above < %s), 0), count(*) FILTER (WHERE above >= %s)
+  FROM (SELECT position, sum(bytes) OVER (ORDER BY position DESC) - bytes AS above
+          FROM (SELECT position, octet_length(body) + coalesce(octet_length(attachments::text), 0) AS bytes
+                  FROM messaging_message WHERE conversation_id = %s AND position < %s AND seq <= %s
+                 ORDER BY position DESC LIMIT %s) newest) summed
+"""
 
 Version = Annotated[int, Field(ge=1, le=2**31 - 1, description="The version that you saw.")]
 Body = Annotated[str, Field(description=f"At most {MAX_BODY_BYTES} bytes of UTF-8.")]
@@ -85,7 +98,9 @@ class MessageOut(Shown):
 
 
 class PageOut(Shown):
-    messages: list[MessageOut] = Field(description="Newest first.")
+    messages: list[MessageOut] = Field(
+        description="Newest first; fewer than asked if they are long."
+    )
     before: int | None = Field(None, description="Ask with it for older ones; absent at the end.")
 
 
@@ -97,17 +112,19 @@ class PageOut(Shown):
 def list_messages(
     request: DeviceRequest,
     conversation: UUID,
-    before: Annotated[int, Field(ge=1, le=2**62)] | None = None,
+    before: Annotated[int, Field(ge=1, le=FAR)] | None = None,
     limit: Limit = PAGE,
 ) -> PageOut:
     """The messages created before a position, newest first; without `before` the newest of all."""
-    found = Message.objects.filter(readable(stay_in(conversation, request)))
-    if before is not None:
-        found = found.filter(position__lt=before)
+    stay = stay_in(conversation, request)
+    before = FAR if before is None else before
+    first, too_many = _fitting(stay, before=before, limit=limit)
+    found = Message.objects.filter(readable(stay), position__lt=before, position__gte=first)
     rows = list(_with_user(found).order_by("-position")[: limit + 1])
+    page = rows[:limit]
+    more = page and (too_many or len(rows) > limit)
     return PageOut(
-        messages=[_shown(message) for message in rows[:limit]],
-        before=rows[limit - 1].position if len(rows) > limit else None,
+        messages=[_shown(message) for message in page], before=page[-1].position if more else None
     )
 
 
@@ -192,6 +209,16 @@ async def _write(frame: Write, request: DeviceRequest) -> Status[StoredOut]:
     )
     created = isinstance(frame, Send) and not stored.repeated
     return Status(201 if created else 200, shown)
+
+
+def _fitting(stay: Membership, *, before: int, limit: int) -> tuple[int, int]:
+    """The position of the first message that fits into a page, and how many of one more than `limit` do not."""
+    left = FAR if stay.left_seq is None else stay.left_seq
+    asked = (PAGE_BYTES, PAGE_BYTES, stay.conversation_id, before, left, limit + 1)
+    with connection.cursor() as cursor:
+        cursor.execute(FIT, asked)
+        first, too_many = cursor.fetchone()
+    return first, too_many
 
 
 def _with_user(messages: QuerySet[Message]) -> Any:

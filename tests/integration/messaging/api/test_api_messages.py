@@ -233,6 +233,28 @@ async def test_a_former_member_reads_what_stood_when_they_left(
     assert (await say(bob, group, "x")).code == "no_such_conversation"
 
 
+@pytest.mark.parametrize("gone", [False, True])
+async def test_a_page_of_long_messages_is_short_and_none_is_left_out(
+    ann: Person, bob: Person, group: str, gone: bool
+) -> None:
+    """Two hundred of the longest were 13 MiB, which 128 calls may hold at a time."""
+    for n in range(11):
+        assert (await say(ann, group, chr(97 + n) * 65_536)).status == 201
+    if gone:  # what follows is not counted
+        await bob.acall("DELETE", f"/conversations/{group}/members/{bob.id}")
+        for n in range(5):
+            await say(ann, group, f"{n}" * 65_536)
+    read, before, pages = "", "", 0
+    while before is not None:
+        page = (await bob.acall("GET", f"/conversations/{group}/messages{before}")).json
+        said = [one["body"] for one in page["messages"] if one["kind"] != "system"]
+        assert sum(map(len, said)) < 2 * messages.PAGE_BYTES
+        read += "".join(body[0] for body in said)
+        before = f"?before={page['before']}" if "before" in page else None
+        pages += 1
+    assert (read, pages) == ("kjihgfedcba", 3)
+
+
 @pytest.mark.parametrize("path", ["conversations/{group}/messages", "messages/{message}"])
 async def test_who_is_removed_while_they_read_is_not_shown_what_follows(
     ann: Person, bob: Person, group: str, monkeypatch: pytest.MonkeyPatch, path: str
