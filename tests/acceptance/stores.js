@@ -64,6 +64,26 @@ const STORIES = {
     return { cursor: conversations.c1.cursor, messages: conversations.c1.messages.map(({ id }) => id), epoch };
   },
 
+  crowded() {
+    const store = new LocalStore(NAME);
+    const session = opened(store);
+    const messages = [1, 2].map((seq) => ({ id: `m${seq}`, seq, position: seq, body: "x".repeat(1000) }));
+    session.received([{ type: "events", conversation: "c1", since: 0, upto: 2, messages }], 1);
+    session.merge({ id: "c2", messages, floor: 1 }); // over REST, before its feed has started
+    keep(store, session);
+    store.flush();
+    for (let size = 4_194_304; size >= 1; size /= 2)
+      try {
+        while (true) localStorage.setItem(`filler ${Math.random()}`, "x".repeat(size));
+      } catch {
+        // there is no room for so much
+      }
+    session.send({ conversation: "c1", body: "y".repeat(500), clientId: "a" }, 2);
+    keep(store, session);
+    const kept = Object.values(new LocalStore(NAME).load().conversations);
+    return { waiting: bodies().length, kept: kept.map(({ cursor, floor, messages }) => [cursor, floor, messages.length]) };
+  },
+
   probed() {
     const session = opened(new LocalStore(NAME));
     session.probe(1000);

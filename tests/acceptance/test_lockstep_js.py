@@ -171,6 +171,14 @@ def test_page_that_is_looked_at_again_does_not_wait_to_reconnect(page: Chrome) -
     assert page.execute_async_script(LOOK) == "connecting"
 
 
+def test_request_goes_before_stored_messages_where_there_is_no_room_for_both(
+    page: Chrome,
+) -> None:
+    """The server has those; the cursor stays, and what is before it comes over REST."""
+    found = page.execute_async_script(RUN, "/tests/stores.js", json.dumps("crowded"))
+    assert found == {"waiting": 1, "kept": [[2, 3, 0], [None, None, 0]]}
+
+
 def test_files_of_a_message_are_known_while_it_waits_and_when_it_is_taken(page: Chrome) -> None:
     """Also after a reload; on the wire are their ids."""
     found = page.execute_async_script(RUN, "/tests/stores.js", json.dumps("files"))

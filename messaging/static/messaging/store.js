@@ -2,8 +2,8 @@
  * Where a device keeps what must outlive its connection: `MemoryStore` for a visit, `LocalStore` for good.
  *
  * Laws: an outbox entry is stored before it is sent, under a key of its own, so that two tabs of one device never overwrite
- * each other's; one that finds no room is stored when there is some. A cursor is stored together with the messages it
- * covers and the epoch it is of, a little later: what a killed tab had not stored yet, the server sends again.
+ * each other's; one that finds no room takes that of stored messages, or waits for some. A cursor is stored together with
+ * the messages it covers and the epoch it is of, a little later: what a killed tab had not stored yet, the server sends again.
  */
 
 const LATER_MS = 250; // conversations change often; they are written at most four times a second
@@ -72,8 +72,22 @@ export class LocalStore {
 
   #flushOutbox() {
     for (const entry of this.#roomless) {
-      this.#put(entry.key, entry);
+      try {
+        this.#put(entry.key, entry);
+      } catch {
+        this.#makeRoom();
+        this.#put(entry.key, entry);
+      }
       this.#roomless.delete(entry);
+    }
+  }
+
+  /** Drops what the server has, too: a request that waits is nowhere else. */
+  #makeRoom() {
+    for (const key of this.#keys("conversation:")) {
+      const known = this.#get(key);
+      const floor = known.cursor === null ? null : known.cursor + 1; // without a feed nothing is known to be whole
+      if (known.messages.length) this.#put(key, { ...known, messages: [], floor });
     }
   }
 
