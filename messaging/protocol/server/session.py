@@ -97,7 +97,7 @@ class Session:
                 self.close(code, reconnect_after=OVERLOADED_RECONNECT_MS)
 
     def _on_receipt(self, frame: frames.Receipt, todo: list[actions.Action]) -> None:
-        self.share.hint()
+        self.share.hint(parts=len(frame.marks))
         if frame.ref is not None and (refusal := self._admission.admit_bodiless()) is not None:
             self._refuse(refusal, frame)
             return
