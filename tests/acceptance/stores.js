@@ -1,5 +1,6 @@
 /** Stories about `LocalStore` and `Session` together; each returns what a restarted client would find. */
 
+import { Client } from "/messaging/lockstep.js";
 import { Session } from "/messaging/session.js";
 import { standing } from "/messaging/standing.js";
 import { LocalStore } from "/messaging/store.js";
@@ -82,6 +83,25 @@ const STORIES = {
     keep(store, session);
     const kept = Object.values(new LocalStore(NAME).load().conversations);
     return { waiting: bodies().length, kept: kept.map(({ cursor, floor, messages }) => [cursor, floor, messages.length]) };
+  },
+
+  orphaned() {
+    const stores = [new LocalStore(NAME), new LocalStore(NAME)];
+    const [gone, other] = stores.map(opened);
+    const client = new Client({ token: "t", store: new LocalStore(NAME), url: "/nothing" });
+    const send = (store, session, body) => {
+      session.send({ conversation: "c1", body, clientId: body }, 1);
+      keep(store, session);
+    };
+    send(stores[0], gone, "a");
+    send(stores[1], other, "b");
+    send(stores[0], gone, "c"); // and this tab is closed
+    other.adopt(stores[1].others(other.outbox.entries), 2);
+    const frames = other.take().frames.map(({ client_id: id }) => id);
+    document.dispatchEvent(new Event("visibilitychange"));
+    const waiting = client.outbox.map(({ id }) => id);
+    client.close();
+    return { frames, order: other.outbox.entries.map(({ id }) => id), waiting };
   },
 
   probed() {

@@ -179,6 +179,12 @@ def test_request_goes_before_stored_messages_where_there_is_no_room_for_both(
     assert found == {"waiting": 1, "kept": [[2, 3, 0], [None, None, 0]]}
 
 
+def test_tab_sends_what_another_one_of_the_device_did_not_live_to_send(page: Chrome) -> None:
+    """In the order in which it was asked; not only after a reload."""
+    found = page.execute_async_script(RUN, "/tests/stores.js", json.dumps("orphaned"))
+    assert found == {"frames": ["a", "c"], "order": ["a", "b", "c"], "waiting": ["a", "b", "c"]}
+
+
 def test_files_of_a_message_are_known_while_it_waits_and_when_it_is_taken(page: Chrome) -> None:
     """Also after a reload; on the wire are their ids."""
     found = page.execute_async_script(RUN, "/tests/stores.js", json.dumps("files"))

@@ -131,6 +131,7 @@ def test_device_that_was_revoked_while_it_was_cut_off_can_be_logged_out(
     desk.put_away(phone)
 
 
+@pytest.mark.long
 def test_double_click_on_the_log_out_button_only_asks(
     desk: Desk, pair: tuple[Device, Device]
 ) -> None:

@@ -158,6 +158,7 @@ export class Client extends EventTarget {
 
   /** The network is back, or the page is looked at again, which slept perhaps: its timers did, too. */
   #hurry = () => {
+    this.#adopt();
     if (this.phase === "waiting") this.connect();
     else this.#do((session, now) => session.probe(now));
   };
@@ -178,6 +179,13 @@ export class Client extends EventTarget {
     for (const { entry, error } of settled) this.#tell(error ? "refused" : "confirmed", { entry, error });
     for (const error of problems) this.#tell("problem", error);
     this.#tell("change", heardOf);
+    if (heardOf.has("welcome")) this.#adopt();
+  }
+
+  /** What another tab of the device has asked for, and perhaps did not live to send, is sent by this one. */
+  #adopt() {
+    const found = this.store.others?.(this.outbox) ?? [];
+    if (found.length) this.#do((session, now) => session.adopt(found, now));
   }
 
   /** Without room in the store the device goes on: what waits is in memory then, and the app is warned. */

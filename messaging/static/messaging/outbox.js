@@ -27,6 +27,12 @@ export class Outbox {
     return entry;
   }
 
+  /** Takes entries of the store, in their order among the others, as not sent. */
+  adopt(entries) {
+    const all = [...this.entries, ...entries.map((entry) => ({ ...entry, sent: false }))];
+    this.entries = all.sort((one, other) => (one.key < other.key ? -1 : 1));
+  }
+
   find(id) {
     return this.entries.find((entry) => entry.id === id);
   }

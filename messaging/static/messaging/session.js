@@ -88,6 +88,12 @@ export class Session {
     return this.#enqueue(conversation, { type: "delete", message, base_version: baseVersion, client_id: clientId }, now);
   }
 
+  /** Takes over requests that another tab of the device has stored: whoever sends them, each is done once. */
+  adopt(entries, now = 0) {
+    this.outbox.adopt(entries);
+    this.#pump(now);
+  }
+
   /** Says that the user has seen everything up to `upto`; never beyond what has arrived, never back. */
   read(mark, now = 0) {
     this.feeds.read(mark, now);

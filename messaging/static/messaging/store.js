@@ -14,6 +14,10 @@ export class MemoryStore {
     return {};
   }
 
+  others() {
+    return [];
+  }
+
   save() {}
 
   flush() {}
@@ -43,10 +47,17 @@ export class LocalStore {
     const known = this.#keys("conversation:").map((key) => [key.split(":").at(-1), this.#get(key)]);
     // A tab that slept while the database was restored may have stored what it had of the one before.
     const conversations = Object.fromEntries(known.filter(([, { epoch }]) => epoch === undefined || epoch === session?.epoch));
-    const keys = this.#keys("outbox:").sort();
-    const outbox = keys.map((key) => ({ ...this.#get(key), key }));
+    const outbox = this.others([]);
+    const keys = outbox.map(({ key }) => key);
     this.#newest = Math.max(0, ...keys.map((key) => Number.parseInt(key.slice(`${this.#prefix}outbox:`.length), 10) + 1));
     return { ...session, conversations, outbox };
+  }
+
+  /** The outbox entries that are stored and not among these: another tab of the device has asked, and may be gone. */
+  others(entries) {
+    const known = new Set(entries.map(({ key }) => key));
+    const keys = this.#keys("outbox:").filter((key) => !known.has(key));
+    return keys.sort().map((key) => ({ ...this.#get(key), key }));
   }
 
   /** Stores what a `take()` says has changed. Throws if the storage is full. */
