@@ -45,7 +45,7 @@ from perf.targets import TABLE, Outcome, outcome
 MEMBERS = 10  # of every conversation, calm or not
 CALM_CONVERSATIONS, QUICK_CALM_CONVERSATIONS = 5, 2
 CALM_RATE = 100.0  # messages a second of all calm devices together
-CALM_S, QUICK_CALM_S = 5.0, 1.0
+CALM_S, QUICK_CALM_S = 5.0, 0.75
 WARM_UP_S, QUICK_WARM_UP_S = 1.0, 0.25  # before the calm phase, not looked at
 LIMIT_S = TABLE["T18"].limit
 LOOK_S = 0.1
