@@ -2,8 +2,9 @@
 
 Group names and event formats are public; a plain Channels consumer that does `group_add` with
 `conversation_group(id)` gets every batch as an event of type `lockstep.events`:
-    {"type", "conversation", "since", "upto", "count", "oldest", "fences", "messages": JSON array, "origin"}
-and marks that moved as `lockstep.receipts`: {"type", "conversation", "marks": JSON array, "origin"}.
+    {"type", "conversation", "since", "upto", "count", "oldest", "fences", "messages": JSON array, "origin", "epoch"}
+and marks that moved as `lockstep.receipts`: {"type", "conversation", "marks": JSON array, "origin", "epoch"}.
+Events of another epoch of the database are dropped: their numbers may be those of other changes.
 Presence and typing are in `events`. What nobody else hears is withheld (`audience`): of a group that was
 empty until now the first half a second may be missing. An event without messages says how far the conversation is.
 Nothing here waits for Redis while a session or an answer waits for us.
@@ -54,7 +55,10 @@ def conversation_group(conversation: str) -> str:
 
 
 class Bus:
-    """This process's one channel. Callbacks are called in the event loop and must not wait."""
+    """This process's one channel. Callbacks are called in the event loop and must not wait.
+
+    `on_doubt`: hints can't be relied on, look at the database.
+    """
 
     def __init__(
         self,
@@ -62,9 +66,10 @@ class Bus:
         on_batch: Callable[[Batch], None],
         on_marks: Callable[[str, list[DeviceMark]], None],
         on_joined: Callable[[str], None],
-        on_deaf: Callable[[], None],
+        on_doubt: Callable[[], None],
         on_return: Callable[[], None],
         on_moment: Callable[[Moment], None] = lambda _: None,
+        epoch: Callable[[], str | None] = lambda: None,
     ) -> None:
         self.deaf = True
         self.lag_s = 0.0  # from sending the last pulse to hearing it
@@ -83,8 +88,9 @@ class Bus:
         self._due: dict[str, None] = {}
         self._anything_due = asyncio.Event()
         self._on_batch, self._on_marks = on_batch, on_marks
-        self._on_joined, self._on_deaf, self._on_return = on_joined, on_deaf, on_return
+        self._on_joined, self._on_doubt, self._on_return = on_joined, on_doubt, on_return
         self._on_moment = on_moment
+        self._epoch = epoch
         self._heard = self._sent = 0.0
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -134,6 +140,7 @@ class Bus:
             "fences": [list(fence) for fence in batch.fences],
             "messages": batch.json.decode(),
             "origin": self._origin,
+            "epoch": self._epoch(),
         }
         self._put(event)
 
@@ -146,6 +153,7 @@ class Bus:
             "conversation": conversation,
             "marks": _encode(marks).decode(),
             "origin": self._origin,
+            "epoch": self._epoch(),
         }
         self._put(event)
 
@@ -285,6 +293,8 @@ class Bus:
                 self._tell(event["conversation"])
         elif event["origin"] == self._origin:
             return
+        elif self._is_of_another_epoch(event):
+            self._on_doubt()
         elif event["type"] == EVENTS:
             self._on_batch(
                 Batch(
@@ -301,6 +311,11 @@ class Bus:
             self._on_marks(event["conversation"], _decode_marks(event["marks"]))
         elif event["type"] in (PRESENCE, TYPING):
             self._on_moment(read(event))
+
+    def _is_of_another_epoch(self, event: dict[str, Any]) -> bool:
+        """Whether it certainly is: a process that has not read its epoch yet tells none, nor does one of before."""
+        ours, theirs = self._epoch(), event.get("epoch")
+        return None not in (ours, theirs) and ours != theirs
 
     def _hear(self, conversation: str | None) -> None:
         if conversation is not None:
@@ -343,7 +358,7 @@ class Bus:
                 logger.warning(
                     "the bus is deaf; changes of other processes come from the database meanwhile"
                 )
-                self._on_deaf()
+                self._on_doubt()
 
 
 def _group(joined: str) -> str:

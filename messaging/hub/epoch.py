@@ -25,18 +25,18 @@ class Epoch:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._known: str | None = None
+        self.known: str | None = None  # None before it was read
 
     async def current(self) -> str:
         """The epoch. Raises psycopg.Error when the database is away and nobody has asked before."""
-        if self._known is None:
-            self._known = await self._hub.door.epoch()
-        return self._known
+        if self.known is None:
+            self.known = await self._hub.door.epoch()
+        return self.known
 
     async def check(self) -> None:
         """Look whether another one has begun; if so every session ends, to start anew. Raises psycopg.Error."""
-        known, found = self._known, await self._hub.feed.epoch()
-        self._known = found
+        known, found = self.known, await self._hub.feed.epoch()
+        self.known = found
         if known not in (None, found):
             logger.warning("the database has begun another epoch: every device starts anew")
             self._hub.close_all(

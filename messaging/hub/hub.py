@@ -68,9 +68,10 @@ class Hub:
             on_batch=self.apply,
             on_marks=self.marks.show,
             on_joined=self._joined,
-            on_deaf=self.compare_all,  # the reconciler may have gone to rest for long
+            on_doubt=self.compare_all,  # the reconciler may have gone to rest for long
             on_return=self._bus_returned,
             on_moment=self._on_moment,
+            epoch=lambda: self.epoch.known,
         )
         self.presence = PresenceBoard(self.people)
         self.typists = Typists(self.topics, roster, self.bus, is_hidden=self.presence.is_hidden)
@@ -375,8 +376,7 @@ class Hub:
     def _joined(self, conversation: str) -> None:
         if conversation == PRESENCE_GROUP:
             self.presence.joined()
-        topic = self.topics.get(conversation)
-        if topic is not None:  # each time: an earlier join's nonce may come first
+        if topic := self.topics.get(conversation):  # each time: an earlier nonce may come first
             topic.joined = True
             self.spawn(self.catch_up(topic))
             self.spawn(self.marks.joined(conversation))

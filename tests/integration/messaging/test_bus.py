@@ -223,6 +223,45 @@ async def _next_events(layer: Any, subscriber: Any) -> dict[str, Any]:
     return heard[0]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("epoch", ["another", None])
+async def test_a_batch_of_another_epoch_is_not_believed_even_where_it_fits(
+    engine: Engine, attach: Any, room: Room, peer: Peer, epoch: str | None
+) -> None:
+    """A process that has not noticed yet that the database was restored; one of before tells no epoch."""
+    bob = await attach(room.second)
+    await hears(engine)
+    await scene.eventually(lambda: engine.hub.epoch.known)
+    since = engine.hub.topics[room.id].position
+    told = {
+        "id": str(uuid4()),
+        "seq": since + 1,
+        "position": since + 1,
+        "kind": "text",
+        "created": 0,
+    }
+    event = {
+        "type": "lockstep.events",
+        "conversation": room.id,
+        "since": since,
+        "upto": since + 1,
+        "count": 1,
+        "oldest": since + 1,
+        "fences": [],
+        "messages": json.dumps([{**told, "body": "of another life"}]),
+        "origin": "other",
+        "epoch": epoch,
+    }
+    await get_channel_layer().group_send(conversation_group(room.id), event)
+    if epoch is None:
+        await bob.reaches(room.id, since + 1)
+        assert bob.bodies(room.id) == ["of another life"]
+    else:
+        await peer_sends(peer, room, "of this life")
+        await bob.reaches(room.id, since + 1)
+        assert bob.bodies(room.id) == ["of this life"]
+
+
 # Faults
 
 
@@ -232,7 +271,7 @@ def lonely_bus() -> Bus:
         on_batch=lambda _: None,
         on_marks=lambda *_: None,
         on_joined=lambda _: None,
-        on_deaf=lambda: None,
+        on_doubt=lambda: None,
         on_return=lambda: None,
     )
 

@@ -33,7 +33,7 @@ async def bus(redis_url: str, joined: list[str]) -> AsyncIterator[Bus]:
         on_batch=lambda _: None,
         on_marks=lambda *_: None,
         on_joined=joined.append,
-        on_deaf=lambda: None,
+        on_doubt=lambda: None,
         on_return=lambda: None,
     )
     await made.start()

@@ -76,7 +76,7 @@ def bus_that_tells(joined: Callable[[str], None]) -> Bus:
         on_batch=nothing,
         on_marks=nothing,
         on_joined=joined,
-        on_deaf=nothing,
+        on_doubt=nothing,
         on_return=nothing,
     )
 
