@@ -27,7 +27,8 @@ PEOPLE = """
     FROM presence_user, unnest(ARRAY['carl', %s]) AS name WHERE username = 'alice'
     ON CONFLICT DO NOTHING
 """  # with the demo user's password
-TOP = "arguments[0].scrollTop = 0"
+# The browser tells of a scroll by a script a frame later, of a user's at once: until then the page would go to the end again.
+TOP = "arguments[0].scrollTop = 0; arguments[0].dispatchEvent(new Event('scroll'));"
 STICKS_OUT = "return [...arguments[0].querySelectorAll('.thread, .head')].filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.className)"
 
 
