@@ -62,6 +62,8 @@ class Command(BaseCommand):
                 f"DEBUG is on, and others reach {options['host']}: they could log in with the demo's passwords. "
                 "Set DEBUG=0, or leave --host out."
             )
+        if options["processes"] < 1:
+            raise ServiceError(f"--processes {options['processes']}: at least one has to serve.")
         with ports.reserve(options["host"], options["port"]) as holder:
             port = holder.getsockname()[1]
             if not options["no_migrate"]:
@@ -77,7 +79,7 @@ class Command(BaseCommand):
                 server=options["server"],
                 host=options["host"],
                 port=port,
-                processes=max(1, options["processes"]),
+                processes=options["processes"],
                 lame_duck_s=max(0.0, options["lame_duck"]),
                 has_spare=not options["no_spare"],
                 ready=lambda: self._say_ready(port, options),

@@ -362,6 +362,18 @@ def test_a_second_serve_takes_the_next_port_and_ctrl_c_ends_it(
         assert second.process.wait(PATIENCE_S) == 0
 
 
+def test_no_process_at_all_is_one_line(database_url: str, redis_url: str) -> None:
+    result = subprocess.run(
+        [sys.executable, "manage.py", "serve", "--processes", "0"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert result.stderr == "error: --processes 0: at least one has to serve.\n"
+
+
 def test_a_given_port_that_is_taken_is_one_line(database_url: str, redis_url: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
