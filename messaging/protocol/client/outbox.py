@@ -2,12 +2,14 @@
 
 Laws: a request stays until the server confirms it or refuses it for good. A refusal that may be
 repeated holds its whole lane: nothing more of it goes out until the wait is over *and* everything
-in flight of it was answered, so that a later request can't overtake a refused one.
+in flight of it was answered, so that a later request can't overtake a refused one. Then the lane starts
+slowly (as TCP does, RFC 5681, section 3.1): one request, and when that is answered two, then four. A full
+server to which everybody repeats all they have stays full.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from typing import Literal
 from uuid import uuid4
@@ -60,6 +62,8 @@ class Outbox:
         self._waiting: deque[Entry] = deque()  # may hold entries that were settled or held since
         self._holds: dict[str, float] = {}  # conversation -> ms until which its lane waits
         self._refusals: dict[str, int] = {}  # of each lane in a row
+        self._windows: dict[str, int] = {}  # of lanes that start slowly: how many go next
+        self._under_way = Counter[str]()  # requests, by lane
         self._flying = self._flying_bytes = 0
 
     def __bool__(self) -> bool:
@@ -131,6 +135,7 @@ class Outbox:
         if entry is not None:
             self._landed(entry)
             self._refusals.pop(entry.conversation, None)
+            self._speed_up(entry.conversation)
         return entry
 
     def refusals(self, lane: str) -> int:
@@ -141,6 +146,7 @@ class Outbox:
         """Keep the request, and its lane, back until this moment (ms)."""
         entry = self.entries[client_id]
         self._landed(entry)
+        self._windows[entry.conversation] = 1
         if entry.conversation not in self._holds:
             self._holds[entry.conversation] = until
             self._refusals[entry.conversation] = self.refusals(entry.conversation) + 1
@@ -150,6 +156,8 @@ class Outbox:
         self.max_requests, self.max_bytes = max_requests, max_bytes
         self._holds.clear()
         self._refusals.clear()
+        self._windows.clear()
+        self._under_way.clear()
         self._flying = self._flying_bytes = 0
         for entry in self.entries.values():
             entry.sent = False
@@ -160,15 +168,20 @@ class Outbox:
         if self._holds:
             self._release(now)
         going: list[Request] = []
+        room = {lane: 0 if self._under_way[lane] else n for lane, n in self._windows.items()}
         while self._waiting and self._has_room(self._waiting[0]):
             entry = self._waiting.popleft()
             if (
                 entry.sent
                 or entry.client_id not in self.entries
                 or entry.conversation in self._holds
+                or room.get(entry.conversation) == 0
             ):
                 continue
+            if entry.conversation in room:
+                room[entry.conversation] -= 1
             entry.sent = True
+            self._under_way[entry.conversation] += 1
             self._flying += 1
             self._flying_bytes += entry.size
             going.append(entry.request)
@@ -179,7 +192,7 @@ class Outbox:
         """The next moment (ms) at which a lane may go on by itself."""
         if not self._holds:
             return None
-        ends = [until for lane, until in self._holds.items() if not self._in_flight(lane)]
+        ends = [until for lane, until in self._holds.items() if not self._under_way[lane]]
         return min(ends, default=None)
 
     def _has_room(self, entry: Entry) -> bool:
@@ -192,7 +205,7 @@ class Outbox:
         over = [
             lane
             for lane, until in self._holds.items()
-            if until <= now and not self._in_flight(lane)
+            if until <= now and not self._under_way[lane]
         ]
         for lane in over:
             del self._holds[lane]
@@ -202,11 +215,17 @@ class Outbox:
     def _unsent(self) -> Iterable[Entry]:
         return (entry for entry in self.entries.values() if not entry.sent)
 
-    def _in_flight(self, lane: str) -> bool:
-        return any(entry.sent and entry.conversation == lane for entry in self.entries.values())
+    def _speed_up(self, lane: str) -> None:
+        """Let twice as many go when all that went were answered."""
+        if lane in self._windows and lane not in self._holds and not self._under_way[lane]:
+            self._windows[lane] *= 2
+            if self._windows[lane] >= self.max_requests:
+                del self._windows[lane]
+            self._waiting = deque(self._unsent())
 
     def _landed(self, entry: Entry) -> None:
         if entry.sent:
             entry.sent = False
+            self._under_way[entry.conversation] -= 1
             self._flying -= 1
             self._flying_bytes -= entry.size

@@ -74,7 +74,9 @@ def test_edits_and_deletions_wait_in_the_lane_of_their_conversation() -> None:
     assert delete == Delete(message="m", base_version=2, client_id="d")
     assert outbox.ready(9) == []
     assert outbox.deadline == 10
-    assert [request.client_id for request in outbox.ready(10)] == ["s", "e", "d"]
+    assert [request.client_id for request in outbox.ready(10)] == ["s"]
+    outbox.settle("s")
+    assert [request.client_id for request in outbox.ready(10)] == ["e", "d"]
 
 
 def test_lane_is_held_until_what_is_in_flight_of_it_was_answered() -> None:
@@ -87,7 +89,43 @@ def test_lane_is_held_until_what_is_in_flight_of_it_was_answered() -> None:
     assert outbox.deadline is None
     assert outbox.ready(20) == []
     outbox.hold("b", until=30)
-    assert [request.client_id for request in outbox.ready(20)] == ["a", "b"]
+    assert [request.client_id for request in outbox.ready(20)] == ["a"]
+    outbox.settle("a")
+    assert [request.client_id for request in outbox.ready(20)] == ["b"]
+
+
+def test_a_lane_that_was_held_starts_slowly_and_keeps_its_order_beside_what_is_added() -> None:
+    """A full server to which everybody repeats all they have stays full."""
+    outbox = Outbox()
+    outbox.start(max_requests=16, max_bytes=1_000)
+    asked = [outbox.send("c1", "").client_id for _ in range(40)]
+    for request in outbox.ready(0):
+        outbox.hold(request.client_id, until=10)
+    sent: list[str] = []
+    flights: list[int] = []
+    while going := [request.client_id for request in outbox.ready(10)]:
+        flights.append(len(going))
+        sent += going
+        for key in going[:-1]:
+            asked.append(outbox.send("c1", "").client_id)
+            outbox.settle(key)
+            sent += [request.client_id for request in outbox.ready(10)]
+        outbox.settle(going[-1])
+        if len(flights) == 5:
+            break
+    assert flights == [1, 2, 4, 8, 16]
+    assert sent == asked[: len(sent)]
+
+
+def test_a_lane_that_starts_slowly_holds_up_no_other_lane() -> None:
+    outbox = open_outbox()
+    for key in "ab":
+        outbox.send("slow", "", client_id=key)
+    for request in outbox.ready(0):
+        outbox.hold(request.client_id, until=10)
+    for key in "cd":
+        outbox.send("other", "", client_id=key)
+    assert [request.client_id for request in outbox.ready(10)] == ["a", "c", "d"]
 
 
 def test_a_key_is_made_where_none_is_given_and_never_used_twice() -> None:

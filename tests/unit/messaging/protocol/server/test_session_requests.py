@@ -123,9 +123,9 @@ def test_our_client_with_thousands_waiting_is_never_told_twice_that_it_went_on()
         assert outbox.ready(0) == []
         outbox.hold(frame.client_id or "", until=1_000)
     assert session.closing is None
-    again = outbox.ready(1_000)
-    assert [request.client_id for request in again] == [f"k{n}" for n in range(MAX_REQUESTS)]
-    assert len(say(session, *again)) == MAX_REQUESTS
+    [again] = outbox.ready(1_000)  # it starts slowly
+    assert again.client_id == "k0"
+    assert len(say(session, again)) == 1
     assert UNHEEDED == 4 * MAX_REQUESTS
 
 
