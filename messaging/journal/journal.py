@@ -34,7 +34,7 @@ QUEUE_BYTES = 33_554_432
 LOCK_TIMEOUT_MS = 50  # another process's batch commits well within it
 # From the beginning of one batch to that of the next, unless so many writes wait that it pays anyway: a
 # batch of one costs as much CPU as one of five, and a lone message is never held up.
-PACE_S = 0.01
+PACE_S = 0.007
 ENOUGH = 16  # writes
 # What a statement may take before the next batch is half as large, and how small a slow disk may make it:
 # a disk that takes so long for a commit takes it for any size.
