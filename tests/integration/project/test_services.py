@@ -119,7 +119,8 @@ def test_a_terminal_that_is_closed_ends_serve_and_its_servers_unless_nohup_keeps
     own = {"LOCKSTEP_DATA": str(directory), "DATABASE_URL": "", "REDIS_URL": ""}
     command = [sys.executable, "manage.py", "serve", "--processes", "1", "--no-spare"]
     with subprocess.Popen(
-        ["nohup", *command] if nohup else command,
+        # These tests may themselves run under nohup.
+        [*(["nohup"] if nohup else ["env", "--default-signal=HUP"]), *command],
         cwd=ROOT,
         env=os.environ | own,
         stdout=subprocess.PIPE,
