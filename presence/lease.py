@@ -165,7 +165,7 @@ class Lease(ABC):
             if self._reap_after == float("inf"):
                 self._reap_after = asked + self._lease_s
             if asked > self._reap_after:
-                await self._bury(statements.REAP, self._lease_s)
+                await self._bury(statements.REAP, self._lease_s, self._database_now)
 
     async def _renew_node(self) -> None:
         pauses = self._pauses
@@ -187,6 +187,11 @@ class Lease(ABC):
             logger.warning("the database's clock made a step of %+.0f s", step)
             self._reap_after = float("inf")
 
-    async def _bury(self, statement: str, whom: object) -> None:
-        rows = await self._line.ask_now(statement, (whom,))
+    @property
+    def _database_now(self) -> float:
+        """What its clock shows now (seconds since 1970), if it made no step since the last beat."""
+        return (self._clock or 0.0) + elapsed()
+
+    async def _bury(self, statement: str, *parameters: object) -> None:
+        rows = await self._line.ask_now(statement, parameters)
         signals.announce_presence({row[0] for row in rows})

@@ -23,10 +23,13 @@ _BURY = """,
 SELECT DISTINCT d.user_id::text FROM gone g JOIN presence_device d ON d.id = g.id
 """
 # One lease after it ran out nobody can still be using a node. Nobody has a lease of ten: the clock went back since
-# that one was renewed, and whoever lives has renewed theirs.
+# that one was renewed, and whoever lives has renewed theirs. Nobody is reaped if the clock is not
+# where the last beat has it, for it made a step in between.
 REAP = f"""
-WITH dead AS (SELECT id, least(lease, now()) AS until FROM presence_node, make_interval(secs => %s) AS one
-               WHERE NOT lease BETWEEN now() - one AND now() + 10 * one FOR UPDATE OF presence_node SKIP LOCKED){_BURY}"""
+WITH dead AS (SELECT id, least(lease, now()) AS until FROM presence_node, make_interval(secs => %s) AS one, to_timestamp(%s) AS told
+               WHERE NOT lease BETWEEN now() - one AND now() + 10 * one
+                 AND now() BETWEEN told - one AND told + one
+                 FOR UPDATE OF presence_node SKIP LOCKED){_BURY}"""
 GIVE_UP = f"""
 WITH dead AS (SELECT id, least(lease, now()) AS until FROM presence_node
                WHERE id = %s::uuid FOR UPDATE){_BURY}"""

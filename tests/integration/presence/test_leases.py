@@ -103,6 +103,24 @@ async def test_a_step_of_the_database_s_clock_kills_nobody(ticking: Roster, cloc
     assert scene.count(clock, "presence_node", "id = %s", other) == 1
 
 
+async def test_a_step_right_before_the_reaping_kills_nobody(
+    ticking: Roster, clock: Psql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The beat before it saw none."""
+    other = scene.one(clock, IN_TIME)
+    await beats(clock, ticking)
+    compare = ticking._compare
+
+    def then_step(now: float) -> None:
+        compare(now)
+        set_clock(clock, hours=1)
+
+    monkeypatch.setattr(ticking, "_compare", then_step)
+    ticking._reap_after = 0.0
+    await beats(clock, ticking)
+    assert scene.count(clock, "presence_node", "id = %s", other) == 1
+
+
 async def test_who_died_before_the_database_s_clock_went_back_is_cleared_away(
     ticking: Roster, clock: Psql
 ) -> None:
@@ -141,19 +159,25 @@ async def ticking(clock: Psql, settings: Any) -> AsyncIterator[Roster]:
     await made.stop()
 
 
+def set_clock(clock: Psql, *, hours: int) -> None:
+    clock.execute("UPDATE clock.step SET step = make_interval(hours => %s)", [hours])
+
+
+async def beats(clock: Psql, beating: Roster) -> None:
+    """Wait until the process has beaten twice: then it knows the clock."""
+    lease = "SELECT lease FROM presence_node WHERE id = %s"
+    for _ in range(2):
+        before = scene.one(clock, lease, beating.node)
+        await scene.eventually(
+            lambda before=before: scene.one(clock, lease, beating.node) != before
+        )
+
+
 async def step(clock: Psql, beating: Roster, *, hours: int) -> None:
     """Set the clock, and wait until the process has beaten twice since."""
-
-    async def beat() -> None:
-        lease = "SELECT lease FROM presence_node WHERE id = %s"
-        before = scene.one(clock, lease, beating.node)
-        await scene.eventually(lambda: scene.one(clock, lease, beating.node) != before)
-
-    await beat()
-    await beat()  # it knows the clock
-    clock.execute("UPDATE clock.step SET step = make_interval(hours => %s)", [hours])
-    await beat()
-    await beat()
+    await beats(clock, beating)
+    set_clock(clock, hours=hours)
+    await beats(clock, beating)
 
 
 @pytest.mark.slow

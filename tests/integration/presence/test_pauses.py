@@ -1,6 +1,7 @@
 """Processes that stand still, die or come back: nobody's sessions are raised from the dead."""
 
 import asyncio
+from time import time
 from typing import Any
 
 import psycopg
@@ -36,6 +37,12 @@ async def begin(roster: Roster, seat: Seat) -> Arrival:
     arrival = await roster.arrive(seat.token)
     assert arrival
     return arrival
+
+
+def reap(sql: Psql) -> set[str]:
+    """Bury the dead as a process does whose last beat was just now; the users of their devices."""
+    gone = sql.execute(statements.REAP.encode(), [conf.current().lease_s, time()])
+    return {row[0] for row in gone}
 
 
 def node_of(sql: Psql, session: str) -> str | None:
@@ -191,7 +198,7 @@ async def test_a_process_that_only_missed_its_beats_keeps_its_sessions_and_their
         sql.execute(
             "UPDATE presence_node SET lease = now() - interval '1 hour' WHERE id = %s", [first]
         )
-        sql.execute(statements.REAP.encode(), [conf.current().lease_s])
+        reap(sql)
         await scene.eventually(lambda: made.node != first and made.alive)
         assert node_of(sql, arrival.session) == made.node
         assert (
@@ -236,7 +243,7 @@ async def test_the_dead_were_seen_until_their_lease_ended(shared_database: None,
     sql.execute(
         "UPDATE presence_device SET last_seen = now() - interval '1 h' WHERE id = %s", [dead.device]
     )
-    users = {row[0] for row in sql.execute(statements.REAP.encode(), [conf.current().lease_s])}
+    users = reap(sql)
     assert users >= {dead.user, twice.user}
     ago = "SELECT round(extract(epoch FROM now() - last_seen) / 60) FROM presence_device WHERE id = %s"
     assert scene.one(sql, ago, dead.device) == 10
@@ -251,7 +258,7 @@ async def test_nobody_is_reaped_within_one_lease_of_their_end(
     node = scene.one(
         sql, "INSERT INTO presence_node (lease) VALUES (now() - interval '5 s') RETURNING id"
     )
-    sql.execute(statements.REAP.encode(), [conf.current().lease_s])
+    reap(sql)
     assert scene.count(sql, "presence_node", "id = %s", node) == 1
 
 
@@ -269,7 +276,7 @@ async def test_a_device_that_somebody_locks_does_not_hold_up_the_reaping(
         foreign.execute("BEGIN")
         foreign.execute("SELECT FROM presence_device WHERE id = %s FOR UPDATE", [seat.device])
         roster.execute("SET lock_timeout = 100")
-        roster.execute(statements.REAP.encode(), [conf.current().lease_s])
+        reap(roster)
         foreign.execute("ROLLBACK")
     assert sessions(sql, seat.device) == 0
 
@@ -294,7 +301,7 @@ async def test_a_process_that_is_started_again_under_the_same_name_raises_nobody
             "UPDATE presence_node SET lease = now() - interval '1 min' WHERE id = %s", [killed.node]
         )
         async with again._line.lock:
-            await again._bury(statements.REAP, conf.current().lease_s)
+            await again._bury(statements.REAP, conf.current().lease_s, time())
         assert sessions(sql, seat.device) == 0
         await again._renew()
         assert sessions(sql, seat.device) == 0
