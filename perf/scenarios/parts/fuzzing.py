@@ -62,11 +62,11 @@ async def judge(stage: Stage, findings: Findings, rest: Rest, guests: Guests | N
 
 def _note(findings: Findings, found: fuzz.Fuzzed) -> None:
     asked = len(found.answers) - len(found.unasked)
-    refused = found.never("2xx")
+    succeeded = len(found.answers) - len(found.never("2xx"))
     findings.figures |= {
         "fuzz": msgspec.to_builtins(found),
         "fuzzed_operations": f"{asked} of {found.document} in the document",
-        "fuzzed_operations_that_succeeded": f"{len(found.answers) - len(refused)} of {asked}",
+        "fuzzed_operations_that_succeeded": f"{succeeded} of {asked}",
     }
     findings.coverage += [
         Covered(
@@ -83,22 +83,22 @@ def _note(findings: Findings, found: fuzz.Fuzzed) -> None:
             held=asked,
             witness="; ".join(found.unasked),
         ),
-        Covered(
-            name="an operation does under fuzzing what it is for",
-            kind="sometimes",
-            checked=asked,
-            held=len(found.answers) - len(found.never("2xx")),
-            witness="never: " + "; ".join(refused) if refused else "",
-        ),
-        Covered(
-            name="an operation refuses what the fuzzer asks",
-            kind="sometimes",
-            checked=asked,
-            held=len(found.answers) - len(found.never("4xx")),
-            witness="never: " + "; ".join(found.never("4xx")) if found.never("4xx") else "",
-        ),
+        _answered(found, "2xx", "an operation does under fuzzing what it is for"),
+        _answered(found, "4xx", "an operation refuses what the fuzzer asks"),
     ]
     findings.broken += [
         f"fuzzing: {one.title}, {one.count} times: {', '.join(one.operations)}"
         for one in [*found.failures, *found.errors]
     ]
+
+
+def _answered(found: fuzz.Fuzzed, status: str, name: str) -> Covered:
+    """How many of the operations that were asked have ever answered with a `status` of that class."""
+    never = found.never(status)
+    return Covered(
+        name=name,
+        kind="sometimes",
+        checked=len(found.answers) - len(found.unasked),
+        held=len(found.answers) - len(never),
+        witness="never: " + "; ".join(never) if never else "",
+    )

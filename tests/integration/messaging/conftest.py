@@ -12,6 +12,7 @@ import pytest
 from django.conf import settings as django_settings
 from django.db import connection
 from django.test import override_settings
+from redis import Redis
 
 from messaging.journal.batching import BATCH_ROWS
 from messaging.journal.journal import Journal
@@ -32,6 +33,13 @@ def connect(**overrides: Any) -> psycopg.Connection[Any]:
     for ours in ("cursor_factory", "context", "prepare_threshold"):
         params.pop(ours, None)
     return psycopg.connect(**params, autocommit=True)
+
+
+@pytest.fixture
+def valkey(redis_url: str) -> Iterator[Redis]:
+    """A client of the server behind the channel layer."""
+    with Redis.from_url(redis_url) as client:
+        yield client
 
 
 @pytest.fixture

@@ -1,65 +1,33 @@
-"""The channel layer between two server processes, real and broken: it carries hints, it loses no message."""
+"""The channel layer between two server processes: what crosses it, and who hears it."""
 
 import asyncio
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
-import redis
 from channels.consumer import AsyncConsumer
 from channels.layers import get_channel_layer
+from redis import Redis
 
 from messaging.engine import Engine
 from messaging.hub.bus import QUEUE_BYTES, Bus, conversation_group
 from messaging.protocol.frames import Send
 from messaging.protocol.server.batch import Batch
 from tests import scene
-from tests.device import Device, InProcess
-from tests.outage import partitioned_from_valkey, without_valkey
+from tests.device import InProcess
+from tests.integration.messaging.crossing import hears, peer_sends, streamed
 from tests.peer import Peer
-from tests.plugin import GIVEN
 from tests.scene import Psql, Room
 
 pytestmark = pytest.mark.django_db
 
-WATCHED_S = 5.0 + 0.5  # G6: a silent loss is found by the next full pass
 
-
-@pytest.fixture
-def server(redis_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(redis_url) as client:
-        yield client
-
-
-async def hears(engine: Engine) -> None:
-    """Until the bus answers and every watched conversation's group is joined."""
-    hub = engine.hub
-    await scene.eventually(
-        lambda: not hub.bus.deaf and all(topic.joined for topic in hub.topics.values())
-    )
-
-
-async def peer_sends(peer: Peer, room: Room, body: str) -> None:
-    verdict, _ = await peer.write(
-        room.first.device, type="send", conversation=room.id, client_id=body, body=body
-    )
-    assert verdict == "ok"
-
-
-async def streamed(peer: Peer, room: Room, device: Device, names: list[str]) -> list[float]:
-    """Have the peer commit these one by one; how long after its answer each was seen here, in s."""
-    took: list[float] = []
-    loop = asyncio.get_running_loop()
-    for name in names:
-        place = len(device.bodies(room.id))
-        await peer_sends(peer, room, name)
-        began = loop.time()
-        await scene.eventually(lambda place=place: len(device.bodies(room.id)) > place)  # type: ignore[misc]
-        took.append(loop.time() - began)
-    return took
+async def subscribed(layer: Any, channel: str) -> None:
+    """Until the layer hears what is sent to it: `group_add` returns before the server has answered."""
+    await layer.send(channel, {"type": "ready"})
+    while (await layer.receive(channel))["type"] != "ready":
+        pass
 
 
 @pytest.mark.slow
@@ -104,20 +72,13 @@ async def test_marks_cross_the_bus(engine: Engine, attach: Any, room: Room, peer
     layer: Any = get_channel_layer()
     channel = await layer.new_channel()
     await layer.group_add(conversation_group(room.id), channel)
-    await _subscribed(layer, channel)
+    await subscribed(layer, channel)
     await ann.ask(type="receipt", marks=[{"conversation": room.id, "delivered": 2, "read": 1}])
     while (event := await layer.receive(channel))["type"] != "lockstep.receipts":
         pass
     (mark,) = json.loads(event["marks"])
     assert (mark["device"], mark["delivered"]) == (room.first.device, 2)
     await layer.group_discard(conversation_group(room.id), channel)
-
-
-async def _subscribed(layer: Any, channel: str) -> None:
-    """Until the layer hears what is sent to it: `group_add` returns before the server has answered."""
-    await layer.send(channel, {"type": "ready"})
-    while (await layer.receive(channel))["type"] != "ready":
-        pass
 
 
 class Listener(AsyncConsumer):  # type: ignore[misc]
@@ -169,14 +130,14 @@ async def test_a_plain_channels_consumer_in_the_group_receives_every_batch(
 
 @pytest.mark.slow
 async def test_nonsense_in_a_public_group_costs_the_next_event_nothing(
-    engine: Engine, attach: Any, room: Room, peer: Peer, server: redis.Redis
+    engine: Engine, attach: Any, room: Room, peer: Peer, valkey: Redis
 ) -> None:
     bob = await attach(room.second)
     await hears(engine)
     layer: Any = get_channel_layer()
     group = conversation_group(room.id)
     for n in range(20):
-        server.publish(f"asgi__group__{group}", b"\xc1 no MessagePack")
+        valkey.publish(f"asgi__group__{group}", b"\xc1 no MessagePack")
         await layer.group_send(group, {"type": "lockstep.events", "upto": "no number"})
         await layer.group_send(group, {"no": "type", "n": n})
     [took] = await streamed(peer, room, bob, ["m1"])
@@ -188,7 +149,7 @@ async def test_what_nobody_else_hears_is_not_published_and_a_hub_that_enters_is_
     engine: Engine,
     attach: Any,
     room: Room,
-    server: Any,
+    valkey: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("messaging.hub.audience.BELIEVED_S", 60.0)
@@ -198,11 +159,11 @@ async def test_what_nobody_else_hears_is_not_published_and_a_hub_that_enters_is_
     group = conversation_group(room.id)
     await scene.eventually(lambda: engine.hub.bus._audience.lacks(group))
     layer: Any = get_channel_layer()
-    with server.pubsub(ignore_subscribe_messages=True) as other:
+    with valkey.pubsub(ignore_subscribe_messages=True) as other:
         other.subscribe(f"asgi__group__{group}")
         withheld = await bob.write(room.id, "nobody hears")
         nonce = {"type": "lockstep.nonce", "origin": "other", "conversation": room.id}
-        server.publish(f"asgi__group__{group}", layer.serialize(nonce))
+        valkey.publish(f"asgi__group__{group}", layer.serialize(nonce))
         told = await _next_events(layer, other)
         assert (told["upto"], told["count"], told["messages"]) == (withheld["seq"], 0, "[]")
         heard = await bob.write(room.id, "it hears")
@@ -262,9 +223,6 @@ async def test_a_batch_of_another_epoch_is_not_believed_even_where_it_fits(
         assert bob.bodies(room.id) == ["of this life"]
 
 
-# Faults
-
-
 def lonely_bus() -> Bus:
     """A bus that nobody listens with."""
     return Bus(
@@ -289,7 +247,7 @@ async def test_what_waits_to_be_published_is_bounded_in_bytes_and_makes_room_aga
     assert kept == QUEUE_BYTES // len(body) + 1
     channel = await layer.new_channel()
     await layer.group_add(conversation_group(room), channel)
-    await _subscribed(layer, channel)
+    await subscribed(layer, channel)
     await bus.start()
     heard = [(await layer.receive(channel))["upto"] for _ in range(kept)]
     assert heard == list(range(1, kept + 1))  # the newest were dropped
@@ -298,123 +256,3 @@ async def test_what_waits_to_be_published_is_bounded_in_bytes_and_makes_room_aga
     assert (await layer.receive(channel))["upto"] == 51
     await bus.close()
     await layer.group_discard(conversation_group(room), channel)
-
-
-@pytest.mark.slow
-async def test_a_flushed_server_loses_nothing(
-    engine: Engine, attach: Any, room: Room, peer: Peer, server: redis.Redis
-) -> None:
-    bob = await attach(room.second)
-    await hears(engine)
-    names = [f"m{n}" for n in range(20)]
-    for name in names:
-        server.flushall()
-        await peer_sends(peer, room, name)
-    await bob.reaches(room.id, 22)
-    assert bob.bodies(room.id) == names
-
-
-@pytest.mark.slow
-async def test_killed_subscriptions_lose_nothing_and_are_repaired_within_five_seconds(
-    engine: Engine, attach: Any, room: Room, peer: Peer, server: Any
-) -> None:
-    bob = await attach(room.second)
-    await hears(engine)
-    loop, worst = asyncio.get_running_loop(), 0.0
-    for n in range(3):
-        server.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
-        await peer_sends(peer, room, f"m{n}")  # nobody is there to hear of the last one
-        began = loop.time()
-        await bob.reaches(room.id, 3 + n)
-        worst = max(worst, loop.time() - began)
-    print(f"\nrepaired within {worst:.2f} s of a silent loss")
-    assert worst < WATCHED_S
-    assert bob.bodies(room.id) == ["m0", "m1", "m2"]
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(bool(GIVEN["REDIS_URL"]), reason="it kills the server: only one of our own")
-async def test_without_the_bus_changes_come_from_the_database_and_its_return_is_noticed(
-    engine: Engine, attach: Any, room: Room, peer: Peer, services_directory: Path, sql: Psql
-) -> None:
-    bob = await attach(room.second)
-    await hears(engine)
-    with without_valkey(services_directory):
-        first = await streamed(peer, room, bob, ["unnoticed"])
-        await scene.eventually(lambda: engine.hub.bus.deaf)
-        took = sorted(await streamed(peer, room, bob, [f"deaf{n}" for n in range(20)]))
-        ours = await bob.write(room.id, "ours")
-        await bob.reaches(room.id, ours["seq"])
-    print(
-        f"\nwithout the bus: first {first[0]:.2f} s, then median {took[10] * 1e3:.0f} ms, "
-        f"max {took[-1] * 1e3:.0f} ms"
-    )
-    assert first[0] < WATCHED_S
-    assert took[10] < 0.5  # the worst tells how busy the machine was
-    assert took[-1] < WATCHED_S
-    await hears(engine)
-    again = await streamed(peer, room, bob, [f"again{n}" for n in range(10)])
-    assert sorted(again)[5] < 0.2
-    assert bob.bodies(room.id) == scene.bodies(sql, room.id)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(bool(GIVEN["REDIS_URL"]), reason="it freezes the server: only one of our own")
-async def test_a_reconciler_at_rest_is_woken_when_the_bus_becomes_deaf(
-    engine: Engine, attach: Any, room: Room, peer: Peer, services_directory: Path
-) -> None:
-    """Whatever was said before is found then, not at the end of the rest of 5 s."""
-    bob = await attach(room.second)
-    await hears(engine)
-    engine.hub.check_all.set()  # now it passes, and then begins the longest rest
-    await scene.eventually(lambda: not engine.hub.check_all.is_set())
-    with partitioned_from_valkey(services_directory):
-        await scene.eventually(lambda: engine.hub.bus.deaf)
-        [took] = await streamed(peer, room, bob, ["m1"])
-    assert took < 1.0
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(bool(GIVEN["REDIS_URL"]), reason="it kills the server: only one of our own")
-async def test_a_server_killed_again_and_again_under_load_loses_nothing(
-    engine: Engine, attach: Any, room: Room, peer: Peer, services_directory: Path, sql: Psql
-) -> None:
-    bob = await attach(room.second)
-    await hears(engine)
-    total = 600
-    for n in range(total):
-        name = f"m{n}"
-        frame = {"type": "send", "conversation": room.id, "client_id": name, "body": name}
-        peer.put(room.first.device, frame)
-        if n % 200 == 100:
-            with without_valkey(services_directory):
-                await peer.answer()
-        else:
-            await peer.answer()
-    await bob.reaches(room.id, total + 2)
-    assert bob.bodies(room.id) == [f"m{n}" for n in range(total)]
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(bool(GIVEN["REDIS_URL"]), reason="it freezes the server: only one of our own")
-async def test_connections_that_come_and_go_during_a_partition_leave_no_calls_behind(
-    engine: Engine, attach: Any, room: Room, peer: Peer, services_directory: Path, sql: Psql
-) -> None:
-    bob = await attach(room.second)
-    await hears(engine)
-    with partitioned_from_valkey(services_directory):
-        for _ in range(40):
-            guest = await attach(scene.new_room(sql).first)
-            await guest.cut()
-            for _ in range(3):
-                await attach(guest)
-                await guest.cut()
-        await scene.eventually(lambda: engine.hub.bus.deaf)
-        assert len(engine.hub.bus._due) < 5
-        await streamed(peer, room, bob, ["meanwhile"])
-        cas = await attach(scene.new_room(sql).first)
-    await hears(engine)
-    took = await streamed(peer, room, bob, [f"again{n}" for n in range(10)])
-    assert sorted(took)[5] < 0.2
-    assert bob.bodies(room.id) == ["meanwhile", *(f"again{n}" for n in range(10))]
-    assert cas.welcome is not None

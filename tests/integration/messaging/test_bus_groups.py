@@ -2,23 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from uuid import uuid4
 
 import pytest
-import redis
+from redis import Redis
 
 from messaging.hub.bus import CALL_S, Bus, conversation_group
 from messaging.protocol.server.batch import Batch
 from tests import scene
 
 pytestmark = pytest.mark.slow  # each stalls the loop for longer than a call may take
-
-
-@pytest.fixture
-def server(redis_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
-        yield client
 
 
 @pytest.fixture
@@ -41,9 +35,9 @@ async def bus(redis_url: str, joined: list[str]) -> AsyncIterator[Bus]:
     await made.close()
 
 
-def entered(server: redis.Redis, room: str) -> bool:
+def entered(valkey: Redis, room: str) -> bool:
     """Whether Redis lists anybody in a conversation's group."""
-    return bool(server.pubsub_channels(f"*{conversation_group(room)}"))
+    return bool(valkey.pubsub_channels(f"*{conversation_group(room)}"))
 
 
 async def leave_and_stall(bus: Bus, room: str) -> None:
@@ -67,12 +61,12 @@ async def turns_until(look: Callable[[], object]) -> None:
 
 
 async def test_a_group_whose_leaving_was_given_up_is_left_all_the_same(
-    bus: Bus, joined: list[str], server: redis.Redis
+    bus: Bus, joined: list[str], valkey: Redis
 ) -> None:
     room = str(uuid4())
     bus.join(room)
     await scene.eventually(lambda: room in joined)
-    assert entered(server, room)
+    assert entered(valkey, room)
     await leave_and_stall(bus, room)
     await scene.eventually(lambda: not bus._due and room not in bus._entered)
-    await scene.eventually(lambda: not entered(server, room))
+    await scene.eventually(lambda: not entered(valkey, room))

@@ -16,7 +16,7 @@ from messaging.protocol.frames import Send
 from presence.line import Line
 from tests import scene
 from tests.frozen import backends, frozen
-from tests.integration.messaging.test_bus import without_valkey
+from tests.outage import without_valkey
 from tests.plugin import GIVEN
 from tests.scene import Psql, Room
 
