@@ -40,7 +40,7 @@ def resume(hello: Hello, standings: Iterable[Standing], *, epoch: str) -> Resump
         known.add(standing.conversation)
         cursor = hello.cursors.get(standing.conversation)
         if cursor is not None and (
-            stale or cursor > standing.last_seq or 0 < cursor < standing.purged
+            stale or cursor > standing.last_seq or lacks_purged(standing, cursor)
         ):
             plan.resets.append(standing.conversation)
             cursor = 0
@@ -54,6 +54,11 @@ def resume(hello: Hello, standings: Iterable[Standing], *, epoch: str) -> Resump
             plan.listed.append(listed(standing, since))
     plan.foreign.extend(each for each in hello.cursors if each not in known)
     return plan
+
+
+def lacks_purged(standing: Standing, cursor: int) -> bool:
+    """Whether changes that the device has still to hear of may be gone for real. Of those above its user's stay it hears nothing."""
+    return 0 < cursor < min(standing.purged, standing.last)
 
 
 def listed(standing: Standing, since: int) -> ConversationState:
@@ -74,7 +79,7 @@ def announced(state: ConversationState) -> Conversation:
 
 def rejoin(standing: Standing, cursor: int | None) -> tuple[int, list[Frame]]:
     """Where an open session goes on in a newer stay, and how it is told; from 0, as at `hello`, if tombstones are gone."""
-    reset = cursor is not None and 0 < cursor < standing.purged
+    reset = cursor is not None and lacks_purged(standing, cursor)
     since = 0 if reset else start(standing, cursor)
     state = announced(listed(standing, since))
     return since, [Reset(conversation=standing.conversation), state] if reset else [state]

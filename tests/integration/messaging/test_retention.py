@@ -186,6 +186,25 @@ async def test_a_device_that_never_heard_of_what_is_gone_starts_anew_and_shows_w
     assert bob.bodies(room.id) == ["stays"]
 
 
+async def test_who_left_does_not_start_anew_for_what_went_above_their_stay(
+    attach: Any, room: Room, sql: Psql
+) -> None:
+    ann, bob = await talked(attach, room, count=3)
+    assert scene.leave(sql, room.id, room.second.user) == 6
+    await bob.hear("left")
+    await bob.cut()
+    await ann.write(room.id, "after")
+    await retain("--days", "0")
+    await ann.reaches(room.id, 11)
+    age(sql, room, upto=7)
+    await marks_stored(sql, room, seq=11)
+    assert "4 tombstones are gone" in await retain("--purge-days", "30")
+    await attach(bob)
+    assert (await bob.ask(type="ping"))["type"] == "pong"
+    assert bob.count("reset") == 0
+    assert bob.bodies(room.id) == ["m0", "m1", "m2"]
+
+
 async def test_a_live_device_is_never_left_with_what_went_for_real_before_it_was_told(
     attach: Any, room: Room, sql: Psql
 ) -> None:

@@ -112,6 +112,13 @@ def test_cursor_below_what_is_gone_for_real_starts_from_0(
     assert starts(found) == [0 if anew else cursor]
 
 
+def test_who_left_and_has_all_of_the_stay_does_not_start_anew() -> None:
+    """What is gone above it was never theirs: they would start anew at each hello, and be below it again."""
+    found = plan(standing(left=8, purged=12), 8)
+    assert (found.resets, found.starts, found.cursors) == ([], [], {HERE: 8})
+    assert plan(standing(left=8, purged=12), 7).resets == [HERE]
+
+
 def test_cursor_without_an_epoch_is_believed() -> None:
     assert plan(standing(), 3, epoch=None).resets == []
 
