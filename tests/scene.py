@@ -143,6 +143,14 @@ def insert(psql: Psql, room: str, body: str) -> str:
     return str(message)
 
 
+def damage(psql: Psql, room: str, created: str = "infinity") -> None:
+    """Give the messages of a conversation a date of which no page can be made, as a fault of the disk may, or one that can be read."""
+    with psql.transaction():
+        psql.execute("SET LOCAL lockstep.writer = 'journal'")
+        statement = "UPDATE messaging_message SET created = %s WHERE conversation_id = %s"
+        psql.execute(statement, [created, room])
+
+
 def revoke(psql: Psql, device: str) -> None:
     """Revoke a device with plain SQL, without waiting for the fence."""
     psql.execute("UPDATE presence_device SET revoked = now() WHERE id = %s", [device])

@@ -7,6 +7,7 @@ Whatever is asked for until the connection is free is one statement. A page and 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
@@ -19,6 +20,8 @@ from messaging.protocol.server.actions import Standing
 from messaging.protocol.server.batch import Batch, Fence
 from presence import database
 from presence.roster import with_users
+
+logger = logging.getLogger(__name__)
 
 PAGE_BYTES = 65_536  # of bodies and files' names; the message that passes it is the last, so a page has at most twice that
 PAGE = 200  # messages; at about 200 bytes each a page is 40 KiB
@@ -94,6 +97,8 @@ SELECT c.id::text, c.last_seq, count(d.id), count(*) FILTER (WHERE r.delivered >
 EPOCH = "SELECT value::text FROM messaging_epoch"
 BEGIN_EPOCH = "INSERT INTO messaging_epoch DEFAULT VALUES ON CONFLICT DO NOTHING RETURNING id"
 
+AWAY = (psycopg.OperationalError, psycopg.InterfaceError)  # no fault of what is read
+
 _decode_fences = msgspec.json.Decoder(list[Fence]).decode
 
 
@@ -107,9 +112,10 @@ class FeedReader:
         self._closed = False
         self._asked: dict[Key, asyncio.Future[Batch | None]] = {}
         self._reading: asyncio.Task[None] | None = None
+        self._unreadable: set[str] = set()  # conversations that the log names
 
     async def page(self, conversation: str, since: int) -> Batch | None:
-        """The changes after `since`, at most PAGE of them; None if there is no such conversation.
+        """The changes after `since`, at most PAGE of them; None if there is no such conversation, or it can't be read.
 
         It may begin before `since`, by NEAR at most, when somebody asks for that at the same time.
         """
@@ -125,12 +131,34 @@ class FeedReader:
         while self._asked:
             asked = {key: self._asked.pop(key) for key in list(self._asked)[:AT_ONCE]}
             try:
-                await self._read(asked)
-            except Exception as error:  # those who asked are told
-                _fail(asked, error)
+                await self._read_apart(asked)
             except BaseException:
                 _fail({**asked, **self._asked}, asyncio.CancelledError())
                 raise
+
+    async def _read_apart(self, asked: dict[Key, asyncio.Future[Batch | None]]) -> None:
+        """Read these in one statement, or each alone if one of them can't be read: it keeps nobody from theirs."""
+        try:
+            await self._read(asked)
+        except AWAY as error:  # those who asked are told
+            _fail(asked, error)
+        except Exception as error:
+            if len(asked) > 1:
+                for key, future in asked.items():
+                    await self._read_apart({key: future})
+            else:
+                [(key, future)] = asked.items()
+                self._give_up(key, future, error)
+
+    def _give_up(self, key: Key, future: asyncio.Future[Batch | None], error: Exception) -> None:
+        """A row of the conversation is damaged: say so once; its devices wait until it is mended."""
+        if key[0] not in self._unreadable:
+            self._unreadable.add(key[0])
+            said = "conversation %s can't be read from change %d on, its devices wait: %s"
+            why = str(error).partition("\n")[0]  # the other lines quote what people wrote
+            logger.error(said, *key, why, extra={"conversation": key[0]})
+        if not future.done():
+            future.set_result(None)
 
     async def _read(self, asked: dict[Key, asyncio.Future[Batch | None]]) -> None:
         first = _firsts(asked)

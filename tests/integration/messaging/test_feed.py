@@ -186,6 +186,19 @@ async def test_devices_that_lack_nearly_the_same_get_one_page_if_it_reaches_them
         assert found.since <= since < found.upto
 
 
+async def test_a_conversation_that_cannot_be_read_keeps_no_other_from_its_pages(
+    feed: FeedReader, room: Room, sql: Psql, caplog: pytest.LogCaptureFixture
+) -> None:
+    damaged = scene.new_room(sql, *room.seats)
+    scene.damage(sql, damaged.id)
+    for _ in range(2):
+        good, bad = await asyncio.gather(feed.page(room.id, 0), feed.page(damaged.id, 0))
+        assert good is not None
+        assert (good.conversation, good.upto, bad) == (room.id, 2, None)
+    [told] = [record.getMessage() for record in caplog.records if damaged.id in record.getMessage()]
+    assert "infinity" in told
+
+
 async def test_the_reader_comes_back_after_its_connection_is_lost(
     feed: FeedReader, room: Room, sql: Psql
 ) -> None:

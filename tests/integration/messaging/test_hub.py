@@ -128,6 +128,28 @@ async def test_a_lost_notification_is_found_by_the_reconciler(
     assert asyncio.get_running_loop().time() - began < 5.5
 
 
+async def test_a_conversation_that_cannot_be_read_holds_up_no_pass_and_comes_once_it_can(
+    engine: Engine, attach: Any, room: Room, sql: Psql
+) -> None:
+    damaged = scene.new_room(sql, *room.seats)
+    bob = await attach(room.second)
+    await bob.reaches(damaged.id, 2)
+    with sql.transaction():  # and nobody is told: the pass finds it
+        sql.execute("SET LOCAL lockstep.writer = 'journal'")
+        late = "INSERT INTO messaging_message (conversation_id, seq, position, body) VALUES (%s, 3, 3, 'late')"
+        sql.execute(late, [damaged.id])
+        sql.execute("UPDATE messaging_conversation SET last_seq = 3 WHERE id = %s", [damaged.id])
+        scene.damage(sql, damaged.id)
+    async with asyncio.timeout(scene.PATIENCE_S):
+        await engine.hub.check([damaged.id, room.id])
+    scene.insert(sql, room.id, "hello")
+    await bob.reaches(room.id, 3)
+    scene.damage(sql, damaged.id, created="2001-01-01")
+    await engine.hub.check([damaged.id])
+    await bob.reaches(damaged.id, 3)
+    assert bob.bodies(damaged.id) == ["late"]
+
+
 # Resumption
 
 
