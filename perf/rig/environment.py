@@ -64,6 +64,9 @@ class Environment:
     logs: Path | None = None
     kept: Kept | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    ended: list[int] = field(
+        default_factory=list
+    )  # processes of each server beside, before its time
 
     @property
     def port(self) -> int:
@@ -108,10 +111,13 @@ class Environment:
             server.host, server.within = host.address, host.command
             server.env = {**own, "ALLOWED_HOSTS": host.address}
         self.servers.append(server)  # whoever measures the servers measures this one, too
+        began: set[psutil.Process] = set()
         try:
             await server.start()
+            began = set(server.family())
             yield server
         finally:
+            self.ended.append(len(began - set(server.family())))
             await server.stop()
             self.servers.remove(server)
 

@@ -10,6 +10,10 @@ import psutil
 from perf.rig.environment import Environment
 
 TRACE = "Traceback (most recent call last)"
+LOGS = (
+    "server*.log",
+    "second*.log",
+)  # of the first server, and of one beside it that has to be whole, too
 
 
 class Survivors:
@@ -19,12 +23,13 @@ class Survivors:
         self._place, self._pids = place, _pids(place)
 
     def problems(self) -> list[str]:
-        """What they must not have done, a sentence each."""
+        """What they must not have done, and those that came later and have gone, a sentence each."""
         found = []
-        if ended := len(self._pids - _pids(self._place)):
+        if ended := len(self._pids - _pids(self._place)) + sum(self._place.ended):
             found.append(f"{ended} processes of the server ended during the run")
         if self._place.logs is not None:
-            found += [_sentence(log) for log in sorted(self._place.logs.glob("server*.log"))]
+            logs = [log for name in LOGS for log in self._place.logs.glob(name)]
+            found += [_sentence(log) for log in sorted(logs)]
         return [sentence for sentence in found if sentence]
 
 

@@ -15,6 +15,7 @@ from perf.rig import cleanup
 from perf.rig.accounts import Account
 from perf.rig.children import MARK, ROOT
 from perf.rig.environment import Crowd, private
+from perf.rig.survivors import Survivors
 from tests.commands import ENVIRONMENT
 from tests.integration.perf import rig_process
 from tests.integration.perf.rig_process import Rig
@@ -66,6 +67,21 @@ async def test_a_private_environment_serves_accounts_and_leaves_only_its_logs(
     assert directory not in {str(path) for path in cleanup.places()}
     assert not [one for one in known if one.is_running()]
     assert {"server.log", "second.log", "postgres.log", "valkey.log"} <= set(os.listdir(tmp_path))
+
+
+@pytest.mark.long
+async def test_a_process_of_a_second_server_that_ended_is_remembered(tmp_path: Path) -> None:
+    async with private(crowd=Crowd(conversations=0, members=0), logs=tmp_path) as place:
+        survivors = Survivors(place)
+        async with place.another("second") as second:
+            pass
+        assert not second.family()
+        assert survivors.problems() == []
+        async with place.another("second") as second:
+            (worker,) = second.workers()
+            worker.kill()  # its supervisor has another one take its place
+            rig_process.eventually(lambda: worker not in second.workers(), second.workers)
+        assert survivors.problems() == ["1 processes of the server ended during the run"]
 
 
 @pytest.mark.long

@@ -51,3 +51,13 @@ def test_a_stack_trace_is_named_with_its_error(tmp_path: Path) -> None:
     assert problem == (
         "the server wrote 2 stack traces into server-inspected.log, the first: ValueError: it fell"
     )
+
+
+def test_a_stack_trace_of_a_second_server_is_named_too(tmp_path: Path) -> None:
+    survivors = Survivors(place(free_port(), tmp_path))
+    (tmp_path / "second.log").write_text(TRACE)
+    (tmp_path / "leak.log").write_text(TRACE)  # of one that was broken on purpose
+    (problem,) = survivors.problems()
+    assert (
+        problem == "the server wrote 1 stack traces into second.log, the first: ValueError: it fell"
+    )
