@@ -27,10 +27,16 @@ async def starts_of(place: Environment) -> dict[str, int]:
     names = {name for account in place.accounts for name in account.conversations}
     try:
         async with connected(place.database_url) as connection:
-            return await last_seqs(connection, names)
+            starts = await last_seqs(connection, names)
     except psycopg.OperationalError as error:
         reason = " ".join(str(error).split())
         raise RigError(f"{reason}: is --database (or DATABASE_URL) that of {place.url}?") from None
+    if missing := len(names - starts.keys()):
+        raise RigError(
+            f"{missing} of the accounts' {len(names)} conversations are not in the database: "
+            f"is --database (or DATABASE_URL) that of {place.url}?"
+        )
+    return starts
 
 
 async def read_finally(
