@@ -6,11 +6,11 @@ The consumer itself checks Origin and token, so there is no session middleware h
 import os
 from typing import Any
 
+import django
 from channels.routing import ProtocolTypeRouter, URLRouter
-from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
-http = get_asgi_application()  # loads the apps: what follows may import models
+django.setup(set_prefix=False)  # what follows may import models
 
 from django.conf import settings
 from django.urls import path, re_path
@@ -19,6 +19,7 @@ from messaging import health
 from messaging.consumers import DeviceConsumer
 from project.bodies import Bodies
 from project.gate import Gate
+from project.handler import Handler
 from project.probes import Probes
 from project.proxies import Proxies
 from project.static import StaticFiles
@@ -34,7 +35,7 @@ sockets: list[Any] = [path("ws/", DeviceConsumer.as_asgi()), re_path("", nowhere
 router = ProtocolTypeRouter(
     {
         # With a proxy in front, that one may serve the files; without one the page works, too.
-        "http": Probes(Gate(Bodies(StaticFiles(http))), health.process),
+        "http": Probes(Gate(Bodies(StaticFiles(Handler()))), health.process),
         "websocket": URLRouter(sockets),
     }
 )
