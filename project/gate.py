@@ -3,7 +3,8 @@
 While the database does not answer, all of them; beyond so many at a time, the others; while this process
 is too busy, those that page back in history or look for people: connected devices go without for a while.
 Of pages, only so many with a body are under way at a time: forms of the admin, or what strangers make of them.
-Law: who only waits for the rest of a body makes place for who has said all, or anybody could hold all places.
+Law: who only waits for its client, to say the rest of a body or to read an answer, makes place for the others, or anybody
+could hold all places.
 """
 
 import asyncio
@@ -38,10 +39,13 @@ class Call:
         self._patience: asyncio.Timeout | None = None
         self.whole = self.answered = self.ended = False
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether it only waits for its client."""
+        return self.answered or not self.whole
+
     async def receive(self) -> Event:
         """The next event."""
-        if self.whole:
-            return await self._receive()
         try:
             async with asyncio.timeout(0 if self.ended else None) as self._patience:
                 event = await self._receive()
@@ -49,7 +53,7 @@ class Call:
             return GONE
         finally:
             self._patience = None
-        self.whole = not event.get("more_body", False)
+        self.whole = self.whole or not event.get("more_body", False)
         return event
 
     async def send(self, event: Event) -> None:
@@ -58,14 +62,14 @@ class Call:
         await self._send(event)
 
     def end(self) -> None:
-        """Wait no longer for the rest of its body."""
+        """Wait no longer for its client."""
         self.ended = True
         if self._patience is not None:
             self._patience.reschedule(asyncio.get_running_loop().time())
 
 
 class Places:
-    """So many requests at a time; the oldest of those whose body is not here makes place for one more."""
+    """So many requests at a time; the oldest of those that only wait for their client makes place for one more."""
 
     def __init__(self, most: int, refusal: Callable[[], HttpResponse]) -> None:
         self._most, self.refusal = most, refusal
@@ -75,11 +79,11 @@ class Places:
         """Whether one more may be under way."""
         if len(self._under_way) < self._most:
             return True
-        waiting = next((call for call in self._under_way if not call.whole), None)
-        if waiting is None:
+        idle = next((call for call in self._under_way if call.is_idle), None)
+        if idle is None:
             return False
-        del self._under_way[waiting]
-        waiting.end()
+        del self._under_way[idle]
+        idle.end()
         return True
 
     async def serve(self, app: App, scope: dict[str, Any], receive: Receive, send: Send) -> None:

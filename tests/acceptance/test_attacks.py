@@ -20,6 +20,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from presence import attempts
+from project.addresses import POOL
 from project.gate import CALLS
 from tests import minute, scene
 from tests.acceptance.world import Answer, World
@@ -180,3 +181,24 @@ def test_strangers_who_never_say_the_rest_of_their_requests_keep_nobody_out(worl
         while not (told := select.select(strangers, [], [], 0)[0]):  # until all heads are read
             assert world.ask("phone", "GET", "/api/devices").status == 200
         assert told[0].recv(100).startswith(b"HTTP/1.1 429")
+
+
+@pytest.mark.parametrize("count", [POOL["max_size"], CALLS])
+def test_who_does_not_read_keeps_neither_a_place_nor_a_connection_from_others(
+    world: World, count: int
+) -> None:
+    """Eight unread pages held all of the pool for a minute, a hundred and twenty-eight all places."""
+    for _ in range(4):
+        scene.insert(world.sql, world.room.id, "x" * 60_000)
+    path, token = f"/api/conversations/{world.room.id}/messages", world.seats["phone"].token
+    head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
+    with ExitStack() as sockets:
+        deaf = {sockets.enter_context(socket.socket()) for _ in range(count)}
+        for one in deaf:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+            one.connect(("127.0.0.1", world.port))
+            one.sendall(head.encode())
+        while waiting := deaf - {*select.select(deaf, [], [], 0)[0]}:  # until all are answered
+            select.select(waiting, [], [], scene.PATIENCE_S)
+        assert world.ask("phone", "GET", "/api/devices").status == 200

@@ -191,6 +191,47 @@ async def test_whoever_never_says_the_rest_of_a_body_keeps_no_place_from_others(
     await strangers.go()
 
 
+async def test_whoever_does_not_read_an_answer_keeps_no_place_from_others() -> None:
+    """128 clients that asked for a page, and took none of it, left the API to nobody for a minute."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        """As Django does: an answer, which is given up when the client has gone."""
+        await receive()
+        answer = asyncio.create_task(send({"type": "http.response.start", "status": 200}))
+        assert (await receive())["type"] == "http.disconnect"
+        answer.cancel()
+
+    gate, statuses = Gate(app), list[int]()
+
+    def call(*, reads: bool) -> asyncio.Task[None]:
+        asked = asyncio.Event()
+
+        async def receive() -> dict[str, Any]:
+            if asked.is_set():
+                await asyncio.Event().wait()
+            asked.set()
+            return {"type": "http.request"}
+
+        async def send(event: Any) -> None:
+            if not reads:
+                await asyncio.Event().wait()
+            statuses.append(event.get("status", 0))
+
+        scope = {"path": "/api/conversations", "method": "GET", "headers": []}
+        return asyncio.create_task(gate(scope, receive, send))
+
+    calls = [call(reads=False) for _ in range(CALLS)]
+    await asyncio.sleep(0.01)
+    calls.append(call(reads=True))
+    await calls[0]  # the oldest, and no more than was needed
+    await asyncio.sleep(0.01)
+    assert statuses == [200]
+    assert sum(one.done() for one in calls) == 1
+    for one in calls:
+        one.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+
+
 @pytest.mark.parametrize("length", [b"1000000", b""])
 async def test_no_more_than_so_many_forms_are_taken_in_at_a_time(length: bytes) -> None:
     """A thousand strangers who sent all of 1 MiB but its last byte to the admin's log-in cost the server a GiB."""
