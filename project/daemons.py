@@ -2,42 +2,73 @@
 
 A daemon is found again by its pid file. A pid alone proves nothing, since numbers come round
 again, so the process must also run the expected program, in the directory that it was given.
+Nor does a number that is nobody's, since another container or machine has numbers of its own: a daemon
+holds a lock of the kernel as long as any process of it lives.
 """
 
 import contextlib
 import errno
+import fcntl
 import os
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import psutil
 
 from project.errors import ServiceError
-from project.home import Home, explain
+from project.home import Home, explain, one_line_errors
 
 READY_S = 60  # a start takes well under a second; recovery after a crash under load may not
 STOP_S = 20
+GONE_S = 2  # for the last thread of a server whose first one has ended
 LOG_BYTES = 65_536  # with less room than this a server can't even say what it lacks
 
 
-def spawn(home: Home, command: list[str], *, log: Path) -> int:
-    """Start `command` in a session of its own, with a fresh log; return its pid.
+def spawn(name: str, home: Home, command: list[str], *, log: Path, dead: Iterable[Path]) -> int:
+    """Start `command` in a session of its own, with a fresh log and without the `dead` one's files; return its pid.
 
     The shell in between ends at once, so the server is nobody's child: it survives its starter,
-    and no zombie of it stays with us.
+    and no zombie of it stays with us. Raises ServiceError if one runs where we don't see it.
     """
-    if log.exists():
-        log.replace(log.with_suffix(".log.old"))
-    result = run(home, ["/bin/sh", "-c", '"$@" >"$0" 2>&1 & echo $!', str(log), *command])
-    return int(result.stdout)
+    for _ in pauses(GONE_S):
+        with (
+            contextlib.suppress(BlockingIOError),
+            lock(home, f"{log.stem}.lock", fcntl.LOCK_EX | fcntl.LOCK_NB) as held,
+        ):
+            for file in dead:
+                file.unlink(missing_ok=True)
+            if log.exists():
+                log.replace(log.with_suffix(".log.old"))
+            shell = ["/bin/sh", "-c", '"$@" >"$0" 2>&1 & echo $!', str(log)]
+            return int(run(home, [*shell, *command], keeps=(held,)).stdout)
+    raise ServiceError(
+        f"{home.directory} is in use by a {name} of another container or machine: "
+        "do this where that one runs, or set DATABASE_URL and REDIS_URL."
+    )
 
 
-def run(home: Home, command: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run `command` as the home's account and return what it printed."""
+@contextlib.contextmanager
+def lock(home: Home, name: str, mode: int) -> Iterator[int]:
+    """Hold a lock that the kernel lets go when this process, and whoever it gave it to, ends, however that is."""
+    with one_line_errors(home.directory):
+        file = os.open(home.directory / name, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if os.geteuid() == 0:
+            os.fchown(file, home.uid, home.gid)  # the next start may be its owner's
+        fcntl.flock(file, mode)
+        yield file
+    finally:
+        os.close(file)
+
+
+def run(
+    home: Home, command: list[str], *, keeps: tuple[int, ...] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Run `command` as the home's account, with these files open; return what it printed."""
     root = os.geteuid() == 0
     return subprocess.run(
         command,
@@ -51,6 +82,7 @@ def run(home: Home, command: list[str]) -> subprocess.CompletedProcess[str]:
         user=home.uid if root else None,
         group=home.gid if root else None,
         extra_groups=[] if root else None,
+        pass_fds=keeps,
     )
 
 

@@ -53,8 +53,9 @@ def start(home: Home) -> None:
     log = home.directory / "postgres.log"
     number = pid(home)
     if number is None:
-        _forget_dead(home)
-        number = daemons.spawn(home, _command(home), log=log)
+        _end_orphans(home)
+        dead = [_data(home) / "postmaster.pid", *home.sockets.glob(".s.PGSQL.*")]
+        number = daemons.spawn("PostgreSQL", home, _command(home), log=log, dead=dead)
     daemons.wait_until_ready("PostgreSQL", number, ready=lambda: _answers(home), log=log)
     _make_database(home)
 
@@ -106,8 +107,8 @@ def _make_cluster(home: Home) -> None:
     os.replace(draft, _data(home))
 
 
-def _forget_dead(home: Home) -> None:
-    """Clear away what a killed server has left: processes first, only then its lock files.
+def _end_orphans(home: Home) -> None:
+    """End the processes that a killed server has left; only then its lock files may go.
 
     PostgreSQL sees for itself that a lock file is stale, unless another program has the pid now.
     """
@@ -119,9 +120,6 @@ def _forget_dead(home: Home) -> None:
         process.kill()
     if any(daemons.alive(process.pid) for process in psutil.wait_procs(orphans, daemons.STOP_S)[1]):
         raise ServiceError(f"Processes of a dead PostgreSQL hold {data}: end them.")
-    (data / "postmaster.pid").unlink(missing_ok=True)
-    for lock in home.sockets.glob(".s.PGSQL.*"):
-        lock.unlink(missing_ok=True)
 
 
 def _connect(home: Home, database: str) -> psycopg.Connection[tuple[object, ...]]:

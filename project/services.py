@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from project import external, postgres, valkey
+from project import daemons, external, postgres, valkey
 from project.errors import ServiceError
 from project.home import Home, one_line_errors, prepare, remove
 
@@ -64,7 +64,7 @@ def locate(directory: Path) -> Services:
 def start(directory: Path) -> Services:
     """Start both servers, or adopt those that run. Safe when two processes do it at once."""
     services = locate(directory)
-    with one_line_errors(directory), _lock(services.home, "start.lock", fcntl.LOCK_EX):
+    with one_line_errors(directory), daemons.lock(services.home, "start.lock", fcntl.LOCK_EX):
         postgres.start(services.home)
         valkey.start(services.home)
     return services
@@ -73,7 +73,7 @@ def start(directory: Path) -> Services:
 def stop(directory: Path, *, delete: bool = False) -> None:
     """Stop both servers, whoever uses them; with `delete` their data goes too."""
     home = prepare(directory)
-    with _lock(home, "start.lock", fcntl.LOCK_EX):
+    with daemons.lock(home, "start.lock", fcntl.LOCK_EX):
         valkey.stop(home)
         postgres.stop(home, keep=not delete)
     if delete:
@@ -84,12 +84,15 @@ def stop(directory: Path, *, delete: bool = False) -> None:
 def use(directory: Path) -> Iterator[Services]:
     """Start or adopt the servers; on the way out stop them unless another process uses them."""
     home = prepare(directory)
-    with _lock(home, "users.lock", fcntl.LOCK_SH) as file:
+    with daemons.lock(home, "users.lock", fcntl.LOCK_SH) as file:
         services = start(directory)
         try:
             yield services
         finally:
-            with _lock(home, "start.lock", fcntl.LOCK_EX), contextlib.suppress(BlockingIOError):
+            with (
+                daemons.lock(home, "start.lock", fcntl.LOCK_EX),
+                contextlib.suppress(BlockingIOError),
+            ):
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 valkey.stop(home)
                 postgres.stop(home)
@@ -148,17 +151,3 @@ def needs_services(arguments: list[str]) -> bool:
         about_this_one = arguments[1:2] in (["health"], ["reset"])
         return about_this_one and not any(x.startswith("--url") for x in arguments)
     return arguments[0] not in OFFLINE or "--database" in arguments
-
-
-@contextlib.contextmanager
-def _lock(home: Home, name: str, mode: int) -> Iterator[int]:
-    """Hold a lock that the kernel lets go when this process ends, however it ends."""
-    with one_line_errors(home.directory):
-        file = os.open(home.directory / name, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        if os.geteuid() == 0:
-            os.fchown(file, home.uid, home.gid)  # the next start may be its owner's
-        fcntl.flock(file, mode)
-        yield file
-    finally:
-        os.close(file)

@@ -9,6 +9,7 @@ from pathlib import Path
 import redis
 
 from project import daemons
+from project.errors import ServiceError
 from project.home import Home
 
 OPTIONS = {
@@ -37,9 +38,12 @@ def start(home: Home) -> None:
     log = home.directory / "valkey.log"
     number = pid(home)
     if number is None:
-        _pid_file(home).unlink(missing_ok=True)
-        number = daemons.spawn(home, _command(home), log=log)
+        dead = [_pid_file(home)]
+        number = daemons.spawn("Valkey", home, _command(home), log=log, dead=dead)
     daemons.wait_until_ready("Valkey", number, ready=lambda: _answers(home), log=log)
+    if pid(home) is None:  # nobody would find it again, and the next start would be of another one
+        daemons.stop(number, signal.SIGTERM)
+        raise ServiceError(f"Valkey could not write {_pid_file(home)}: is the disk full?")
 
 
 def stop(home: Home) -> None:

@@ -259,6 +259,56 @@ def test_a_disk_so_full_that_a_server_can_not_say_so_is_named_all_the_same(tmp_p
             daemons.wait_until_ready("PostgreSQL", ended(), ready=lambda: False, log=log)
 
 
+@needs_root
+def test_a_valkey_that_nobody_would_find_again_is_ended_and_told(directory: Path) -> None:
+    """On a full disk its pid file is empty; `serve` would start another one four times a second."""
+    home = services.locate(directory).home
+    with small_disk(home.directory, uid=home.uid):
+        home = services.locate(directory).home  # its sockets are on that disk
+        with (
+            contextlib.suppress(OSError),
+            (home.directory / "rest").open("wb", buffering=0) as rest,
+        ):
+            while rest.write(bytes(4_096)):
+                pass
+        try:
+            with pytest.raises(ServiceError, match=r"valkey\.pid.*disk full"):
+                valkey.start(home)
+            assert list(servers_in(home.directory)) == []
+        finally:
+            for left in servers_in(home.directory):
+                kill(left)
+
+
+def servers_in(place: Path) -> Iterator[int]:
+    """The Valkeys that work in this directory, by whatever name they are known."""
+    for process in psutil.process_iter(["name"]):
+        if process.info["name"] == "valkey-server" and daemons.works_in(process, place):
+            yield process.pid
+
+
+IN_ANOTHER_CONTAINER = ("unshare", "--pid", "--ipc", "--fork", "--kill-child", "--mount-proc")
+
+
+@needs_root
+def test_data_that_a_server_in_another_container_has_open_is_left_to_it(directory: Path) -> None:
+    """Its number is nobody's there; a second server on the same files would be the end of them."""
+    if subprocess.run([*IN_ANOTHER_CONTAINER, "true"], check=False).returncode != 0:
+        pytest.skip("this machine lets nobody have processes of their own")
+    place = services.start(directory)
+    lock = place.home.directory / "postgres" / "postmaster.pid"
+    before = (pids(place), lock.read_text())
+    start = "import pathlib, sys\nfrom project import services\nservices.start(pathlib.Path(sys.argv[1]))"
+    refused = subprocess.run(
+        [*IN_ANOTHER_CONTAINER, sys.executable, "-c", start, str(directory)],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=90,
+    )  # fmt: skip
+    assert "is in use by a PostgreSQL of another container or machine" in refused.stderr
+    assert (pids(place), lock.read_text()) == before
+    with psycopg.connect(place.database_url) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
 def ended() -> int:
     """The number of a process that has ended."""
     with subprocess.Popen(["true"]) as process:
