@@ -78,6 +78,16 @@ async def test_a_send_that_waits_for_a_locked_conversation_keeps_no_connection_o
     assert held is None
 
 
+async def test_a_site_with_atomic_requests_is_served(
+    ann: Person, group: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Django has no such transaction for a view in the loop: sends and pages of messages were its errors."""
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+    sent = await say(ann, group)
+    page = await ann.acall("GET", f"/conversations/{group}/messages")
+    assert (sent.status, page.json["messages"][0]["body"]) == (201, "hello")
+
+
 async def test_a_message_reads_as_on_the_socket(ann: Person, bob: Person, group: str) -> None:
     first = (await say(ann, group)).json["message"]
     reply = (await say(bob, group, "[1]", kind="data", reply_to=first)).json["message"]
