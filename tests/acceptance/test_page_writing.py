@@ -88,6 +88,26 @@ def test_refused_text_returns_to_the_conversation_it_was_written_in(
     bob.shows("mine", "draft")
 
 
+def test_edit_is_based_on_what_it_began_with(desk: Desk, pair: tuple[Device, Device]) -> None:
+    """What another device of the user wrote meanwhile is overwritten by nobody who has not read it."""
+    alice, bob = pair
+    alice.say("at noon")
+    phone = desk.add("alice")
+    phone.shows("at noon")
+    alice.use("at noon", ".edit")
+    alice.write("!")
+    phone.use("at noon", ".edit")
+    phone.write(*SELECT_ALL, "at one", Keys.ENTER)
+    alice.shows("at one")
+    alice.write(Keys.ENTER)
+    alice.tells(
+        "That message was changed elsewhere meanwhile. It is shown as it is now; change it again if you still want to."
+    )
+    assert (alice.texts()[-1], alice.draft) == ("at one", "at noon!")
+    alice.write(Keys.ENTER)
+    bob.shows("at noon!")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Guests:
     """Carl's device on the page, and somebody with a long name elsewhere, with whom he is in a group."""

@@ -11,11 +11,11 @@ import { Uploads } from "./uploads.js";
 const MOST_FILES = 10; // of a message, as the server takes them
 
 export class Composer {
-  #editing = null; // the message that is being changed
+  #editing = null; // {message, version}: what is being changed, as it was when that began
   #isGoing = false; // what is in the field goes out as soon as its files are there
   #isAllowed = true;
   #shown = null; // the conversation whose text is in the field
-  #waiting = new Map(); // conversation -> what comes into its field next: [{body, message, files, isGoing}]
+  #waiting = new Map(); // conversation -> what comes into its field next: [{body, message, version, files, isGoing}]
   #sent = new Map(); // client_id -> the files of a message that is not answered yet
 
   /** `conversation` gives the one on screen, or null; `sent` is called after a message or an edit went out, `tell` with what hinders it, or "". */
@@ -67,13 +67,14 @@ export class Composer {
 
   /** Puts a message's text into the field, to be changed. */
   edit(message) {
+    const { body, version } = this.#known(message);
     this.#putBy();
-    this.#put({ body: this.#known(message).body, message });
+    this.#put({ body, message, version });
     this.text.focus();
   }
 
   /** Gives what was refused, a text with its files or the change of a message, back to its conversation. */
-  giveBack({ id, conversation, frame: { body, message = null } }, { code }) {
+  giveBack({ id, conversation, frame: { body, message } }, { code }) {
     const files = this.#sent.get(id) ?? [];
     this.#sent.delete(id);
     if (!body && !files.length) return;
@@ -115,7 +116,7 @@ export class Composer {
   // -- sending
 
   #submit() {
-    const draft = { body: this.text.value, message: this.#editing, files: this.tray.items };
+    const draft = { ...this.#editing, body: this.text.value, files: this.tray.items };
     if (this.text.readOnly || !this.conversation() || !(draft.body.trim() || draft.files.length)) return;
     const refused = draft.files.find(({ state }) => state === "refused");
     this.tell(refused ? `Nothing was sent: remove ${refused.name}, or try it again.` : "");
@@ -132,10 +133,10 @@ export class Composer {
   }
 
   /** Hands a draft to the client. Returns whether that took it; if not, the user is told why. */
-  #send(conversation, { body: text, message, files }) {
+  #send(conversation, { body: text, message, version, files }) {
     const body = text.trim();
     try {
-      if (message) this.client.edit({ message, body });
+      if (message) this.client.edit({ conversation, message, baseVersion: version, body });
       else this.#keep(this.client.send({ conversation, body, attachments: files.map(({ stored }) => stored) }), files);
       return true;
     } catch (error) {
@@ -212,7 +213,7 @@ export class Composer {
 
   /** What is in the field waits until it is empty again; an edit only if it has changed anything. */
   #putBy() {
-    const draft = { body: this.text.value, message: this.#editing, files: this.tray.items, isGoing: this.#isGoing };
+    const draft = { ...this.#editing, body: this.text.value, files: this.tray.items, isGoing: this.#isGoing };
     const isBegun = draft.files.length || (draft.body.trim() && draft.body !== this.#known(draft.message)?.body);
     if (isBegun) this.#waiting.set(this.#shown, [draft, ...(this.#waiting.get(this.#shown) ?? [])]);
   }
@@ -224,10 +225,10 @@ export class Composer {
     this.#put(next);
   }
 
-  /** What changes a message that is gone by now is a text of its own. */
-  #put({ body, message = null, files = [], isGoing = false }) {
+  /** What changes a message that is gone by now is a text of its own; what was refused is about the message as it is now. */
+  #put({ body, message, version, files = [], isGoing = false }) {
     const known = this.#known(message);
-    this.#editing = known && !known.deleted ? message : null;
+    this.#editing = known && !known.deleted ? { message, version: version ?? known.version } : null;
     this.text.value = body;
     this.tray.put(files);
     this.#go(isGoing);

@@ -91,7 +91,10 @@ export class Client extends EventTarget {
     return this.#do((session, now) => session.send(message, now));
   }
 
-  /** Queues an edit {message, body}; returns its client_id. Throws if this device does not have the message. */
+  /**
+   * Queues an edit {message, body}, of the message as it is known now or, by {conversation, baseVersion}, as it was when the user
+   * began; returns its client_id. Throws if this device does not have the message.
+   */
   edit(change) {
     return this.#do((session, now) => session.edit(change, now));
   }
