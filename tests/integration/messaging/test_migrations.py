@@ -34,6 +34,19 @@ def test_taking_all_back_leaves_nothing_and_doing_it_again_gives_the_same(
     assert lockstep_functions() == before
 
 
+def test_no_function_looks_for_its_tables_among_temporary_ones_first(
+    transactional_db: None,
+) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT proname, setting FROM pg_proc CROSS JOIN unnest(proconfig) AS setting"
+            " WHERE pronamespace = current_schema()::regnamespace AND setting LIKE 'search_path=%'"
+        )
+        paths = dict(cursor.fetchall())
+    assert len(paths) > 30
+    assert set(paths.values()) == {"search_path=public, pg_temp"}
+
+
 def test_no_migration_is_missing(transactional_db: None) -> None:
     call_command("makemigrations", check=True, dry_run=True, verbosity=0)
 

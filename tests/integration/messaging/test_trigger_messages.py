@@ -71,6 +71,19 @@ class TestInsertedMessage:
         with pytest.raises(psycopg.errors.ForeignKeyViolation, match=f"no conversation {nowhere}"):
             psql.execute("INSERT INTO messaging_message (conversation_id) VALUES (%s)", [nowhere])
 
+    @pytest.mark.parametrize("column", ["created", "deleted"])
+    @pytest.mark.parametrize("date", ["infinity", "-infinity", "0044-03-15 BC", "10000-01-02"])
+    def test_a_date_that_devices_could_not_show_is_refused(
+        self, world: Any, psql: Psql, column: str, date: str
+    ) -> None:
+        with pytest.raises(psycopg.errors.RestrictViolation, match="has no date") as refused:
+            psql.execute(
+                f"INSERT INTO messaging_message (conversation_id, {column}) VALUES (%s, %s)",
+                [world.room.pk, date],
+            )
+        assert "of the years 1 to 9999" in str(refused.value.diag.message_hint)
+        assert world.numbers() == [1, 2]
+
     @pytest.mark.parametrize(
         ("kind", "body", "reason"),
         [

@@ -99,6 +99,16 @@ class TestConversation:
         Conversation.objects.create(last_seq=9)
         assert sorted(Conversation.objects.values_list("last_seq", flat=True)) == [0, 3]
 
+    def test_a_stale_copy_does_not_take_back_up_to_where_changes_are_gone(
+        self, world: Any, psql: Psql
+    ) -> None:
+        stale = Conversation.objects.get(pk=world.room.pk)
+        psql.execute("UPDATE messaging_conversation SET purged_seq = 2")
+        stale.title = "Hall"
+        stale.save()
+        stale.refresh_from_db()
+        assert (stale.title, stale.purged_seq) == ("Hall", 2)
+
     def test_the_kind_is_for_ever(self, world: Any, psql: Psql) -> None:
         with pytest.raises(psycopg.errors.RestrictViolation, match="kind cannot change"):
             psql.execute("UPDATE messaging_conversation SET kind = 'direct'")

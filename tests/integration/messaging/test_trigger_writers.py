@@ -62,6 +62,21 @@ class TestWriters:
         psql.execute("DELETE FROM public.messaging_membership")
         assert world.numbers() == [1, 2, 3, 4]
 
+    @pytest.mark.parametrize("table", ["messaging_message", "messaging_conversation"])
+    def test_temporary_tables_of_the_same_names_do_not_matter(
+        self, world: Any, psql: Psql, table: str
+    ) -> None:
+        """As of an import that puts rows into one first."""
+        psql.execute(f"CREATE TEMP TABLE {table} (LIKE public.{table} INCLUDING ALL)")
+        psql.execute(f"INSERT INTO {table} SELECT * FROM public.{table}")
+        psql.execute(
+            "INSERT INTO public.messaging_message (conversation_id) VALUES (%s)", [world.room.pk]
+        )
+        psql.execute("DELETE FROM public.messaging_membership")
+        psql.execute(f"DROP TABLE pg_temp.{table}")
+        world.room.refresh_from_db()
+        assert (world.numbers(), world.room.last_seq) == ([1, 2, 3, 4], 4)
+
     def test_writers_at_once_leave_no_hole_and_no_duplicate(
         self, world: Any, at_once: AtOnce
     ) -> None:
