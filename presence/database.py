@@ -117,6 +117,13 @@ def _hang_up(connection: psycopg.AsyncConnection[Any]) -> None:
         wire.shutdown(socket.SHUT_RDWR)
 
 
+def let_go() -> None:
+    """Give the connection of Django's pool back, for this thread now waits for something else; asked again, it takes one."""
+    mine = connections[DEFAULT_DB_ALIAS]
+    if not mine.in_atomic_block:
+        mine.close()
+
+
 def pool_waiting() -> int:
     """How many threads of this process wait for a connection of Django's pool; 0 without one. Opens nothing."""
     pools: dict[str, Any] = getattr(DatabaseWrapper, "_connection_pools", {})

@@ -79,12 +79,6 @@ def readable(stay: Membership) -> Q:
     return seen
 
 
-def let_go() -> None:
-    """Give the connection back to the pool, for the request now waits for something else; asked again, it takes one."""
-    if not connection.in_atomic_block:
-        connection.close()
-
-
 @contextmanager
 def writing(request: DeviceRequest, conversation: UUID | None = None) -> Iterator[None]:
     """A transaction; with a conversation, nobody else changes that one or its members meanwhile.

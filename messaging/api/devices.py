@@ -7,11 +7,11 @@ from django.db.models import F, QuerySet
 from ninja import Router
 from pydantic import Field
 
-from messaging.api.access import let_go
 from messaging.api.auth import DeviceRequest, Login, LoginRequest
 from messaging.api.refusals import REFUSED, Declined, Problem, RefusalOut
 from messaging.api.values import PAGE, Given, Key, Shown, Text, known_milliseconds, milliseconds
 from presence import roster, tokens
+from presence.database import let_go
 from presence.liveness import State
 from presence.models import Device
 from presence.who import who_is_here

@@ -16,7 +16,7 @@ from django.http.multipartparser import MultiPartParserError
 from ninja import Router, Status
 
 from messaging import conf
-from messaging.api.access import let_go, present_in, readable
+from messaging.api.access import present_in, readable
 from messaging.api.auth import DeviceRequest
 from messaging.api.downloads import MayGoOn, download, headers_of
 from messaging.api.refusals import REFUSED, Declined, Problem, RefusalOut
@@ -26,6 +26,7 @@ from messaging.files.intake import FileTooLarge, Intake, SeveralFiles
 from messaging.files.kinds import UNKNOWN, kind_of
 from messaging.models import Attachment, Message
 from messaging.protocol.errors import Refusal, Refused
+from presence.database import let_go
 from presence.tokens import is_admitted
 
 logger = logging.getLogger(__name__)

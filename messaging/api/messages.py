@@ -14,7 +14,7 @@ from ninja import Router, Status
 from pydantic import Field
 
 from messaging import engine
-from messaging.api.access import let_go, readable, stay_in
+from messaging.api.access import readable, stay_in
 from messaging.api.auth import DeviceRequest
 from messaging.api.refusals import REFUSED, RefusalOut
 from messaging.api.values import (
@@ -32,6 +32,7 @@ from messaging.protocol.content import check_body
 from messaging.protocol.errors import Refusal, Refused
 from messaging.protocol.frames import MAX_ATTACHMENTS, MAX_BODY_BYTES, Delete, Edit, Send
 from messaging.protocol.server.actions import Write
+from presence.database import let_go
 
 router = Router(tags=["messages"])
 

@@ -9,8 +9,9 @@ from django.contrib import admin, messages
 from django.db.models import Model, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Now
 from django.http import HttpRequest
+from psycopg.errors import QueryCanceled
 
-from presence import roster
+from presence import database, roster
 from presence.admin.pages import ReadOnly, SaysWhatIsRefused
 from presence.models import Connection, Device, LinkCode
 
@@ -95,16 +96,24 @@ class DeviceAdmin(SaysWhatIsRefused):
         Those too that are revoked: whoever did it may not have waited until nothing reached them.
         """
         chosen = dict(queryset.values_list("pk", "revoked"))
-        try:
-            for device in chosen:
+        database.let_go()
+        done, trouble = [], None
+        for device in chosen:
+            try:
                 revoke_device(device)
-        except psycopg.Error as error:
-            reason = str(error).partition("\n")[0].rstrip(".")
-            said = f"Not all are revoked, or something may still reach them: {reason}. Try again."
+                done.append(device)
+            except QueryCanceled as error:  # this one is locked by somebody; the others go on
+                trouble = error
+            except psycopg.Error as error:
+                trouble = error
+                break
+        if trouble is not None:
+            left, reason = len(chosen) - len(done), str(trouble).partition("\n")[0].rstrip(".")
+            said = f"{left} not revoked, or something may still reach them: {reason}. Try again."
             self.message_user(request, said, messages.ERROR)
-            return
-        count = sum(revoked is None for revoked in chosen.values())
-        self.message_user(request, f"{count} revoked; nothing more reaches them.")
+        if done:
+            count = sum(chosen[device] is None for device in done)
+            self.message_user(request, f"{count} revoked; nothing more reaches them.")
 
 
 @admin.register(LinkCode)

@@ -79,12 +79,37 @@ def test_a_revocation_that_fails_is_told_in_a_line_and_waited_for_when_it_is_ask
         holder.execute("BEGIN")
         holder.execute("SELECT FROM presence_device FOR UPDATE")
         told = revoke(browser, phone).content.decode()
-    assert "Not all are revoked, or something may still reach them: canceling statement" in told
+    assert "1 not revoked, or something may still reach them: canceling statement" in told
     Device.objects.update(revoked=Now())
     asked: list[str] = []
     monkeypatch.setattr(devices, "revoke_device", lambda device: asked.append(str(device)))
     revoke(browser, phone)
     assert asked == [str(phone.pk)]
+
+
+def test_a_device_that_is_locked_keeps_none_of_the_others_alive(
+    browser: Client, ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever revoked what was stolen revoked nothing behind it in the list, however often they tried."""
+    monkeypatch.setattr(roster, "REVOKE_TIMEOUT_MS", 100)
+    stolen = [register(user=ann, installation=f"i{n}")[0] for n in range(3)]
+    with scene.connect() as holder:
+        holder.execute("BEGIN")
+        holder.execute("SELECT FROM presence_device WHERE id = %s FOR UPDATE", [stolen[1].pk])
+        told = revoke(browser, *stolen).content.decode()
+    assert "1 not revoked, or something may still reach them: canceling statement" in told
+    assert "2 revoked; nothing more reaches them." in told
+    assert [device.pk for device in Device.objects.filter(revoked=None)] == [stolen[1].pk]
+
+
+def test_a_revocation_that_waits_keeps_no_connection_of_the_pool_from_others(
+    browser: Client, ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[object] = []
+    phone, _ = register(user=ann, installation="phone")
+    monkeypatch.setattr(devices, "revoke_device", lambda _: held.append(connection.connection))
+    revoke(browser, phone)
+    assert held == [None]
 
 
 def test_a_device_can_be_renamed_and_nothing_else(browser: Client, ann: User) -> None:
