@@ -97,7 +97,8 @@ class DeviceAdmin(SaysWhatIsRefused):
         """
         chosen = dict(queryset.values_list("pk", "revoked"))
         database.let_go()
-        done, trouble = [], None
+        done: list[UUID] = []
+        trouble: psycopg.Error | None = None
         for device in chosen:
             try:
                 revoke_device(device)
