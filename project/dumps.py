@@ -16,8 +16,8 @@ from project import services
 _NOT_FOR_LIBPQ = ("cursor_factory", "context", "pool", "prepare_threshold", "server_side_binding")
 
 
-def run(tool: str, *arguments: str) -> None:
-    """Run a tool on the database; it asks for no password. Raises CommandError with its own words if it fails."""
+def run(tool: str, *arguments: str) -> str:
+    """Run a tool on the database, without asking for a password; what it says. Raises CommandError with its own words if it fails."""
     given = connection.get_connection_params()
     parameters = {key: value for key, value in given.items() if key not in _NOT_FOR_LIBPQ}
     # Not in the command line, which everybody on the machine can read.
@@ -26,14 +26,14 @@ def run(tool: str, *arguments: str) -> None:
         [_path(tool), "--dbname", make_conninfo(**parameters), "--no-password", *arguments],
         check=False,
         env=os.environ | secret,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         errors="replace",
     )
     if result.returncode:
         lines = result.stderr.splitlines() or [f"{tool}: exit code {result.returncode}"]
         raise CommandError(next((line for line in lines if "error" in line.lower()), lines[0]))
+    return result.stdout
 
 
 def _path(tool: str) -> str:

@@ -5,6 +5,8 @@ repeated; the files come first, so that no row names one that is missing. Nothin
 has no epoch, so that even one that is restored by hand begins a new one.
 """
 
+import re
+import tempfile
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from messaging.models import Attachment
 from project import dumps
 from project.management.commands.backup import DATABASE, FILES
 
+# It measures for the server's operator: a superuser is needed for it, for the site none.
+OF_THE_SERVER = re.compile(r"EXTENSION (- )?pg_stat_statements\b")
 TABLES = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
 
 
@@ -53,7 +57,7 @@ class Command(BaseCommand):
             return
         for content in contents:
             put(content, place=content.relative_to(directory / FILES).as_posix())
-        dumps.run("pg_restore", "--single-transaction", "--exit-on-error", str(archive))
+        restore_rows(str(archive))
         self._report()
 
     def _report(self) -> None:
@@ -67,6 +71,18 @@ class Command(BaseCommand):
         )
         if lost:
             self.stderr.write(f"{lost} contents that messages name are not in the backup.")
+
+
+def restore_rows(archive: str) -> None:
+    """All of them or none, as the database's own user: roles of the old server may not be here. Raises CommandError."""
+    entries = dumps.run("pg_restore", "--list", archive).splitlines(keepends=True)
+    with tempfile.NamedTemporaryFile("w", suffix=".list") as wanted:
+        wanted.writelines(entry for entry in entries if not OF_THE_SERVER.search(entry))
+        wanted.flush()
+        dumps.run(
+            *("pg_restore", "--use-list", wanted.name, "--single-transaction", "--exit-on-error"),
+            *("--no-owner", "--no-privileges", archive),
+        )
 
 
 def put(content: Path, *, place: str) -> None:
