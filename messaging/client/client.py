@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosed
 
 from messaging.client import dialing
 from messaging.client.handle import ClosedError, Handle, Pending, RequestRefused
+from messaging.client.leaving import Leaving
 from messaging.client.ledger import Ledger
 from messaging.client.news import News
 from messaging.client.rest import Rest
@@ -39,9 +40,6 @@ from messaging.protocol.client.patience import Patience
 from messaging.protocol.frames import Attachment, Frame, Here, Message, UserPresence
 
 logger = logging.getLogger(__name__)
-
-CHUNK_BYTES = 262_144  # frames that leave together stay below, unless a single one is larger
-SEND_S = 30.0  # a socket that takes nothing for so long is dead
 
 T = TypeVar("T")
 
@@ -244,7 +242,7 @@ class Client:
                 await self._task
         try:
             if self._failure is None:  # or what is written now would miss what could not be
-                await self._flush(None)
+                await self._flush()
         finally:
             self._closed = True
             self._thread.shutdown()
@@ -276,7 +274,7 @@ class Client:
             if self.core.phase is Phase.CONNECTING:
                 await self._connection()
             self._wake.clear()
-            await self._flush(None)
+            await self._flush()
             if self.core.phase is Phase.WAITING:
                 await self._pause()
 
@@ -285,8 +283,10 @@ class Client:
         try:
             socket = await self._opened()
             if socket is not None:
-                async with socket:
+                try:
                     code = await self._serve(socket)
+                finally:
+                    await dialing.hang_up(socket)
         except dialing.FAILURES as error:
             code, reason = dialing.told(self.url, error)
         self._learn(self.core.closed(code, _now(), reason=reason))
@@ -299,7 +299,7 @@ class Client:
         try:
             while not opening.done() and self.core.phase is Phase.CONNECTING:
                 self._wake.clear()
-                await self._flush(None)
+                await self._flush()
                 await self._pause()
             return opening.result() if opening.done() else None
         finally:
@@ -308,14 +308,17 @@ class Client:
     async def _serve(self, socket: ClientConnection) -> int:
         """Pump one connection. Returns its close code."""
         self.core.opened(_now())
+        leaving = Leaving(self.codec)
+        writer = asyncio.create_task(leaving.send(socket))
         reader = asyncio.create_task(self._read(socket))
         reader.add_done_callback(lambda _: self._wake.set())
         try:
             while not reader.done() and self.core.phase in (Phase.GREETING, Phase.OPEN):
                 self._wake.clear()
-                await self._flush(socket)
+                leaving.put(await self._flush())
                 await self._pause()
         finally:
+            writer.cancel()
             reader.cancel()
             with suppress(asyncio.CancelledError, ConnectionClosed):
                 await reader
@@ -334,32 +337,15 @@ class Client:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), timeout)
 
-    async def _flush(self, socket: ClientConnection | None) -> None:
-        """Store what changed, tell it, then send what is due: in this order, of one moment."""
+    async def _flush(self) -> list[Frame]:
+        """Store what changed, then tell it. Returns what is due, which may go now: all of one moment."""
         frames = self.core.due(_now())
         self._learn(self.core.happened())
         changes, happened = self._ledger.take()
         if changes:
             await self._stored(lambda: self.store.write(changes))
         self._tell(happened)
-        if socket is None or not frames:
-            return
-        with suppress(ConnectionClosed):  # the reader has the close code
-            async with asyncio.timeout(SEND_S):
-                for message in self._chunks(frames):
-                    await socket.send(message)
-
-    def _chunks(self, frames: list[Frame]) -> list[str | bytes]:
-        messages: list[str | bytes] = []
-        parts: list[bytes] = []
-        size = 0
-        for part in map(self.codec.part, frames):
-            if parts and size + len(part) > CHUNK_BYTES:
-                messages.append(self.codec.join(parts))
-                parts, size = [], 0
-            parts.append(part)
-            size += len(part)
-        return [*messages, self.codec.join(parts)]
+        return frames
 
     def _learn(self, happened: list[AnyHappening]) -> None:
         self._ledger.learn(happened)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable
+from contextlib import suppress
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus, WebSocketException
@@ -15,6 +17,7 @@ from messaging.protocol import LOST, CloseCode, Codec, FrameError
 logger = logging.getLogger(__name__)
 
 OPEN_S = 8.0  # the rules end an attempt after 10 s, and can't say why it failed
+CLOSE_S = 1.0  # for the server to answer our close
 MAX_MESSAGE_BYTES = 16_777_216  # of one WebSocket message: far above what a server sends
 REFUSED_HANDSHAKES = {401: CloseCode.UNAUTHORIZED, 403: CloseCode.ORIGIN}
 FAILURES = (OSError, TimeoutError, WebSocketException, FrameError)
@@ -29,9 +32,17 @@ def dial(url: str, *, token: str, codec: Codec) -> Awaitable[ClientConnection]:
         compression=None,  # costs more time than it saves on small frames
         ping_interval=None,  # the protocol has its own
         open_timeout=OPEN_S,
-        close_timeout=1,
+        close_timeout=CLOSE_S,
         max_size=MAX_MESSAGE_BYTES,
     )
+
+
+async def hang_up(socket: ClientConnection) -> None:
+    """Close a socket. One that takes nothing would have us wait until TCP gives it up: a quarter of an hour, or for ever."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(2 * CLOSE_S):
+            await socket.close()
+    socket.transport.abort()
 
 
 def told(url: str, error: Exception) -> tuple[int, str]:

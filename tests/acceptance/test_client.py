@@ -17,11 +17,14 @@ import psutil
 import psycopg
 import pytest
 
-from messaging.client import ApiError, Client, ClosedError, RequestRefused, Store
+from messaging.client import ApiError, Client, ClosedError, RequestRefused, Rest, Store
 from messaging.protocol import JSON, MSGPACK, Codec, FrameError, Refused
-from messaging.protocol.client.happenings import Applied, Disconnected
+from messaging.protocol.client.happenings import AnyHappening, Applied, Connected, Disconnected
+from messaging.protocol.client.patience import Patience
 from messaging.protocol.frames import Message
+from perf.faults.proxy import Proxy, Rule
 from project import services
+from tests import scene
 from tests.acceptance.site import ROOT, Serving
 
 pytestmark = pytest.mark.slow
@@ -287,3 +290,68 @@ async def test_a_wrong_password_and_an_absent_server_are_told_in_one_line(addres
     assert caught.value.status == 401
     with pytest.raises(ApiError, match="is the server running"):
         await Client.log_in("http://127.0.0.1:9", username="ann", password="lockstep")
+
+
+@asynccontextmanager
+async def line_to(site: Serving) -> AsyncIterator[tuple[Proxy, str]]:
+    """A line to the site, and the address at its end."""
+    proxy = Proxy(lambda: asyncio.open_connection("127.0.0.1", site.port))
+    async with proxy.serving():
+        yield proxy, f"http://127.0.0.1:{proxy.port}"
+
+
+async def impatient(url: str, *, outbox: Path | None = None) -> tuple[Client, str]:
+    """A device of ann's that gives a silent line up after 3 s, and a conversation."""
+    rest = await Rest(url=url).log_in("ann", "lockstep")
+    token = await rest.register(installation=uuid4().hex, name="impatient")
+    patience = Patience(silence_ms=1_000, answer_ms=500, pong_ms=2_000)
+    client = Client(url, token=token, outbox=outbox, codec=JSON, patience=patience)
+    return client, await group(client)
+
+
+async def until(client: Client, kind: type[AnyHappening]) -> None:
+    """Listen until this happens."""
+    async for happening in client:
+        if isinstance(happening, kind):
+            return
+
+
+async def kept(client: Client) -> list[str]:
+    """The keys of what its store has for the server."""
+    saved = await client._stored(client.store.load)
+    return [request.client_id for _, request in saved.outbox]
+
+
+async def test_what_was_written_offline_leaves_by_a_line_too_slow_for_all_of_it_at_once(
+    address: str, site: Serving
+) -> None:
+    """The server answers when a WebSocket message is whole; given up before that, all would begin again, for ever."""
+    async with line_to(site) as (proxy, url):
+        client, conversation = await impatient(url)
+        for number in range(250):
+            client.send(conversation, f"{number:04} {'x' * 1_000}")
+        proxy.impose({"up": Rule(bytes_per_s=50_000)})
+        async with asyncio.timeout(PATIENCE_S), client:
+            await client.settled()
+        told = [type(one) async for one in client]
+        assert (told.count(Connected), told.count(Disconnected)) == (1, 0)
+
+
+async def test_a_line_that_takes_nothing_holds_up_neither_the_store_nor_the_end(
+    address: str, site: Serving, tmp_path: Path
+) -> None:
+    """Who is killed meanwhile would lose what was asked; who ends would wait until TCP gives the line up."""
+    async with line_to(site) as (proxy, url), asyncio.timeout(PATIENCE_S) as patience:
+        client, conversation = await impatient(url, outbox=tmp_path / "ann.sqlite")
+        async with client:
+            await until(client, Connected)
+            proxy.impose({"up": Rule(stuck=True)})
+            for _ in range(17):  # 6 MB in JSON: more than the kernel keeps on their way
+                client.send(conversation, "\x01" * 60_000)
+            await scene.eventually(lambda: proxy.effects["stuck"])
+            client.send(conversation, "meanwhile", client_id="late")
+            async with asyncio.timeout(2):
+                while "late" not in await kept(client):
+                    pass
+            await until(client, Disconnected)
+            patience.reschedule(asyncio.get_running_loop().time() + 5)

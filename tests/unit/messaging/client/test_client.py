@@ -81,7 +81,7 @@ async def test_a_key_is_taken_until_its_answer_was_told() -> None:
     client._learn(client.core.received([WELCOME, Ok(client_id="k1", message="m1", seq=1)], 0))
     with pytest.raises(ValueError, match="make a new client_id"):
         client.send(C, "twice", client_id="k1")
-    await client._flush(None)
+    await client._flush()
     assert (await first).message == "m1"
     assert not client.core.outbox
     await client.close()
@@ -101,7 +101,7 @@ async def test_what_the_last_process_did_not_take_is_told_before_what_arrives_no
     client.core.opened(0)
     events = Events(conversation=C, since=2, upto=3, messages=messages[2:])
     client._learn(client.core.received([WELCOME, events], 0))
-    await client._flush(None)
+    await client._flush()
     client._news.end()
     told = [happening async for happening in client]
     assert told[1:] == [Applied(conversation=C, messages=messages, upto=3)]
