@@ -21,7 +21,10 @@ class Desk {
     this.panes = [];
     this.status = new Status(find("#status"));
     this.attention = new Attention();
-    this.attention.addEventListener("change", () => this.#attend(this.panes));
+    this.attention.addEventListener("change", () => {
+      this.#attend(this.panes);
+      this.active?.refresh();
+    });
   }
 
   /** Brings back the devices of the last visit; on the first visit opens one for each demo login. */
@@ -267,7 +270,6 @@ find("#talk form").addEventListener("submit", (event) => event.preventDefault())
 addEventListener("storage", ({ key, oldValue, newValue }) => {
   if (key === KEPT) desk.drop(keys(oldValue).difference(keys(newValue)));
 });
-document.addEventListener("visibilitychange", () => desk.active?.refresh());
 for (const name of ["dragover", "drop"]) addEventListener(name, (event) => hasFiles(event) && event.preventDefault()); // beside a card it would take the page's place
 addEventListener("beforeunload", (event) => desk.panes.some(({ composer }) => composer.hasFiles) && event.preventDefault());
 

@@ -83,7 +83,7 @@ export class Pane {
     });
   }
 
-  /** The pane in use marks as read what it shows, and speaks to screen readers; the others stay quiet. */
+  /** The pane in use marks as read what it shows while somebody is there, and speaks to screen readers; the others stay quiet. */
   activate(isActive) {
     this.isActive = isActive;
     this.element.classList.toggle("active", isActive);
@@ -275,7 +275,8 @@ export class Pane {
   #look(conversation) {
     const { client, directory } = this;
     const isUnread = conversation.left === null && conversation.read < (conversation.cursor ?? 0);
-    if (isUnread && this.isActive && document.visibilityState === "visible" && this.end.isInSight) client.read({ conversation: conversation.id });
+    const isSeen = this.isActive && this.end.isInSight && this.desk.attention.state === "online";
+    if (isUnread && isSeen) client.read({ conversation: conversation.id });
     if (client.phase !== "open" || !this.#loaded || conversation.left !== null) return;
     const isFirst = !this.#looked.has(conversation.id);
     this.#looked.add(conversation.id);
