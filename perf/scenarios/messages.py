@@ -112,6 +112,10 @@ async def _climb(stairs: Stairs, capacity: Capacity, options: Options, findings:
     if options.quick or options.rate:
         step = await stairs.climb(first)
         findings.figures["held_messages_per_s"] = step.asked if step.passed else None
+        if options.rate and not step.passed:
+            known = step.p99 is not None and not step.late
+            found = findings.broken if known else findings.unknown
+            found.append(f"{step.asked:,.0f} messages a second were not held: {step.failed_by}")
     else:
         knee = await stairs.search(first=first)
         findings.figures["sustained_messages_per_s"] = knee and round(knee)
@@ -122,7 +126,7 @@ async def _climb(stairs: Stairs, capacity: Capacity, options: Options, findings:
         "delivery at rates that were held": stairs.corrected,
         "the same, uncorrected": stairs.uncorrected,
     }
-    limited = [step for step in stairs.steps if step.failed_by.startswith("the generator")]
+    limited = [step for step in stairs.steps if step.late]
     if limited:
         findings.figures["banner"] = (
             f"the generator was late in {len(limited)} steps: the server may sustain more"

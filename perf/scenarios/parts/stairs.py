@@ -56,6 +56,11 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the server held this rate."""
         return not self.failed_by
 
+    @property
+    def late(self) -> bool:
+        """Whether it was the generator that did not keep it, so that nothing is known of the server."""
+        return self.failed_by.startswith("the generator")
+
 
 @dataclass(kw_only=True)
 class Stairs:

@@ -1,10 +1,16 @@
 """Steps of a search: what counts as held."""
 
+from typing import Any, cast
+
 import msgspec
 import pytest
 
 from perf.load.generator import LATE_MS
-from perf.scenarios.parts.stairs import ENOUGH, LIMIT_MS, Step, why_failed
+from perf.scenario import Findings, Options
+from perf.scenarios import messages
+from perf.scenarios.parts.capacity import Capacity
+from perf.scenarios.parts.stairs import ENOUGH, LIMIT_MS, Stairs, Step, why_failed
+from perf.targets import outcome
 
 GOOD = Step(
     asked=1_000,
@@ -40,3 +46,35 @@ def test_a_step_that_breaks_any_condition_is_not_held_and_says_why(
     change: dict[str, float], share: float, why: str
 ) -> None:
     assert why in why_failed(msgspec.structs.replace(GOOD, **change), share=share)
+
+
+class Known(Stairs):
+    """Stairs of which it is known how each step goes."""
+
+    step = GOOD
+
+    async def climb(self, rate: float) -> Step:
+        return self.step
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict"),
+    [
+        ({}, "valid"),
+        ({"p99": LIMIT_MS}, "invalid"),
+        ({"anomalies": 1}, "invalid"),
+        ({"late_p99": LATE_MS}, "unknown"),
+        ({"p99": None}, "unknown"),
+    ],
+)
+async def test_a_rate_that_was_asked_for_and_not_held_is_no_valid_run(
+    change: dict[str, float], verdict: str
+) -> None:
+    step = msgspec.structs.replace(GOOD, **change)
+    stairs = Known(stage=cast("Any", None), fleet=cast("Any", None), groups={}, step_s=1.0)
+    stairs.step = msgspec.structs.replace(step, failed_by=why_failed(step, share=1.0))
+    findings = Findings(outcomes=[outcome("T7", 100.0, source="a test")])
+    options = Options(seed=1, rate=1_000.0)
+    await messages._climb(stairs, cast("Capacity", None), options, findings)
+    assert findings.verdict == verdict, findings.problems
+    assert all("1,000 messages a second were not held: " in one for one in findings.problems)
