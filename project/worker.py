@@ -13,6 +13,7 @@ import contextlib
 import importlib
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -41,6 +42,7 @@ def main() -> None:
     """Serve until SIGTERM, or until the parent is gone."""
     options = _options()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _take_files()
     counters.reserve()  # before what counts is imported
     _call_oneself("loads")
     load = partial(_load, options.server)
@@ -98,6 +100,13 @@ def _gently(load: Callable[[], None]) -> None:
 
     with ThreadPoolExecutor(1, initializer=lower) as background:
         background.submit(load).result()
+
+
+def _take_files() -> None:
+    """Have as many open files as the system allows: each socket is one, and most are begun with 1,024, for select(2)'s sake."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # a system may have a limit beside its limits
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _call_oneself(what: str) -> None:

@@ -5,6 +5,7 @@ import ctypes
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -360,6 +361,17 @@ def test_a_second_serve_takes_the_next_port_and_ctrl_c_ends_it(
         assert answered(second)
         second.process.send_signal(signal.SIGINT)
         assert second.process.wait(PATIENCE_S) == 0
+
+
+def test_a_process_may_open_as_many_files_as_the_system_allows(serve: Serve) -> None:
+    """Shells and systemd begin programs with 1,024: the next device was reset, and so was HAProxy."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, hard), hard))
+    try:
+        with serve("--processes", "1") as running:
+            assert running.workers()[0].rlimit(psutil.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_no_process_at_all_is_one_line(database_url: str, redis_url: str) -> None:
