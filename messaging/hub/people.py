@@ -51,6 +51,7 @@ class People:
         self._spawn, self._check_all = spawn, check_all
         self._on_standing, self._on_refreshed = on_standing, on_refreshed
         self._people: dict[str, Person] = {}
+        self._hinted: dict[str, bool] = {}  # being refreshed; whether a hint came since that began
         self._renewals = 0  # of a lease that had lapsed
         self._missing_asked = False
 
@@ -106,7 +107,7 @@ class People:
     def _note_version(self, user: str, person: Person, version: int) -> None:
         """The new session reflects this inbox version; it or older ones of the user may have missed a hint."""
         if person.version not in (0, version):
-            self._spawn(self._refresh(user))
+            self.hint(user)
         if len(person.links) == 1:
             person.version = version
 
@@ -121,7 +122,18 @@ class People:
     def hint(self, user: str) -> None:
         """Memberships or devices of a user may have changed."""
         if user in self._people:
-            self._spawn(self._refresh(user))
+            if user not in self._hinted:
+                self._spawn(self._follow(user))
+            self._hinted[user] = True
+
+    async def _follow(self, user: str) -> None:
+        """Refresh a user: one reader, however many hints there are, for each reads all that they take part in."""
+        try:
+            while self._hinted.get(user):
+                self._hinted[user] = False
+                await self._refresh(user)
+        finally:
+            del self._hinted[user]
 
     async def check(self, users: list[str]) -> None:
         """Compare inbox versions with the database and refresh whoever differs. Raises psycopg.Error."""
@@ -149,7 +161,7 @@ class People:
             self._check_all.set()
             return
         if any(link.session.identity and link not in links for link in person.links):
-            self._spawn(self._refresh(user))  # opened meanwhile, from what may be older
+            self.hint(user)  # opened meanwhile, from what may be older
         else:
             person.version = max(person.version, versions.get(user, 0))
 

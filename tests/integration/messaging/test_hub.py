@@ -102,6 +102,27 @@ async def test_whoever_is_added_by_sql_hears_of_it_at_once(
         assert device.bodies(room.id)[-1] == "after"
 
 
+async def test_whoever_is_added_to_many_conversations_one_by_one_is_looked_at_a_few_times(
+    engine: Engine, attach: Any, sql: Psql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look reads all that they are in, for each of their sessions: one for each hint was the square of it."""
+    dan, looks = scene.new_seat(sql), 0
+    read, rooms = engine.hub.door.standings, [scene.new_room(sql).id for _ in range(50)]
+    device = await attach(dan)
+
+    async def standings(**of: str) -> Any:
+        nonlocal looks
+        looks += 1
+        return await read(**of)
+
+    monkeypatch.setattr(engine.hub.door, "standings", standings)
+    for room in rooms:  # nobody else has a turn meanwhile
+        scene.join(sql, room, dan.user)
+    for room in rooms:
+        await device.hear(lambda frame, room=room: frame.get("conversation") == room)
+    assert looks < 10
+
+
 async def test_a_device_revoked_by_sql_is_closed(attach: Any, room: Room, sql: Psql) -> None:
     ann = await attach(room.first)
     scene.revoke(sql, room.first.device)
