@@ -71,6 +71,7 @@ def upload_file(request: DeviceRequest) -> Status[AttachmentOut]:
     settings = conf.current()
     try:
         contents.refuse_beyond(settings.files_waiting, request.auth.user_id)  # before it is read
+        let_go()  # who takes a file in, and waits for a turn, needs none
         with closing(Intake(most=settings.file_bytes)) as intake:
             return Status(201, _shown(_kept(request, intake, *_receive(request, intake))))
     except contents.TooManyWaiting as error:
@@ -126,12 +127,12 @@ def fetch_file(request: DeviceRequest, file: UUID) -> HttpResponse:
     if request.method == "HEAD":
         length = {"Content-Length": str(attachment.size)}
         return HttpResponse(headers=headers_of(attachment) | length)
+    let_go()  # the storage may be far away
     try:
         content = contents.storage().open(attachment.file)
     except (OSError, ValueError):
         logger.exception("the content of file %s can't be read", file)
         raise Declined(Problem.FILES_UNAVAILABLE) from None
-    let_go()  # or a slow reader would keep it from others, to the end
     return download(attachment, content, request.headers, may_go_on=_look_again(request, file))
 
 

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import BoundedSemaphore
 from uuid import UUID
 
 from django.core.files.base import File
@@ -27,6 +28,11 @@ from presence.tokens import is_admitted
 logger = logging.getLogger(__name__)
 
 LOCK_TIMEOUT_MS = 10_000  # somebody stores the same content, perhaps in a storage far away
+
+# A storage may be far away, and each holds one of the pool's eight connections meanwhile.
+AT_ONCE = 4  # uploads that a process stores
+TURN_S = 30.0  # to wait for one's turn: clients give up a line on which nothing moves for a minute
+_turns = BoundedSemaphore(AT_ONCE)
 
 LOCK = """
 SELECT set_config('lock_timeout', %s, true), pg_advisory_xact_lock(hashtextextended(%s, 0))
@@ -54,6 +60,17 @@ def place_of(sha256: str) -> str:
 
 
 @contextmanager
+def _turn() -> Iterator[None]:
+    """One of the few uploads that are stored at a time. Raises Refused."""
+    if not _turns.acquire(timeout=TURN_S):
+        raise Refused(Refusal.OVERLOADED)
+    try:
+        yield
+    finally:
+        _turns.release()
+
+
+@contextmanager
 def alone_with(sha256: str) -> Iterator[None]:
     """A transaction in which nobody else stores or removes this content. Raises DatabaseError."""
     with transaction.atomic():
@@ -62,12 +79,12 @@ def alone_with(sha256: str) -> Iterator[None]:
 
 
 def keep(intake: Intake, *, device: Device, name: str, kind: str, most: int) -> Attachment:
-    """Store an upload that is complete, beside fewer than `most` that wait for a message.
+    """Store an upload that is complete, in turn with others, beside fewer than `most` that wait for a message.
 
-    Raises Refused if the device was revoked meanwhile, TooManyWaiting, OSError, DatabaseError.
+    Raises Refused if the device was revoked meanwhile, or too many are stored; TooManyWaiting, OSError, DatabaseError.
     """
     assert intake.file is not None
-    with alone_with(intake.sha256):
+    with _turn(), alone_with(intake.sha256):
         known = Attachment.objects.filter(sha256=intake.sha256).exclude(file="").first()
         there = known is not None and storage().exists(
             known.file

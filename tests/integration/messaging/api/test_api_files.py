@@ -2,7 +2,9 @@
 
 import asyncio
 import hashlib
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -12,10 +14,14 @@ from asgiref.sync import sync_to_async
 from django.conf import settings as django_settings
 from django.core.files.storage import storages
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connections
 from django.test import AsyncClient, Client, override_settings
 
+from messaging.files import contents
 from messaging.models import Attachment
 from presence.models import Device
+from project.addresses import POOL
+from tests import scene
 from tests.integration.messaging.api.conftest import Answer, Person
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20
@@ -48,6 +54,14 @@ def upload(
 aupload = sync_to_async(upload)
 
 
+def upload_alone(person: Person, content: bytes) -> int:
+    """The status of an upload in a thread of its own."""
+    try:
+        return upload(person, content).status
+    finally:
+        connections.close_all()
+
+
 def raw(person: Person, body: bytes, kind: str = FORM) -> Answer:
     found = Client().post("/api/files", body, content_type=kind, headers=head(person))
     return Answer(status=found.status_code, json=found.json(), headers=found.headers)
@@ -70,6 +84,32 @@ async def status(person: Person, file: str) -> int:
     if found.status_code != 200:
         assert found.json()["code"] in {"no_such_attachment", "revoked"}
     return int(found.status_code)
+
+
+def test_uploads_to_a_slow_storage_leave_the_others_connections(
+    ann: Person, bob: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is far away takes seconds for each, and eight of them held all that the pool has."""
+    keep, store = contents.keep, contents._store
+    came, far_away = threading.Semaphore(0), threading.Event()
+
+    def kept(*given: Any, **named: Any) -> Attachment:
+        came.release()
+        return keep(*given, **named)
+
+    def stored(intake: Any) -> str:
+        assert far_away.wait(scene.PATIENCE_S)
+        return store(intake)
+
+    monkeypatch.setattr(contents, "keep", kept)
+    monkeypatch.setattr(contents, "_store", stored)
+    connections.close_all()
+    with ThreadPoolExecutor(POOL["max_size"]) as threads:
+        uploads = [threads.submit(upload_alone, ann, bytes([n])) for n in range(POOL["max_size"])]
+        assert all(came.acquire(timeout=scene.PATIENCE_S) for _ in uploads)
+        others = bob.call("GET", "/devices").status
+        far_away.set()
+    assert (others, {one.result() for one in uploads}) == (200, {201})
 
 
 async def sent(person: Person, group: str, *files: str, key: str = "") -> Answer:

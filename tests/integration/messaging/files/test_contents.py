@@ -138,7 +138,7 @@ def test_of_uploads_that_come_at_once_no_more_are_kept_than_may_wait(
     keep: Keep, shelf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All are stored before the first one is counted."""
-    store, together = contents._store, threading.Barrier(6)
+    store, together = contents._store, threading.Barrier(contents.AT_ONCE)
 
     def store_together(intake: Intake) -> str:
         place = store(intake)
@@ -154,6 +154,6 @@ def test_of_uploads_that_come_at_once_no_more_are_kept_than_may_wait(
 
     keep(CONTENT)
     monkeypatch.setattr(contents, "_store", store_together)
-    made = in_threads(*[partial(kept, number) for number in range(6)])
-    assert sorted(map(bool, made)) == [False] * 4 + [True] * 2
+    made = in_threads(*[partial(kept, number) for number in range(contents.AT_ONCE)])
+    assert sorted(map(bool, made)) == [False] * 2 + [True] * 2
     assert Attachment.objects.count() == len(stored(shelf)) == 3
