@@ -38,6 +38,7 @@ from messaging.protocol.server.actions import (
     Write,
 )
 from messaging.protocol.server.answers import goodbye
+from messaging.protocol.server.batch import Batch
 from messaging.protocol.server.session import Session
 from presence import database
 
@@ -83,6 +84,7 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
         self._send, self._token = send, header_token(scope)
         self._wakeup, self._drained = asyncio.Event(), asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._syncing = asyncio.Lock()
         self._engine: engine.Engine | None = None
         self._writer: asyncio.Task[None] | None = None
         self._patience: asyncio.TimerHandle | None = None  # with a closing socket
@@ -312,15 +314,20 @@ class DeviceConsumer(AsyncConsumer):  # type: ignore[misc]
         metrics.hello_seconds.observe(monotonic() - began)
 
     async def _sync(self, action: Read) -> None:
-        assert self._engine is not None
-        frame = action.frame
-        asked = (frame.conversation, action.since)
-        try:
-            page = (await self._engine.hub.feed.pages([asked], limit=frame.limit)).get(asked)
-            self.session.answer_sync(frame, page or Refused(Refusal.NO_SUCH_CONVERSATION))
-        except psycopg.Error:
-            self.session.answer_sync(frame, Refused(Refusal.DATABASE_UNAVAILABLE))
+        async with self._syncing:  # one by one: all who catch up share what is asked here
+            self.session.answer_sync(action.frame, await self._page(action))
         self.wake()
+
+    async def _page(self, action: Read) -> Batch | Refused:
+        assert self._engine
+        if self.session.window.exhausted:
+            return Refused(Refusal.OVERLOADED)
+        asked = (action.frame.conversation, action.since)
+        try:
+            pages = await self._engine.hub.feed.pages([asked], limit=action.frame.limit)
+        except psycopg.Error:
+            return Refused(Refusal.DATABASE_UNAVAILABLE)
+        return pages.get(asked) or Refused(Refusal.NO_SUCH_CONVERSATION)
 
     async def _set_presence(self, frame: PresenceSet) -> None:
         assert self._engine

@@ -23,6 +23,10 @@ from tests.scene import Psql, Room, sessions
 
 pytestmark = pytest.mark.django_db
 
+MANY = """
+INSERT INTO messaging_message (conversation_id, body) SELECT %s, repeat('x', 200) FROM generate_series(1, 500)
+"""
+
 
 @pytest.fixture
 def given(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
@@ -181,3 +185,28 @@ async def test_the_writes_of_a_journal_that_fails_for_long_are_refused_until_one
         await asyncio.sleep(0.05)
         refused = await device.write(room.id, "one")
     assert engine.journal.breaker.state == "closed"
+
+
+async def test_questions_about_the_feed_are_asked_one_by_one_and_not_without_credit(
+    engine: Engine, attach: Any, room: Room, sql: Psql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked all at once they would keep the connection from all who catch up, for answers that nobody takes."""
+    ann, reads = await attach(room.first), 0
+    sql.execute(MANY, [room.id])
+    await ann.reaches(room.id, 502)
+    read, ann.acks = engine.hub.feed.pages, False
+
+    async def pages(*asked: Any, **limit: int) -> Any:
+        nonlocal reads
+        reads += 1
+        return await read(*asked, **limit)
+
+    monkeypatch.setattr(engine.hub.feed, "pages", pages)
+    questions = [
+        {"type": "sync", "conversation": room.id, "since": 0, "limit": 500, "ref": n}
+        for n in range(100)
+    ]
+    await ann.say(*questions)
+    for question in questions:
+        await ann.hear(lambda frame, ref=question["ref"]: frame.get("ref") == ref)
+    assert reads <= 2
