@@ -1,8 +1,7 @@
 """Committed changes to the sessions of this process, strictly in order, from three sources.
 
-The journal of this process (served first), the bus from other processes, and the database for
-whatever either lost. Between the comparison of a session's cursor with the topic's position and the
-decision that it is live there is no await.
+The journal of this process (served first), the bus from other processes, and the database for whatever either lost.
+Between the comparison of a session's cursor with the topic's position and the decision that it is live there is no await.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from messaging import metrics, signals
 from messaging.hub.bus import Bus
 from messaging.hub.epoch import Epoch
 from messaging.hub.events import PRESENCE_GROUP, Moment, PresenceEvent
-from messaging.hub.feed import FeedReader
+from messaging.hub.feed import AT_ONCE, FeedReader
 from messaging.hub.hints import Hints
 from messaging.hub.marks import MarkBoard
 from messaging.hub.people import People
@@ -258,8 +257,7 @@ class Hub:
             try:
                 return await self.feed.page(conversation, since)
             except psycopg.Error as error:
-                about = {"conversation": conversation}
-                logger.debug("the feed can't be read now: %s", error, extra=about)
+                logger.debug("the feed of %s can't be read now: %s", conversation, error)
                 await asyncio.sleep(RETRY_S)
         return None
 
@@ -335,13 +333,15 @@ class Hub:
 
     async def check(self, conversations: list[str]) -> None:
         """Compare topics with the database and read what they lack. Raises psycopg.Error."""
-        for conversation, last_seq in (await self.feed.last_seqs(conversations)).items():
-            topic = self.topics.get(conversation)
-            if topic is not None and not topic.joined and not self.bus.deaf:
-                self.bus.join(conversation)  # the first try was lost without the bus going deaf
-            if topic is not None and last_seq > topic.position:
-                metrics.repairs.labels("pass").inc()
-                await self.catch_up(topic)
+        found = await self.feed.last_seqs(conversations)
+        topics = [topic for one in found if (topic := self.topics.get(one)) is not None]
+        for topic in topics:
+            if not (topic.joined or self.bus.deaf):  # the first try was lost
+                self.bus.join(topic.conversation)
+        stale = [topic for topic in topics if found[topic.conversation] > topic.position]
+        metrics.repairs.labels("pass").inc(len(stale))
+        for start in range(0, len(stale), AT_ONCE // 2):  # half of a statement is for other readers
+            await asyncio.gather(*map(self.catch_up, stale[start : start + AT_ONCE // 2]))
 
     # Time and trouble
 

@@ -171,6 +171,38 @@ async def test_a_conversation_that_cannot_be_read_holds_up_no_pass_and_comes_onc
     assert bob.bodies(damaged.id) == ["late"]
 
 
+async def test_many_conversations_that_were_written_at_once_are_read_in_few_statements(
+    engine: Engine, attach: Any, room: Room, sql: Psql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an announcement to everybody is, and every pass while the bus is deaf."""
+    rooms = [scene.new_room(sql, room.second) for _ in range(40)]
+    ids = [one.id for one in rooms]
+    bob = await attach(room.second)
+    for one in ids:
+        await bob.reaches(one, 1)
+    await scene.eventually(lambda: all(engine.hub.topics[one].joined for one in ids))
+    with sql.transaction():  # and nobody is told: the pass finds it
+        sql.execute("SET LOCAL lockstep.writer = 'journal'")
+        sql.execute(
+            "INSERT INTO messaging_message (conversation_id, seq, position, body)"
+            " SELECT unnest(%s::uuid[]), 2, 2, 'to all'",
+            [ids],
+        )
+        sql.execute("UPDATE messaging_conversation SET last_seq = 2 WHERE id = ANY (%s)", [ids])
+    statements, pages = [], engine.hub.feed.pages
+
+    async def counted(pairs: Any, *, limit: int) -> Any:
+        statements.append(pairs)
+        return await pages(pairs, limit=limit)
+
+    monkeypatch.setattr(engine.hub.feed, "pages", counted)
+    await engine.hub.check(ids)
+    assert len(statements) < 10
+    for one in ids:
+        await bob.reaches(one, 2)
+        assert bob.bodies(one) == ["to all"]
+
+
 # Resumption
 
 
