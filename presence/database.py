@@ -16,7 +16,7 @@ from time import monotonic
 from typing import Any
 
 import psycopg
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.backends.postgresql.base import DatabaseWrapper
 
 from presence.breaker import Breaker
@@ -29,6 +29,9 @@ ANSWER_S = 2.0  # beyond a statement's own time-out: for its cancellation, and t
 
 breaker = Breaker()
 """Of this process. What runs by itself (beats, hints) goes on asking while it is open, and so closes it soon."""
+
+# Of Django's transactions, for somebody waits for the answer: as long as the journal's slow lane waits for a conversation.
+LOCK_TIMEOUT_MS = 1_000
 
 _NOT_FOR_LIBPQ = ("cursor_factory", "context", "pool", "prepare_threshold", "server_side_binding")
 
@@ -115,6 +118,15 @@ def _hang_up(connection: psycopg.AsyncConnection[Any]) -> None:
     """
     with contextlib.closing(socket.socket(fileno=os.dup(connection.fileno()))) as wire:
         wire.shutdown(socket.SHUT_RDWR)
+
+
+@contextlib.contextmanager
+def brief() -> Iterator[None]:
+    """A transaction of Django's that raises django.db.OperationalError rather than wait long for a lock."""
+    with transaction.atomic():
+        with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
+            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [str(LOCK_TIMEOUT_MS)])
+        yield
 
 
 def let_go() -> None:

@@ -9,11 +9,11 @@ import secrets
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from django.db import transaction
 from django.db.models import Count, Min, QuerySet
 from django.db.models.functions import Now
 from django.utils.crypto import salted_hmac
 
+from presence import database
 from presence.attempts import Guesses, TooMany, source
 from presence.models import Device, LinkCode
 from presence.tokens import register
@@ -37,12 +37,12 @@ class Issued:
 
 
 def issue(device: Device) -> Issued:
-    """Return a code that links one device to the user of this one. Raises attempts.TooMany.
+    """Return a code that links one device to the user of this one. Raises attempts.TooMany, and OperationalError as `tokens.register`.
 
     That the device may speak for its user is the caller's affair; it is looked at again on redemption.
     """
     code = "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
-    with transaction.atomic():
+    with database.brief():
         _lock_user(device)  # or two requests would both be the fifth
         waiting = LinkCode.objects.filter(issuer__user=device.user_id, used=None)
         waiting.filter(expires__lte=Now()).delete()
@@ -59,7 +59,7 @@ def redeem(
     Unknown, used and expired codes cost the same statement and count alike against the address.
     Raises attempts.TooMany, without a look at the code, and tokens.DeviceRevoked, which leaves it unused.
     """
-    with WRONG.guess(source(address)) as guess, transaction.atomic():
+    with WRONG.guess(source(address)) as guess, database.brief():
         link = _open(code)
         if link is None:
             guess.wrong()

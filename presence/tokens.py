@@ -8,8 +8,9 @@ import hashlib
 import secrets
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import connection
 
+from presence import database
 from presence.models import Device, User
 from presence.signals import device_registered
 
@@ -65,11 +66,11 @@ def register(
     """Return the user's device of this installation and a token for it.
 
     A repeat gives the same device and a fresh token, and the old token stops working for new
-    sessions. Raises DeviceRevoked and UserGone.
+    sessions. Raises DeviceRevoked and UserGone, and OperationalError if the user or the device is locked for long.
     """
     token, digest = new_token()
     facts: dict[str, str | bytes] = {"token_hash": digest, "name": name, "platform": platform}
-    with transaction.atomic():
+    with database.brief():
         _hold(user)
         device, created = Device.objects.select_for_update(no_key=True).get_or_create(
             user=user, installation=installation, defaults=facts
@@ -83,10 +84,10 @@ def register(
 def rotate(device: Device) -> str:
     """Return a fresh token for the device; the one it was loaded with stops working for new sessions.
 
-    Raises DeviceRevoked and TokenReplaced.
+    Raises DeviceRevoked and TokenReplaced, and OperationalError as `register`.
     """
     token, digest = new_token()
-    with transaction.atomic():
+    with database.brief():
         stored = Device.objects.select_for_update(no_key=True).get(pk=device.pk)
         if bytes(stored.token_hash) != bytes(device.token_hash):
             raise TokenReplaced

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
-from django.db import connection, transaction
 from django.db.models import BooleanField, Q
 from django.db.models.expressions import RawSQL
 
@@ -18,6 +17,7 @@ from messaging.api.lookups import Lookup
 from messaging.api.refusals import Declined, Problem
 from messaging.models import Conversation, Membership
 from messaging.protocol.errors import Refusal, Refused
+from presence import database
 from presence.tokens import is_admitted
 
 NEWEST_STAY = Lookup(
@@ -27,7 +27,6 @@ NEWEST_STAY = Lookup(
 )
 # By hand, since Django takes 0.7 ms to make this of `Exists`.
 STILL_THERE = "EXISTS (SELECT FROM messaging_membership WHERE id = %s AND left_seq IS NULL)"
-LOCK_TIMEOUT_MS = 1_000  # as long as the journal's slow lane waits for a locked conversation
 
 
 def stay_in(conversation: UUID, request: DeviceRequest) -> Membership:
@@ -86,9 +85,7 @@ def writing(request: DeviceRequest, conversation: UUID | None = None) -> Iterato
     So who may is judged inside, by what is true at the commit. It gives up (`busy`) rather than
     wait long for a lock. Raises Refused at its end if the device was revoked while it waited (G8).
     """
-    with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [str(LOCK_TIMEOUT_MS)])
+    with database.brief():
         if conversation is not None:
             Conversation.objects.select_for_update(no_key=True).filter(pk=conversation).first()
         yield

@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 # Deadlock, serialization failure, lock not available: another transaction goes first.
 OTHERS_FIRST = {"40P01", "40001", "55P03"}
+_LOCKED = "What this needs is locked by another transaction; the request was not taken."
 # A former primary answers, too: it takes no writes, which is no fault of the request.
 _AWAY = (psycopg.OperationalError, psycopg.InterfaceError, ReadOnlySqlTransaction)
 
@@ -127,7 +128,7 @@ def _database(request: HttpRequest, error: Exception) -> HttpResponse:
     cause = error if isinstance(error, psycopg.Error) else error.__cause__
     if not isinstance(cause, psycopg.Error) or isinstance(cause, _AWAY):
         if getattr(cause, "sqlstate", None) in OTHERS_FIRST:
-            return refuse(Refusal.BUSY)
+            return refuse(Refusal.BUSY, _LOCKED)
         logger.warning("the database does not answer %s: %s", request.path, error)
         return refuse(Refusal.DATABASE_UNAVAILABLE)
     logger.warning("the database refused %s: %s", request.path, error)

@@ -13,7 +13,7 @@ from django.db import connection, connections
 from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
-from presence import attempts, links
+from presence import attempts, database, links
 from presence.attempts import TooMany
 from presence.models import Device, LinkCode, User
 from presence.tokens import DeviceRevoked, register, token_hash
@@ -27,6 +27,7 @@ Linked = tuple[Device, str] | None
 def counters_of_its_own(settings: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wrong codes of earlier tests don't count; nothing of the server's is flushed."""
     minute.hold(monkeypatch)
+    monkeypatch.setattr(database, "LOCK_TIMEOUT_MS", 20_000)  # a busy machine is slower
     settings.CACHES = {"default": {**settings.CACHES["default"], "KEY_PREFIX": str(uuid4())}}
 
 
@@ -185,7 +186,7 @@ def test_whatever_is_wrong_with_a_code_the_same_statements_find_out(phone: Devic
         hashed = links.code_hash(code).hex()
         seen.add(tuple(query["sql"].replace(hashed, "…") for query in captured))
     [statements] = seen
-    assert len(statements) <= 3  # it, and the transaction around it
+    assert len(statements) <= 4  # it, the transaction around it, and how long that waits
 
 
 def test_a_code_lasts_two_minutes_of_the_database_whatever_our_clock_says(

@@ -55,8 +55,9 @@ class Person:
         device, token = register(user=self.user, installation=name, name=name)
         return Person(user=self.user, device=device, token=token)
 
-    def call(self, method: str, path: str, body: Any = None) -> Answer:
-        return _answer(Client().generic(method, *self._request(body, path), **self._headers))
+    def call(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+        given = {"headers": self._headers["headers"] | headers}
+        return _answer(Client().generic(method, *self._request(body, path), **given))
 
     async def acall(self, method: str, path: str, body: Any = None) -> Answer:
         client = AsyncClient()

@@ -15,6 +15,7 @@ from django.test import Client
 
 from messaging.api.refusals import STATUS, Problem
 from messaging.protocol.errors import Refusal
+from presence import database
 
 if TYPE_CHECKING:
     from tests.integration.messaging.api.conftest import Person
@@ -171,3 +172,27 @@ def test_the_checked_in_contract_is_the_one_served() -> None:
     mend = "manage.py export_openapi_schema --api messaging.api.api --indent 2 --output docs/openapi.json"
     served = Client().get("/api/openapi.json").json()
     assert json.loads(stored.read_text()) == served, f"run {mend}"
+
+
+@pytest.mark.parametrize("what", ["register", "rotate", "issue", "link"])
+def test_a_user_who_is_locked_is_busy_and_nobody_waits_without_end(
+    ann: Person, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Eight who wanted in while all users were updated had the connections of the process until that was done."""
+    monkeypatch.setattr(database, "LOCK_TIMEOUT_MS", 50)
+    code = ann.call("POST", "/devices/link-codes").json["code"]
+    proof = ann.call("POST", "/login", {"username": "ann", "password": ann.password}).json["login"]
+    path, body = {
+        "register": ("/devices", {"installation": "new"}),
+        "rotate": ("/devices/token", None),
+        "issue": ("/devices/link-codes", None),
+        "link": ("/devices/link", {"code": code, "installation": "new"}),
+    }[what]
+    given = {"Authorization": f"Login {proof}"} if what == "register" else {}
+    with another_connection() as holder:
+        holder.execute("SELECT FROM presence_user FOR UPDATE")
+        holder.execute("SELECT FROM presence_device FOR UPDATE")
+        refused = ann.call("POST", path, body, **given)
+    assert (refused.status, refused.code) == (503, "busy")
+    assert refused.headers["Retry-After"] == "1"
+    assert ann.call("POST", path, body, **given).status == 200

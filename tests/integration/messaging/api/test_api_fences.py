@@ -12,8 +12,8 @@ import pytest
 from django.db import connection
 from django.db.models.functions import Now
 
-from messaging.api import access
 from messaging.models import Conversation, Membership
+from presence import database
 from presence.models import Device, Status, User
 from tests import scene
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("transactional_db")
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy machine may take longer than a second to cut a device off."""
-    monkeypatch.setattr(access, "LOCK_TIMEOUT_MS", 20_000)
+    monkeypatch.setattr(database, "LOCK_TIMEOUT_MS", 20_000)
 
 
 @contextmanager
