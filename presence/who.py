@@ -19,12 +19,12 @@ STATEMENT_TIMEOUT_MS = 3_000  # older news is no news
 # LIMIT 1 keeps it one look by the key for each user, also in a plan from when nobody had said anything.
 WHO = """
 SELECT asked.id::text, x.seats::text, x.idle, CASE WHEN s.lasts THEN s.text ELSE '' END,
-       CASE WHEN s.lasts THEN (extract(epoch FROM s.text_until) * 1000)::bigint END,
-       CASE WHEN s.lasts THEN extract(epoch FROM s.text_until - now())::float8 END,
+       CASE WHEN s.lasts THEN (extract(epoch FROM s.until) * 1000)::bigint END,
+       CASE WHEN s.lasts THEN extract(epoch FROM s.until - now())::float8 END,
        coalesce(s.invisible, false), (extract(epoch FROM x.last_seen) * 1000)::bigint,
        extract(epoch FROM x.gone)::float8
   FROM unnest(%s::uuid[]) AS asked (id)
-  LEFT JOIN LATERAL (SELECT *, coalesce(text_until > now(), true) AS lasts
+  LEFT JOIN LATERAL (SELECT *, nullif(text_until, 'infinity') AS until, coalesce(text_until > now(), true) AS lasts
                        FROM presence_status WHERE user_id = asked.id LIMIT 1) s ON true
  CROSS JOIN LATERAL (
     SELECT json_agg(json_build_array(d.id, n.id, c.state, n.lease > now() AND c.state <> 'ending'))

@@ -62,6 +62,22 @@ async def test_what_a_user_says_is_kept_until_it_is_said_otherwise(
     assert roster.node in await reader.live_nodes()
 
 
+async def test_a_text_until_infinity_is_shown_for_ever_and_hides_nobody_else(
+    reader: Reader, sql: Psql
+) -> None:
+    """As SQL says it; of somebody else in the same look nothing was known any more."""
+    user, other = scene.new_user(sql), scene.new_user(sql)
+    sql.execute(
+        "INSERT INTO presence_status (user_id, text, text_until) VALUES (%s, 'sailing', 'infinity'), (%s, 'lunch', NULL)",
+        [user, other],
+    )
+    seen = await reader.who_is_here([user, other])
+    assert [(seen[one].text, seen[one].until, seen[one].text_left) for one in (user, other)] == [
+        ("sailing", None, None),
+        ("lunch", None, None),
+    ]
+
+
 async def _one(reader: Reader, user: str) -> Here:
     return (await reader.who_is_here([user]))[user]
 
