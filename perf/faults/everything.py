@@ -23,6 +23,7 @@ class EverythingKill(Fault):
     name = "everything-kill"
     what = "kill -9 of both servers, PostgreSQL and Valkey at once, then all are started again"
     hold_s = (1.0, 2.0)
+    ends_servers = True
     begun = False
 
     async def begin(self) -> None:

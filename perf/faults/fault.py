@@ -124,6 +124,7 @@ class Fault(ABC):
     what: str
     hold_s: Span = (3.0, 6.0)
     lasting: bool = True
+    ends_servers: bool = False  # processes that serve; with all others none may end
 
     def __init__(self, site: Site) -> None:
         self.site = site

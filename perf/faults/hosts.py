@@ -60,6 +60,7 @@ class HostLost(HostCut):
 
     name = "host-lost"
     what = "the second server's host loses power: silence, kill -9 of all of it, and later it starts anew"
+    ends_servers = True
 
     async def begin(self) -> None:
         """Cut it off first, so that no FIN and no RST gets out."""

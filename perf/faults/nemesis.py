@@ -63,6 +63,7 @@ class Nemesis(Fault):
         self._felt[step.name] = self._felt.get(step.name, 0.0) + met
         self.broken += fault.broken
         self.checked += fault.checked
+        self.ends_servers |= fault.ends_servers
 
 
 def plan(seed: int, known: Mapping[str, Known]) -> list[Step]:

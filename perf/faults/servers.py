@@ -19,6 +19,7 @@ class ServerKill(Fault):
     what = "kill -9 of a server process; its supervisor has another one take its place"
     hold_s = (0.0, 0.0)
     lasting = False
+    ends_servers = True
 
     async def prepare(self) -> None:
         """Its spare process is loaded some ten seconds after the start."""
@@ -74,6 +75,7 @@ class ServerRestart(Fault):
     what = "rolling restart: SIGTERM and start of one server after the other, under load"
     hold_s = (0.0, 0.0)
     lasting = False
+    ends_servers = True
 
     async def begin(self) -> None:
         """Restart both."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from perf import faults
-from perf.faults.fault import Known
+from perf.faults.fault import Fault, Known
 from perf.faults.servers import ServerKill
 from perf.history.recorder import Recorder
 from perf.history.rundir import RunDirectory
@@ -82,17 +82,14 @@ class Sham(ServerKill):
         """Nothing at all."""
 
 
-@pytest.mark.long
-@pytest.mark.timeout(300)
-async def test_a_fault_that_does_nothing_proves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def suffered(fault: type[Fault], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Endured:
+    """What becomes of a fault that only a test knows, in its quick form."""
     for name in ("DATABASE_URL", "REDIS_URL", "LOCKSTEP_DATA"):
         monkeypatch.delenv(name, raising=False)
-    directory = RunDirectory.make(tmp_path, scenario="sham", seed=1)
+    directory = RunDirectory.make(tmp_path, scenario="trial", seed=1)
     crowd = Crowd(conversations=2, members=QUICK_MEMBERS)
-    async with private(crowd=crowd, logs=directory.logs) as place:
-        with Recorder(directory.history_of(0), run="1-sham", scenario="sham", seed=1) as recorder:
+    async with private(crowd=crowd, spare=True, logs=directory.logs) as place:
+        with Recorder(directory.history_of(0), run="1-trial", scenario="trial", seed=1) as recorder:
             stage = Stage(
                 options=Options(seed=1, quick=True),
                 environment=place,
@@ -101,10 +98,36 @@ async def test_a_fault_that_does_nothing_proves_nothing(
                 series=Series(directory.series),
                 progress=Progress(quiet=True),
             )
-            sham = Known(ServerKill.what, ServerKill.hold_s, Sham)
-            endured = Endured(name="sham", what=sham.what)
-            await suffer(stage, sham, endured, place.accounts)
+            known = Known(fault.what, fault.hold_s, fault)
+            endured = Endured(name="trial", what=known.what)
+            return await suffer(stage, known, endured, place.accounts)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+async def test_a_fault_that_does_nothing_proves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endured = await suffered(Sham, tmp_path, monkeypatch)
     assert endured.judgement.anomalies == 0
     assert endured.judgement.deliveries > 1_000
     assert endured.verdict == "unknown"
     assert findings([endured]).verdict == "unknown"
+
+
+class Accident(ServerKill):
+    """Is to end no server process, and one ends all the same, as of an error of its own."""
+
+    ends_servers = False
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+async def test_a_server_that_a_fault_was_not_to_end_must_not_have_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endured = await suffered(Accident, tmp_path, monkeypatch)
+    assert endured.judgement.anomalies == 0
+    assert endured.recovery_s is not None
+    assert endured.broken == ["1 server processes ended, which was no part of the fault"]
+    assert endured.verdict == "invalid"

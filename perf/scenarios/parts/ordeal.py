@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import psutil
+
 from perf import faults
 from perf.checkers import judge
 from perf.faults.fault import Fault, Known, Site
@@ -89,6 +91,11 @@ class Ordeal:
                 look_s=LOOK_S,
             )
         await self._silence()
+
+    def serving(self) -> list[psutil.Process]:
+        """The processes of both servers that serve."""
+        servers = (self.site.environment.servers[0], self.site.victim)
+        return [process for server in servers for process in server.workers()]
 
     def _loads(self) -> list[OpenLoop]:
         options = self.stage.options
@@ -189,7 +196,11 @@ async def suffer(
         return endured
     directory = stage.directory.within(f"faults/{endured.name}")
     async with _prepared(stage, known, endured, accounts, directory) as ordeal:
+        serving = ordeal.serving()
         await ordeal.run()
+        ended = sum(not process.is_running() for process in serving)
+        if ended and not ordeal.fault.ends_servers:
+            endured.broken.append(f"{ended} server processes ended, which was no part of the fault")
         endured.refusals = dict(ordeal.watch.refusals)
         endured.closures = len(ordeal.watch.closures)
         endured.broken += ordeal.fault.broken
