@@ -11,7 +11,7 @@ PROPERTIES: Final = {
     "diverged order": "all devices see the same changes under the same numbers",
     "gap": "numbers have no holes, neither in the store nor between a device's frames",
     "phantom": "nothing is stored or shown that nobody wrote",
-    "misrouted": "nothing is shown to who is not entitled to it, or in another conversation",
+    "misrouted": "nothing is shown to who is not entitled to it, taken from who is not in the conversation, or in another",
     "corrupt": "what was sent is what is stored and shown",
     "resurrected": "no message goes back to an earlier version, no deletion is undone",
     "stale read": "a read shows everything that was known before it was asked",

@@ -68,7 +68,11 @@ def _judge_operation(
             continue  # judged with the message, which is in another conversation
         else:
             row = known[1] if known is not None else None
-        found = _compare(operation, ack, row, thread) or _repeated(operation, ack)
+        found = (
+            _compare(operation, ack, row, thread)
+            or _repeated(operation, ack)
+            or _taken(operation, ack, thread, truth)
+        )
         if found is not None:
             name, what = found
             judgement.convict(
@@ -107,6 +111,23 @@ def _repeated(operation: Operation, ack: Acked) -> tuple[str, str] | None:
     if operation.sent.what == "send" or (ack.seq, ack.version) == (first.seq, first.version):
         return None
     return "duplicated", f"after it had been promised as change {first.seq}"
+
+
+def _taken(
+    operation: Operation, ack: Acked, thread: Thread, truth: Truth
+) -> tuple[str, str] | None:
+    """A version of a message is one edit's or deletion's, and so is its number: who overwrites is told `conflict`."""
+    if operation.sent.what == "send":
+        return None  # each has a message of its own, which is found by its key
+    maker = truth.made.get((ack.message, ack.version), operation)
+    if maker is not operation:
+        return (
+            "inconsistent",
+            f"but its version {ack.version} was promised to {maker.sent.client_id}",
+        )
+    if ack.seq > thread.since and thread.owner(ack.seq) != (ack.message, ack.version):
+        return "inconsistent", "but that number is another change's"
+    return None
 
 
 def _judge_rows(
@@ -155,6 +176,8 @@ def _judge_row(
         yield "aborted read", f"is stored, though {row.client_id} was refused for good"
     elif operation.sent.conversation != thread.name:
         yield "misrouted", f"was sent to conversation {operation.sent.conversation}"
+    elif not thread.has(evidence.logs[operation.sent.device].device.user, row.position):
+        yield "misrouted", "is stored, though its author was not in the conversation then"
     elif row.version > 1 and (row.id, row.digest) in truth.refused:
         yield "aborted read", "is stored as an edit has it that was refused for good"
     made = operation if row.version == 1 else truth.made.get((row.id, row.version))

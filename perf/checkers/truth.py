@@ -81,6 +81,13 @@ class Thread:
             for stay in stays
         )
 
+    def has(self, user: str, seq: int) -> bool:
+        """Whether the user was in the conversation when this change was made; also if nobody knows who was."""
+        return not self.stays or any(
+            stay.joined <= seq and (stay.left is None or seq < stay.left)
+            for stay in self.stays.get(user, ())
+        )
+
     def owes(self, user: str, seq: int) -> bool:
         """Whether a device that catches up is sent this change: what is hidden from a stay stays hidden,
         also if the user had been there before."""

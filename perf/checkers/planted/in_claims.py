@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import msgspec
@@ -34,6 +34,7 @@ from perf.history.events import (
     Fetched,
     MarkSeen,
     Opened,
+    Page,
     PresenceSeen,
     Refused,
     Removed,
@@ -43,6 +44,8 @@ from perf.history.events import (
     StoredConversation,
 )
 from perf.history.memory import History
+
+OUTSIDER = 1_000  # beyond the numbers of all other devices
 
 
 def _send_away(history: History, chance: random.Random) -> bool:
@@ -210,6 +213,69 @@ def _apply_twice(history: History, chance: random.Random) -> bool:
     return False
 
 
+def _promise_twice(history: History, chance: random.Random) -> bool:
+    """Two devices edit the same version of a message, and both are promised the next one."""
+    for sent, ack in _edits(history, chance):
+        made = next(one for one in history.all(DeviceMade) if one.device == sent.device)
+        rival, key = OUTSIDER + made.device, f"{sent.client_id}.rival"
+        other = {"device": rival, "client_id": key}
+        history.replace(made, made, msgspec.structs.replace(made, device=rival, id="rival"))
+        digest = sent.digest ^ 1
+        history.replace(sent, sent, msgspec.structs.replace(sent, **other, digest=digest))
+        history.replace(ack, ack, msgspec.structs.replace(ack, **other))
+        return True
+    return False
+
+
+def _promise_number(history: History, chance: random.Random) -> bool:
+    """An edit is promised under the number of the next message; another edit has replaced it since."""
+    rows = newest(history)
+    foreign = {
+        (line.conversation, row.seq)
+        for line in history.all_stored(StoredConversation)
+        for row in line.changes
+        if row.client_id is None
+    }
+    for sent, ack in _edits(history, chance):
+        place = sent.conversation, ack.seq + 1
+        if rows[ack.message].version > ack.version and place in foreign:
+            history.replace(ack, msgspec.structs.replace(ack, seq=ack.seq + 1))
+            return True
+    return False
+
+
+def _store_of_former(history: History, chance: random.Random) -> bool:
+    """What somebody says who has left is stored, and everybody is shown it."""
+    lines = {line.conversation: line for line in history.all_stored(StoredConversation)}
+    connected = ends(history, chance)
+    for end in connected:
+        for name, line in lines.items():
+            stays = stays_of(history, end.device, name)
+            if stays and stays[-1].left is not None:
+                _say(history, end, line, connected)
+                return True
+    return False
+
+
+def _say(
+    history: History, author: Cursors, line: StoredConversation, everyone: Sequence[Cursors]
+) -> None:
+    """A message of this device becomes the last one of a conversation, and all who are in it and there have it."""
+    key, seq, name = f"{RUN}.{author.device}.former", line.last_seq + 1, line.conversation
+    made = next(one for one in history.all(DeviceMade) if one.device == author.device)
+    row = Change(seq, "former", seq, 1, made.id, key, 9)
+    stored = msgspec.structs.replace(line, last_seq=seq, changes=(*line.changes, row))
+    history.alter_stored(line, stored)
+    t = min(end.t for end in everyone)
+    sent = Sent(t - 2, author.device, t - 2, key, name, 9)
+    insert_before(history, author, sent, Acked(t - 1, author.device, key, row.id, seq, seq, 1))
+    for end in everyone:
+        stays = stays_of(history, end.device, name)
+        if stays and stays[-1].left is None:
+            deliver(history, end, Page(end.t, 0, name, seq - 1, seq, (row,)), device=end.device)
+            set_cursor(history, end.device, name, seq)
+
+
 def _skip_and_end(history: History, chance: random.Random) -> bool:
     """A frame is left out, the next one comes, and the device ends without asking: it has lost its connection."""
     ended = {end.device for end in history.all(Cursors) if not end.connected}
@@ -249,6 +315,9 @@ MUTANTS = (
     Mutant("misrouted", "marks come of a conversation that is not the user's", _mark_elsewhere),
     Mutant("aborted read", "an edit is stored that was refused for good", _store_refused_edit),
     Mutant("duplicated", "an edit is promised as two changes", _apply_twice),
+    Mutant("inconsistent", "two edits are promised as the same version", _promise_twice),
+    Mutant("inconsistent", "an edit is promised under another's number", _promise_number),
+    Mutant("misrouted", "what a former member says is stored and shown", _store_of_former),
     Mutant("gap", "a frame is left out before a connection ends", _skip_and_end),
     Mutant("misrouted", "a conversation is read that is not the user's", _read_elsewhere),
 )
