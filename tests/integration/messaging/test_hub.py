@@ -87,6 +87,34 @@ async def test_foreign_and_own_writes_mixed_arrive_in_one_order(
         assert device.bodies(room.id) == scene.bodies(sql, room.id)
 
 
+ANSWER = """
+CREATE FUNCTION site_answer() RETURNS trigger LANGUAGE plpgsql {setting} AS $$
+BEGIN
+    INSERT INTO messaging_message (conversation_id, body)
+        SELECT conversation_id, 'at nine' FROM new_rows WHERE body = 'when?';
+    RETURN NULL;
+END $$;
+CREATE TRIGGER site_answer AFTER INSERT ON messaging_message REFERENCING NEW TABLE AS new_rows
+    FOR EACH STATEMENT WHEN (pg_trigger_depth() = 0) EXECUTE FUNCTION site_answer();
+"""
+
+
+async def test_what_a_trigger_of_the_site_writes_is_seen_whoever_fired_it(
+    attach: Any, room: Room, sql: Psql
+) -> None:
+    """As docs/django.md says."""
+    ann, bob = await attach(room.first), await attach(room.second)
+    sql.execute(ANSWER.format(setting="SET lockstep.writer = ''"))
+    try:
+        await ann.write(room.id, "when?")
+        await bob.reaches(room.id, 4)
+        scene.insert(sql, room.id, "when?")
+        await bob.reaches(room.id, 6)
+    finally:
+        sql.execute("DROP FUNCTION site_answer CASCADE")
+    assert bob.bodies(room.id) == ["when?", "at nine"] * 2
+
+
 async def test_whoever_is_added_by_sql_hears_of_it_at_once(
     attach: Any, room: Room, sql: Psql
 ) -> None:
