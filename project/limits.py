@@ -1,4 +1,6 @@
-"""The numbers that both ASGI servers are told."""
+"""The numbers that both ASGI servers are told, and how much of the machine and of the database there is for them."""
+
+import os
 
 WARM_UP_S = 5.0  # for a process to reach the database before it listens
 DRAIN_S = 8.0  # commit, ack and goodbye; then sockets are cut
@@ -15,3 +17,13 @@ FRAGMENTS = 1_024  # of one message: empty ones count nothing against its bytes,
 BACKLOG = 2048  # connections that wait while a process is busy, for example in a reconnect storm
 LAST_LOOK_S = 1.0  # at what still comes of a frame that is too large, so that its sender hears why
 LAST_WORDS_S = 0.05  # for the kernel to take a goodbye; the rest for a revoked device is dropped
+CONNECTIONS = (
+    20  # to the database, of a process at most: 8 of the pool, about 10 of its own, and some
+)
+
+
+def cores() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

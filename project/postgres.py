@@ -16,17 +16,24 @@ from psycopg import sql
 from project import daemons
 from project.errors import ServiceError
 from project.home import Home, explain
+from project.limits import CONNECTIONS, cores
 
 PROGRAM = "postgres"
 NAME = "lockstep"  # of the database, and of its superuser
 PORT = 5432  # only part of the socket's file name
 FREE_BYTES = 200 * 2**20  # a new cluster takes 40 MB; with less than this it soon stops
 
+
+def most_connections(cores: int) -> int:
+    """How many it takes, for as many processes of `serve` as there are cores; the tests need 200."""
+    return max(200, (cores + 2) * CONNECTIONS)
+
+
 OPTIONS = {
     "listen_addresses": "",
     "port": str(PORT),
     "unix_socket_permissions": "0700",
-    "max_connections": "200",  # processes x (pool of 8 + journal + listener), and the tests
+    "max_connections": str(most_connections(cores())),
     "shared_buffers": "256MB",
     "max_wal_size": "2GB",  # a checkpoint every few seconds would show in the latencies
     "jit": "off",  # our statements are short: compiling them costs more than it saves

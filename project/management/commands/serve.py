@@ -8,11 +8,12 @@ from typing import Any
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
-from django.db import connections
+from django.db import connection, connections
 
 from project import demo, ports, services, supervisor
 from project.addresses import is_loopback
 from project.errors import ServiceError
+from project.limits import CONNECTIONS, cores
 from project.worker import SERVERS
 
 
@@ -24,7 +25,6 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         parser.add_argument(
             "--host",
             default="127.0.0.1",
@@ -34,7 +34,7 @@ class Command(BaseCommand):
             "--port", type=int, help=f"default: the first free one from {ports.FIRST} on"
         )
         parser.add_argument(
-            "--processes", type=int, default=cores, help="default: one per core (%(default)s)"
+            "--processes", type=int, default=cores(), help="default: one per core (%(default)s)"
         )
         parser.add_argument(
             "--server", choices=SERVERS, default=SERVERS[0], help="default: %(default)s"
@@ -71,6 +71,7 @@ class Command(BaseCommand):
                 call_command("migrate", interactive=False, verbosity=quieter)
             if settings.DEBUG:
                 demo.make_users()
+            self._look_for_room(options["processes"])
             for each in connections.all(initialized_only=True):
                 each.close()
                 each.close_pool()  # type: ignore[attr-defined]
@@ -84,6 +85,17 @@ class Command(BaseCommand):
                 has_spare=not options["no_spare"],
                 ready=lambda: self._say_ready(port, options),
                 revive=partial(services.revive, own) if own is not None else None,
+            )
+
+    def _look_for_room(self, processes: int) -> None:
+        """Say so if the database does not take as many connections as the processes may want."""
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW max_connections")
+            most = int(cursor.fetchone()[0])
+        if most < processes * CONNECTIONS:
+            self.stderr.write(
+                f"warning: PostgreSQL takes {most} connections, and {processes} processes want up to "
+                f"{processes * CONNECTIONS}: raise its max_connections, or give --processes {max(1, most // CONNECTIONS)}."
             )
 
     def _say_ready(self, port: int, options: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """With DEBUG off and what docs/security.md asks for, Django and we have nothing to say against a deployment."""
 
+import io
 import json
 import os
 import subprocess
@@ -16,6 +17,7 @@ from django.middleware.security import SecurityMiddleware
 
 from project import checks
 from project.addresses import is_loopback
+from project.management.commands.serve import Command
 
 ROOT = Path(__file__).resolve().parents[3]
 PRODUCTION = {
@@ -152,3 +154,16 @@ def test_a_development_server_is_not_shown_to_others() -> None:
 def test_an_address_of_this_machine_alone_is_told_apart() -> None:
     assert all(map(is_loopback, ("127.0.0.1", "127.1.2.3", "localhost", "::1", "[::1]")))
     assert not any(map(is_loopback, ("0.0.0.0", "::", "10.0.0.1", "chat.example.org", "")))
+
+
+@pytest.mark.usefixtures("transactional_db")
+def test_more_processes_than_the_database_has_connections_for_are_told_in_a_line() -> None:
+    """Else every call of the API waits for ten seconds and is refused, and nothing says why."""
+    said = io.StringIO()
+    command = Command(stderr=said)
+    command._look_for_room(1)
+    assert said.getvalue() == ""
+    command._look_for_room(1_000)
+    line = said.getvalue()
+    assert "and 1000 processes want up to 20000: raise its max_connections, or give" in line
+    assert line.count("\n") == 1

@@ -374,29 +374,21 @@ def test_a_process_may_open_as_many_files_as_the_system_allows(serve: Serve) -> 
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_no_process_at_all_is_one_line(database_url: str, redis_url: str) -> None:
-    result = subprocess.run(
-        [sys.executable, "manage.py", "serve", "--processes", "0"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def refused(*arguments: str) -> str:
+    """What `serve` says that does not start."""
+    command = [sys.executable, "manage.py", "serve", *arguments]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 1
-    assert result.stderr == "error: --processes 0: at least one has to serve.\n"
+    return result.stderr
+
+
+def test_no_process_at_all_is_one_line(database_url: str, redis_url: str) -> None:
+    said = "error: --processes 0: at least one has to serve.\n"
+    assert refused("--processes", "0") == said
 
 
 def test_a_given_port_that_is_taken_is_one_line(database_url: str, redis_url: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        result = subprocess.run(
-            [sys.executable, "manage.py", "serve", "--port", str(port)],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    assert result.returncode == 1
-    assert result.stderr == (
-        f"error: Port {port} is in use: end what uses it, or choose another --port.\n"
-    )
+        said = refused("--port", str(port))
+    assert said == (f"error: Port {port} is in use: end what uses it, or choose another --port.\n")

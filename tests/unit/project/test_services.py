@@ -4,7 +4,7 @@ from time import monotonic
 
 import pytest
 
-from project import external
+from project import external, limits, postgres
 from project.errors import ServiceError
 from project.services import needs_services
 
@@ -36,3 +36,11 @@ def test_an_address_with_a_mistake_is_told_at_once() -> None:
     with pytest.raises(ServiceError, match=r"DATABASE_URL does not work: invalid URI query"):
         external.check(database_url="postgres://ann@127.0.0.1/chat?colour=red", redis_url="")
     assert monotonic() - began < external.PATIENCE_S / 2
+
+
+@pytest.mark.parametrize("cores", [1, 2, 32, 128])
+def test_our_postgresql_has_room_for_a_process_on_every_core(cores: int) -> None:
+    """`make run` starts as many: on 32 cores the last ones found no room, and served nobody."""
+    kept_back = 3  # superuser_reserved_connections
+    room = postgres.most_connections(cores) - kept_back
+    assert room >= cores * limits.CONNECTIONS
