@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
 import pytest
 from selenium.webdriver import Keys
 
 from messaging.client import Client
+from project import services
 from tests.acceptance.page import Desk, Device, eventually
 from tests.acceptance.site import Serving
 
@@ -19,6 +24,22 @@ LEAVE = """
     window.setTimeout = (work, ms, ...given) => plain(work, ms, ...given) + (ms > 200_000 && late.push(work) && 0);
     window.leave = (ms) => { gone += ms; for (const work of late.splice(0)) work(); };
 """
+HISTORY = """
+    INSERT INTO messaging_message (conversation_id, body)
+    SELECT id, 'old ' || n FROM messaging_conversation, generate_series(1, %s) n WHERE kind = 'direct'
+"""
+# How often the conversations were asked for: what else the screen needs is, once they are known.
+LOADED = "return performance.getEntriesByType('resource').filter(({ name }) => name.endsWith('/conversations')).length"
+# The browser tells of a scroll by a script a frame later, of a user's at once: until then the page would go to the end again.
+TOP = "arguments[0].scrollTop = 0; arguments[0].dispatchEvent(new Event('scroll'));"
+
+
+@pytest.fixture
+def sql(site: Serving) -> Iterator[psycopg.Connection[Any]]:
+    """The site's database."""
+    url = services.locate(site.directory).database_url
+    with psycopg.connect(url, autocommit=True) as connection:
+        yield connection
 
 
 async def test_what_comes_to_a_page_that_nobody_touches_is_not_read(
@@ -45,3 +66,52 @@ async def test_what_comes_to_a_page_that_nobody_touches_is_not_read(
     finally:
         chrome.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
         chrome.refresh()
+
+
+def test_line_that_is_lost_again_and_again_loads_no_more_history(
+    desk: Desk, pair: tuple[Device, Device], sql: psycopg.Connection[Any]
+) -> None:
+    """A page of it was taken with each new connection, of each device, for ever."""
+    alice, bob = pair
+    sql.execute(HISTORY, [600])
+    alice.shows("old 600")
+    desk.chrome.refresh()
+    desk.pair()
+    alice.say("as many")
+    bob.shows("as many")
+    before, loaded = len(bob.texts()), desk.chrome.execute_script(LOADED)
+    for n in range(3):
+        bob.switch()
+        eventually(desk.chrome, lambda: bob.phase, "closed")
+        bob.switch()
+        alice.say(f"lost {n}")
+        bob.shows(f"lost {n}")
+        eventually(desk.chrome, lambda: desk.chrome.execute_script(LOADED), loaded + n + 1)
+    alice.say("drawn once more")
+    bob.shows("drawn once more")
+    assert len(bob.texts()) == before + 4
+
+
+def test_long_thread_lets_go_of_what_is_far_above_and_brings_it_back(
+    desk: Desk, pair: tuple[Device, Device], sql: psycopg.Connection[Any]
+) -> None:
+    """Ten thousand messages took seconds to be drawn; no more stay than somebody may look at."""
+    alice, bob = pair
+    sql.execute(HISTORY, [1000])
+    alice.shows("old 999", "old 1000")
+    eventually(desk.chrome, lambda: len(alice.texts()) < 400, True)
+    eventually(desk.chrome, lambda: bob.unread, "99+")
+    alice.look()
+    eventually(desk.chrome, lambda: alice.unread, "")
+    desk.chrome.execute_script(TOP, alice.find(".thread"))
+    before = len(alice.texts())
+    for pages in (1, 2):
+        alice.find(".earlier").click()
+        eventually(desk.chrome, lambda: len(alice.texts()), before + 50 * pages)
+    first = 1000 - before - 100 + 1
+    assert alice.texts() == [f"old {n}" for n in range(first, 1001)]
+    sql.execute(HISTORY, [400])
+    eventually(desk.chrome, lambda: alice.texts(".newer"), ["400 new messages"])
+    assert alice.texts()[0] == f"old {first}", "whoever reads back keeps what they read"
+    alice.find(".newer").click()
+    eventually(desk.chrome, lambda: alice.unread, "")

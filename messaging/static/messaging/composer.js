@@ -228,7 +228,8 @@ export class Composer {
   /** What changes a message that is gone by now is a text of its own; what was refused is about the message as it is now. */
   #put({ body, message, version, files = [], isGoing = false }) {
     const known = this.#known(message);
-    this.#editing = known && !known.deleted ? { message, version: version ?? known.version } : null;
+    const base = version ?? known?.version;
+    this.#editing = base && !known?.deleted ? { message, version: base } : null;
     this.text.value = body;
     this.tray.put(files);
     this.#go(isGoing);

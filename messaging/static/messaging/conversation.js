@@ -1,6 +1,6 @@
 /** One conversation as a device has it: cursor, messages, marks. What moves them is decided in `session.js`. */
 
-const KEPT_MESSAGES = 200; // newest messages that a store keeps; older ones come over REST
+const KEPT_MESSAGES = 200; // newest messages that a store keeps, and an open tab; older ones come over REST
 
 export class Conversation {
   constructor(id, saved = {}) {
@@ -86,6 +86,20 @@ export class Conversation {
     this.endSync();
   }
 
+  /** Lets go of older messages when they are many: with ten thousand of them a screen takes a second to be drawn. */
+  trim() {
+    if (this.messages.size < 2 * KEPT_MESSAGES) return;
+    const { messages, floor } = this.#newest();
+    Object.assign(this, { floor, messages: new Map(messages.map((message) => [message.id, message])) });
+  }
+
+  /** The newest messages, and where they begin to be without holes. */
+  #newest() {
+    const messages = this.ordered().slice(-KEPT_MESSAGES);
+    const floor = messages.length < this.messages.size ? Math.max(this.floor ?? 0, messages[0].position) : this.floor;
+    return { messages, floor };
+  }
+
   /** No `sync` is under way, and no hole is known. */
   endSync() {
     this.syncing = null; // ref of the unanswered sync
@@ -95,8 +109,7 @@ export class Conversation {
   /** What a store keeps. Cursor and messages lie in one value, so that one never runs ahead of the other. */
   saved() {
     const { kind, title, cursor, lastSeq, read, readElsewhere, left, summary } = this;
-    const messages = this.ordered().slice(-KEPT_MESSAGES);
-    const floor = messages.length < this.messages.size ? Math.max(this.floor ?? 0, messages[0].position) : this.floor;
-    return { kind, title, cursor, floor, lastSeq, read, readElsewhere, left, summary, messages, marks: [...this.marks.values()] };
+    const known = { kind, title, cursor, lastSeq, read, readElsewhere, left, summary };
+    return { ...known, ...this.#newest(), marks: [...this.marks.values()] };
   }
 }

@@ -5,7 +5,7 @@
  */
 
 const ROSTER_MS = 3_000; // a roster is asked again no sooner than this
-const PAGE = 50; // messages of one page back
+export const PAGE = 50; // messages of one page back
 
 export class Directory {
   #rosters = new Map(); // conversation -> {devices: Map(device -> user), considered: Set(device), asked}
@@ -77,11 +77,12 @@ export class Directory {
     this.changed();
   }
 
-  /** Loads the page of messages before the oldest one shown. */
-  async loadEarlier({ id, floor }) {
+  /** Loads the page of messages before the oldest one shown; if that was let go of meanwhile, the page is none of its neighbours. */
+  async loadEarlier(conversation) {
+    const { id, floor } = conversation;
     const from = floor > 0 ? `&before=${floor}` : "";
     const { messages, before = 0 } = await this.client.request(`/conversations/${id}/messages?limit=${PAGE}${from}`);
-    this.client.merge({ id, messages, floor: before });
+    if (conversation.floor <= (floor ?? Infinity)) this.client.merge({ id, messages, floor: before });
   }
 
   /** Devices of a conversation's members (device -> user), by the last answer; null before the first. */

@@ -4,6 +4,7 @@ import { dot, stateOf } from "./here.js";
 import { unread } from "./standing.js";
 
 const RANK = { direct: 0, group: 1, self: 2 };
+const COUNTED = 99; // of many messages only the newest are here
 
 export class List {
   #shows = "";
@@ -44,7 +45,7 @@ function item({ id, title, state, unread, isSelected, isLeft }) {
   button.classList.toggle("over", isLeft);
   if (state) button.append(dot(state));
   button.append(span("title", title));
-  if (unread) button.append(span("badge", String(unread)), span("hidden", " unread"));
+  if (unread) button.append(span("badge", unread > COUNTED ? `${COUNTED}+` : String(unread)), span("hidden", " unread"));
   element.append(button);
   return element;
 }

@@ -1,7 +1,7 @@
 /** One device on screen: its header, conversations, thread and composer around a `Client`. */
 
 import { Composer } from "./composer.js";
-import { Directory } from "./directory.js";
+import { Directory, PAGE } from "./directory.js";
 import { End } from "./end.js";
 import { Here } from "./here.js";
 import { List } from "./list.js";
@@ -234,12 +234,18 @@ export class Pane {
     this.here.draw({ client, directory, conversation });
     this.desk.status.refresh(this);
     this.list.draw({ client, directory, selected: this.record.selected });
+    this.#trim();
     if (conversation) {
       this.#drawThread(conversation);
       this.#look(conversation);
     }
     this.part("queue").textContent = client.outbox.length ? `${client.outbox.length} waiting` : "";
     this.drawCounter();
+  }
+
+  /** What nobody looks at is let go: a tab is open for days. */
+  #trim() {
+    for (const one of this.client.conversations.values()) if (one !== this.conversation || this.end.isInSight) one.trim();
   }
 
   #drawState() {
@@ -280,7 +286,7 @@ export class Pane {
     if (client.phase !== "open" || !this.#loaded || conversation.left !== null) return;
     const isFirst = !this.#looked.has(conversation.id);
     this.#looked.add(conversation.id);
-    if (isFirst && conversation.floor !== 0) this.#ask(directory.loadEarlier(conversation));
+    if (isFirst && conversation.floor !== 0 && conversation.visible().length < PAGE) this.#ask(directory.loadEarlier(conversation));
     if (isFirst || directory.hasStranger(conversation)) this.#ask(directory.loadRoster(conversation));
     this.#ask(directory.loadNames(conversation));
     this.#ask(directory.loadMembers(conversation));
