@@ -1,10 +1,12 @@
-"""Django's ASGI handler, for clients that take their time."""
+"""Django's ASGI handler, for clients that take their time, and for heads that say nonsense."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import IO, Any
 
 from asgiref.sync import sync_to_async
-from django.core.handlers.asgi import ASGIHandler
+from django.core.handlers.asgi import ASGIHandler, ASGIRequest
 from django.db import close_old_connections
+from django.http import HttpResponseBadRequest
 from django.http.response import HttpResponseBase
 
 
@@ -18,3 +20,12 @@ class Handler(ASGIHandler):
         """Send what a view has made."""
         await sync_to_async(close_old_connections)()
         await super().send_response(response, send)
+
+    def create_request(
+        self, scope: Mapping[str, Any], body_file: IO[bytes]
+    ) -> tuple[ASGIRequest, None] | tuple[None, HttpResponseBase]:
+        """The request, or the answer to one whose Content-Type names an encoding that there is not."""
+        try:
+            return super().create_request(scope, body_file)
+        except ValueError:
+            return None, HttpResponseBadRequest()

@@ -8,7 +8,7 @@ from inspect import iscoroutinefunction
 from typing import Any
 
 import psycopg
-from django.core.exceptions import RequestDataTooBig
+from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent
 from django.core.signals import got_request_exception
 from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
@@ -45,6 +45,7 @@ def install(api: NinjaAPI) -> None:
         ValidationError: _invalid,
         HttpError: _unreadable,
         RequestDataTooBig: _too_large,
+        TooManyFieldsSent: lambda *_: decline(Problem.INVALID_REQUEST, "too many parameters"),
         DatabaseError: _database,
         InterfaceError: _database,
         psycopg.Error: _database,

@@ -95,6 +95,11 @@ def test_invalid_parameters_are_refused(ann: Person, path: str) -> None:
     assert ann.call("GET", path).code == "invalid_request"
 
 
+def test_more_parameters_than_are_read_are_refused(ann: Person) -> None:
+    refused = ann.call("GET", "/users?search=a" + "&a=" * 1_000)
+    assert (refused.status, refused.code) == (422, "invalid_request")
+
+
 def test_a_request_beyond_a_mebibyte_is_too_large(ann: Person) -> None:
     refused = ann.call("POST", "/conversations", {"title": "x" * 1_048_576})
     assert (refused.status, refused.code) == (413, "too_large")
