@@ -189,7 +189,7 @@ def guess(stack: Stack, address: str, *, claimed: str | None = None) -> int:
         return client.getresponse().status
 
 
-@pytest.mark.parametrize("path", ["metrics", "healthz", "readyz"])
+@pytest.mark.parametrize("path", ["metrics", "healthz", "readyz", "%72eadyz"])
 def test_what_is_for_operators_is_not_reachable_through_the_proxy(stack: Stack, path: str) -> None:
     assert fetch(f"{stack.url}/{path}")[0] == 404
 
