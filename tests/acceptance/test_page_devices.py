@@ -143,6 +143,25 @@ def test_double_click_on_the_log_out_button_only_asks(
     eventually(desk.chrome, lambda: len(desk.devices), 2)
 
 
+@pytest.mark.long
+def test_device_that_is_logged_out_twice_takes_no_other_with_it(
+    desk: Desk, pair: tuple[Device, Device]
+) -> None:
+    """A key that is held, or a second press while the server takes its time."""
+    alice, _ = pair
+    phone, tablet = desk.add("alice"), desk.add("bob")
+    phone.find(".logout").click()
+    desk.chrome.execute_script(
+        "for (const _ of [1, 2]) arguments[0].click()", phone.find(".logout")
+    )
+    eventually(desk.chrome, lambda: len(desk.devices), 3)
+    tablet.switch()
+    alice.say("unheard")
+    eventually(desk.chrome, lambda: "1 behind" in tablet.texts(".counter")[0], True)
+    tablet.switch()
+    tablet.shows("unheard")
+
+
 def test_wrong_password_is_told_in_the_log_in_form_and_a_right_one_adds_a_device(
     desk: Desk, pair: tuple[Device, Device]
 ) -> None:

@@ -67,7 +67,7 @@ class Desk {
   async remove(pane) {
     await pane.logout().catch((error) => pane.notice(error.message));
     if (pane.element.isConnected) return;
-    this.panes.splice(this.panes.indexOf(pane), 1);
+    this.panes = this.panes.filter((one) => one !== pane); // it may have been removed twice, by a key that was held
     this.#keep(kept().filter(({ key }) => key !== pane.record.key));
     this.#arranged();
   }
