@@ -32,6 +32,9 @@ const STORIES = {
     keep(store, session);
     const confirmed = bodies();
     store.clear();
+    session.merge({ id: "c1", messages: [{ id: "m0", seq: 1, position: 1 }] }); // an answer that was on its way
+    keep(store, session);
+    store.flush();
     return { outbox, after_confirmation: confirmed, cleared: Object.keys(localStorage) };
   },
 

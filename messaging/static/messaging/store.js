@@ -32,6 +32,7 @@ export class LocalStore {
   #dirty = new Set();
   #roomless = new Set(); // outbox entries that are to be stored
   #session = null;
+  #isForgotten = false;
   #counter = 0;
   #newest = 0; // moment in the key of the newest outbox entry: a clock that was set back must not turn their order
 
@@ -62,6 +63,7 @@ export class LocalStore {
 
   /** Stores what a `take()` says has changed. Throws if the storage is full. */
   save({ session, conversations, added, removed }, current) {
+    if (this.#isForgotten) return; // an answer may have been on its way
     this.#session = current;
     for (const entry of removed) {
       this.#roomless.delete(entry);
@@ -123,10 +125,11 @@ export class LocalStore {
     this.#put(`${this.#prefix}session`, { device, user, epoch, unsettled: [...unsettled] });
   }
 
-  /** Forgets the device. */
+  /** Forgets the device, for good: nothing more of it is stored. */
   clear() {
     clearTimeout(this.#due);
     this.#session = null;
+    this.#isForgotten = true;
     for (const key of this.#keys("")) this.storage.removeItem(key);
   }
 
