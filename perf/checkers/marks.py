@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from perf.checkers.truth import FOREVER, Truth
-from perf.history.events import Added, AnyEvent, Closed, Cursors, Marked, Opened, Unreached
+from perf.history.events import Added, AnyEvent, Closed, Cursors, Marked, Opened, Removed, Unreached
 from perf.history.reader import Evidence
 
 
@@ -63,10 +63,13 @@ class Said:
 class Sessions:
     """When a device's sessions began (ns), and when the last one ended: what could be told and heard of it.
 
-    `ends` are those of all, `out`: from when to when a fault keeps it out of reach.
+    `ends` are those of all, `out`: from when to when a fault keeps it out of reach. In the end it `stays` or
+    is away, at its `cursors`.
     """
 
     opened: list[int] = field(default_factory=list)
+    cursors: Mapping[str, int] = field(default_factory=dict)
+    stays: bool = False
     ends: list[int] = field(default_factory=list)
     ended: int | None = None
     out: tuple[int, int] = (0, 0)
@@ -89,7 +92,8 @@ class Marks:
     def __init__(self, evidence: Evidence, truth: Truth) -> None:
         self.said: dict[tuple[str, str], Said] = {}
         self.sessions: dict[int, Sessions] = {number: Sessions() for number in evidence.logs}
-        self.added: dict[tuple[str, str], int] = {}  # when a device was last told that it is in
+        self.added: dict[tuple[str, str], int] = {}  # when a device was last told that it is in,
+        self.removed: dict[tuple[str, str], int] = {}  # and that its user has left
         self._ids = {number: log.device.id for number, log in evidence.logs.items()}
         self._before = _before(truth)
         heard = [one for one in evidence.events if isinstance(one, _HEARD)]
@@ -117,8 +121,14 @@ class Marks:
             case Added():
                 self.added[self._ids[event.device], event.conversation] = event.t
                 self._of(event.device, event.conversation, event.since)
-            case Closed() | Cursors():
+            case Removed():
+                self.removed[self._ids[event.device], event.conversation] = event.t
+            case Closed():
                 self.sessions[event.device].end(event.t)
+            case Cursors():
+                sessions = self.sessions[event.device]
+                sessions.cursors, sessions.stays = event.cursors, event.connected
+                sessions.end(event.t)
             case Unreached():
                 until = FOREVER if event.until is None else event.until
                 self.sessions[event.device].out = event.since, until
@@ -131,7 +141,7 @@ class Marks:
         return said
 
 
-_HEARD = (Marked, Opened, Added, Closed, Cursors, Unreached)
+_HEARD = (Marked, Opened, Added, Removed, Closed, Cursors, Unreached)
 
 
 def _before(truth: Truth) -> dict[str, int]:

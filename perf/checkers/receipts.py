@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from perf.checkers.judgement import Judgement
 from perf.checkers.marks import Marks, Said, Sessions
+from perf.checkers.spans import Span
 from perf.checkers.truth import FOREVER, Truth
 from perf.history.reader import Evidence
 
@@ -197,7 +198,10 @@ def _judge_shown(
             if thread.end(evidence.logs[truth.numbers[device]].device.user) == FOREVER
         }
         for observer, mine in staying.items():
-            for device, claimed in _claimed(marks, conversation, observer, mine, staying):
+            stays = thread.stays.get(evidence.logs[mine].device.user, ())
+            back = stays[-1].joined if len(stays) > 1 else 0
+            stretch = _stretch(marks, conversation, observer, mine, back=back)
+            for device, claimed in _claimed(marks, conversation, observer, staying, stretch):
                 judgement.check("lost receipt")
                 has = seen.get((mine, numbers.get(device, -1), number), (0, 0))
                 if has[0] < claimed[0] or has[1] < claimed[1]:
@@ -211,19 +215,28 @@ def _judge_shown(
                     )
 
 
-def _claimed(
-    marks: Marks, conversation: str, observer: str, mine: int, devices: Mapping[str, int]
-) -> Iterator[tuple[str, tuple[int, int]]]:
-    """What the others said while the observer was there, and both were there long enough for it to be shown."""
+def _stretch(marks: Marks, conversation: str, observer: str, mine: int, *, back: int) -> Span:
+    """When an observer was there last; if its user came `back` with this change, as far as it knew of that."""
     sessions = marks.sessions[mine]
     if not sessions.opened or sessions.ended is None:
-        return
+        return 0, 0
+    opened, added = sessions.opened[-1], marks.added.get((observer, conversation), 0)
+    knew = sessions.stays or sessions.cursors.get(conversation, 0) >= back
+    if added < opened and not knew:
+        return 0, 0  # perhaps its user was out as long as it was here
+    began, removed = max(opened, added), marks.removed.get((observer, conversation), 0)
+    return began, removed if removed > began else sessions.ended
+
+
+def _claimed(
+    marks: Marks, conversation: str, observer: str, devices: Mapping[str, int], stretch: Span
+) -> Iterator[tuple[str, tuple[int, int]]]:
+    """What the others said while the observer was there, and both were there long enough for it to be shown."""
     settling = _settling(marks)
-    began = max(sessions.opened[-1], marks.added.get((observer, conversation), 0))
     for device, number in devices.items():
         if device == observer:
             continue
         lasted = partial(marks.sessions[number].lasted, after=settling)
-        said = marks.said[device, conversation].within(began, sessions.ended - settling, lasted)
+        said = marks.said[device, conversation].within(stretch[0], stretch[1] - settling, lasted)
         if said is not None:
             yield device, said

@@ -24,6 +24,7 @@ from perf.history.events import (
     Page,
     PresenceSeen,
     Refused,
+    Removed,
     Reset,
     RunBegan,
     RunEnded,
@@ -194,6 +195,27 @@ def test_a_mark_that_was_said_just_before_its_session_ended_need_not_be_shown(
     ]
     sentences = judge(evidence(*events, last=2)).witnesses.get("lost receipt", [])
     assert sum("was never shown" in one for one in sentences) == lost
+
+
+@pytest.mark.parametrize(("told", "lost"), [(True, 0), (False, 1)])
+def test_what_was_said_while_a_user_was_out_need_not_be_shown_to_who_came_back_later(
+    told: bool, lost: int
+) -> None:
+    """A device hears that its user has left, and loses its connection; then the user is brought back."""
+    left: list[AnyEvent] = [Removed(2 * SECOND, 2, ROOM, 1)] if told else []
+    found = evidence(
+        *left,
+        Marked(5 * SECOND, 1, ROOM, 1, 0),
+        Closed(20 * SECOND, 2, 1006, "server"),
+        Cursors(40 * SECOND, 1, {ROOM: 2}, True),
+        Cursors(40 * SECOND, 2, {ROOM: 1}, False),
+        last=2,
+    )
+    found.logs[2].device = DeviceMade(0, 2, "d2", "v")
+    found.stays += [Stay(ROOM, "v", 0, 1 if told else None)]
+    found.stays += [Stay(ROOM, "v", 2, None)] if told else []
+    sentences = judge(found).witnesses.get("lost receipt", [])
+    assert sum("Device 2 was never shown" in one for one in sentences) == lost
 
 
 @pytest.mark.parametrize("seed", range(20))
