@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.actions import delete_selected
-from django.db import DatabaseError, DataError, IntegrityError
+from django.db import DatabaseError, DataError, IntegrityError, OperationalError
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
+from psycopg.errors import DeadlockDetected, LockNotAvailable
+
+from presence import database
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Any]
@@ -18,16 +21,19 @@ else:  # Django's own class takes no parameters at run time
     ModelAdmin = admin.ModelAdmin
 
 
+LOCKED = "Nothing was changed: somebody else has locked what this needs. Try again."
+
+
 class SaysWhatIsRefused(ModelAdmin):
-    """Shows what the database refused, with the hint, and stays on the page."""
+    """Shows what the database refused, with the hint, and stays on the page. Waits for a lock for a moment only."""
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Add or change one row."""
-        return self._attempt(request, super().changeform_view, *args, **kwargs)
+        return self._attempt(request, database.brief()(super().changeform_view), *args, **kwargs)
 
     def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Delete one row."""
-        return self._attempt(request, super().delete_view, *args, **kwargs)
+        return self._attempt(request, database.brief()(super().delete_view), *args, **kwargs)
 
     def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """List rows and run actions on them."""
@@ -39,8 +45,13 @@ class SaysWhatIsRefused(ModelAdmin):
         try:
             return view(request, *args, **kwargs)
         except (IntegrityError, DataError) as refusal:
-            self.message_user(request, describe_refusal(refusal), messages.ERROR)
-            return HttpResponseRedirect(request.get_full_path())
+            said = describe_refusal(refusal)
+        except OperationalError as error:
+            if not isinstance(error.__cause__, (LockNotAvailable, DeadlockDetected)):
+                raise
+            said = LOCKED
+        self.message_user(request, said, messages.ERROR)
+        return HttpResponseRedirect(request.get_full_path())
 
 
 class SaysWhatStays(SaysWhatIsRefused):
@@ -58,7 +69,8 @@ class SaysWhatStays(SaysWhatIsRefused):
         if kept:
             self.message_user(request, f"{len(kept)} left out: {self.stays}", messages.WARNING)
         rest = queryset.exclude(pk__in=kept)
-        return delete_selected(self, request, rest) if rest.exists() else None
+        with database.brief():
+            return delete_selected(self, request, rest) if rest.exists() else None
 
     def _kept(self, rows: list[Any], request: HttpRequest) -> list[Any]:
         """The keys of those that can't be deleted. Many are asked about at once, and halved only where some stay."""

@@ -10,7 +10,9 @@ from django.test import Client
 from django.urls import reverse
 
 from messaging.models import Attachment, Conversation, Membership, Message
+from presence import database
 from presence.models import User
+from tests import scene
 
 Heard = Callable[[], list[str]]
 MODELS = [
@@ -97,6 +99,37 @@ def test_a_message_written_in_the_admin_is_numbered_and_announced(
     assert errors_in(html) == []
     assert Message.objects.get(body="hi").seq == 3
     assert heard() == world.groups("room")
+
+
+@pytest.mark.parametrize("what", ["change", "delete", "delete selected", "add"])
+def test_a_locked_conversation_is_said_in_a_line_and_waited_for_a_moment(
+    browser: Client, world: Any, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A form waited without end, and eight clicks on it had all connections of the process."""
+    monkeypatch.setattr(database, "LOCK_TIMEOUT_MS", 50)
+    chosen = {"action": "delete_selected", "_selected_action": [str(world.message.pk)]}
+    url, values = {
+        "change": (page("change", world.message), {"body": "edited"}),
+        "delete": (page("delete", world.message), {"post": "yes"}),
+        "delete selected": (page("changelist", Message), {**chosen, "post": "yes"}),
+        "add": (page("add", Message), {"conversation": world.room.pk, "kind": "text", "body": "x"}),
+    }[what]
+    with scene.connect() as holder:
+        holder.execute("BEGIN; SELECT FROM messaging_conversation FOR UPDATE")
+        html = submit(browser, url, **values)
+    assert "Nothing was changed: somebody else has locked what this needs. Try again." in html
+    assert (Message.objects.get(pk=world.message.pk).version, Message.objects.count()) == (1, 2)
+
+
+def test_a_text_of_several_lines_is_edited_as_it_is_written(browser: Client, world: Any) -> None:
+    """A browser sends other ends of lines than it was given: whoever saved a text had it changed for all."""
+    Message.objects.filter(pk=world.message.pk).update(body="  one\ntwo\n")
+    submit(browser, page("change", world.message), body="  one\r\ntwo\r\n")
+    world.message.refresh_from_db()
+    assert (world.message.body, world.message.version) == ("  one\ntwo\n", 2)
+    submit(browser, page("change", world.message), body="  one\r\nthree\r\n")
+    world.message.refresh_from_db()
+    assert (world.message.body, world.message.version) == ("  one\nthree\n", 3)
 
 
 def test_an_edit_in_the_admin_is_an_edit_for_the_devices(
