@@ -8,8 +8,9 @@ keeps for itself (numbers, times, system messages, receipts) is shown and cannot
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from django import forms
 from django.contrib import admin
-from django.db.models import Model
+from django.db.models import Model, TextField
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 from django.utils.text import Truncator
@@ -23,6 +24,21 @@ else:  # Django's own class takes no parameters at run time
     Inline = admin.TabularInline
 
 BODY_PREVIEW = 60  # characters of a body in a list
+
+
+class AsWritten(forms.CharField):
+    """A text with its blanks and ends of lines: a browser sends each of them as CRLF."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(strip=False, **kwargs)
+
+    def to_python(self, value: Any) -> Any:
+        """The text as clients write it."""
+        return _plain(super().to_python(value))
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        """Whether more than the ends of lines are others."""
+        return super().has_changed(_plain(initial or ""), data)
 
 
 class ShowsWhatTheDatabaseKeeps(SaysWhatIsRefused):
@@ -145,6 +161,7 @@ class MessageAdmin(KeepsWhatIsDeleted):
     raw_id_fields = ("reply_to",)
     ordering = ("-id",)
     show_full_result_count = False  # counting a big table takes longer than showing a page of it
+    formfield_overrides = {TextField: {"form_class": AsWritten}}
     written = ("conversation", "kind", "body", "reply_to")
     editable = ("body",)
     shown = ("device", "client_id", "seq", "position", "version", "created", "edited", "deleted")
@@ -228,6 +245,10 @@ class EpochAdmin(ReadOnly):
     """The life of this database."""
 
     list_display = ("value",)
+
+
+def _plain(text: str) -> str:
+    return text.replace("\r\n", "\n")
 
 
 def _fixed(row: Model | None) -> bool:
