@@ -117,6 +117,7 @@ def test_revoked_device_says_so_and_stays_away(desk: Desk, pair: tuple[Device, D
     assert (phone.draft, field.is_displayed()) == ("not sent yet", True), "it can be copied"
     eventually(desk.chrome, lambda: field.get_property("readOnly"), True)
     desk.put_away(phone)
+    assert phone.key not in desk.chrome.execute_script("return JSON.stringify(sessionStorage)")
 
 
 @pytest.mark.long

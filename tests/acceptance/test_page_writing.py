@@ -14,7 +14,7 @@ from selenium.webdriver import Keys
 
 from messaging.client import Client
 from project import services
-from tests.acceptance.page import SELECT_ALL, Desk, Device, Sheet, eventually
+from tests.acceptance.page import SELECT_ALL, SELECTED, Desk, Device, Sheet, eventually
 from tests.acceptance.site import Serving
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -106,6 +106,32 @@ def test_edit_is_based_on_what_it_began_with(desk: Desk, pair: tuple[Device, Dev
     assert (alice.texts()[-1], alice.draft) == ("at one", "at noon!")
     alice.write(Keys.ENTER)
     bob.shows("at noon!")
+
+
+@pytest.mark.long
+def test_draft_outlives_a_reload(desk: Desk, pair: tuple[Device, Device]) -> None:
+    """Also one that waits in its conversation, and an edit; a browser reloads what was in its way by itself."""
+    alice, bob = pair
+    alice.say("begun")
+    bob.shows("begun")
+    alice.write("for bob")
+    alice.use("begun", ".edit")
+    alice.write("!")
+    alice.choose("Notes to self")
+    alice.write("for me")
+    desk.chrome.refresh()
+    desk.pair()
+    assert (alice.texts(SELECTED), alice.draft) == (["Notes to self"], "for me")
+    alice.write(*SELECT_ALL, Keys.BACKSPACE)
+    alice.choose("bob")
+    alice.write(Keys.ENTER)
+    bob.shows("begun!")
+    assert alice.draft == "for bob"
+    alice.write(Keys.ENTER)
+    bob.shows("begun!", "for bob")
+    desk.chrome.refresh()
+    desk.pair()
+    assert alice.draft == "", "what is sent is no draft any more"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,8 @@
  * Where a message is written or edited: the text field of one device, its files, its keys, and what they mean.
  *
  * Law: what somebody wrote or chose is not lost. What the field has no room for waits in its conversation: a draft while the
- * user is elsewhere or edits, what was refused, and what goes out by itself as soon as its files are uploaded.
+ * user is elsewhere or edits, what was refused, and what goes out by itself as soon as its files are uploaded. Its texts are kept
+ * over a reload (drafts.js).
  */
 
 import { Tray, takeFiles } from "./tray.js";
@@ -15,13 +16,14 @@ export class Composer {
   #isGoing = false; // what is in the field goes out as soon as its files are there
   #isAllowed = true;
   #shown = null; // the conversation whose text is in the field
-  #waiting = new Map(); // conversation -> what comes into its field next: [{body, message, version, files, isGoing}]
+  #waiting; // conversation -> what comes into its field next: [{body, message, version, files, isGoing}]
   #sent = new Map(); // client_id -> the files of a message that is not answered yet
 
   /** `conversation` gives the one on screen, or null; `sent` is called after a message or an edit went out, `tell` with what hinders it, or "". */
-  constructor(card, { client, conversation, mostBytes, template, sent, tell }) {
+  constructor(card, { client, conversation, drafts, mostBytes, template, sent, tell }) {
     this.element = card.querySelector(".composer");
-    Object.assign(this, { client, conversation, sent, tell });
+    Object.assign(this, { client, conversation, drafts, sent, tell });
+    this.#waiting = drafts.load();
     const find = (selector) => this.element.querySelector(selector);
     this.text = find("textarea");
     this.uploads = new Uploads(client, { most: mostBytes, changed: () => this.#moved() });
@@ -58,6 +60,12 @@ export class Composer {
     if (!isKept) this.#next();
   }
 
+  /** The device is logged out: nothing that was begun on it is kept. */
+  forget() {
+    this.#shown = null;
+    this.drafts.clear();
+  }
+
   /** Whether the user may write in the conversation on screen; `why` not, if not. */
   allow(isAllowed, why = "") {
     this.#isAllowed = isAllowed;
@@ -81,6 +89,7 @@ export class Composer {
     if (code === "no_such_attachment") for (const item of files) this.uploads.repeat(item);
     this.#waiting.set(conversation, [...(this.#waiting.get(conversation) ?? []), { body, message, files }]);
     if (conversation === this.#shown && this.#isEmpty && !this.#editing) this.#next();
+    this.#keepTexts();
   }
 
   get #isEmpty() {
@@ -98,6 +107,7 @@ export class Composer {
 
   #typed() {
     this.#grow();
+    this.#keepTexts();
     if (!this.#editing) this.#say(this.text.value !== "");
   }
 
@@ -186,6 +196,7 @@ export class Composer {
     this.tray.draw();
     for (const [conversation, drafts] of this.#waiting)
       this.#waiting.set(conversation, drafts.filter((draft) => !this.#goesOut(conversation, draft)));
+    this.#keepTexts();
     if (!this.#isGoing || !isDecided(this.tray.items)) return;
     this.#go(false);
     this.#submit();
@@ -211,11 +222,21 @@ export class Composer {
     this.edit(newest.id);
   }
 
-  /** What is in the field waits until it is empty again; an edit only if it has changed anything. */
+  /** What is in the field waits until it is empty again. */
   #putBy() {
+    this.#waiting = this.#begun();
+  }
+
+  #keepTexts() {
+    if (this.#shown) this.drafts.save(this.#begun());
+  }
+
+  /** What waits, and before it what is in the field; of that an edit only if it has changed anything. */
+  #begun() {
     const draft = { ...this.#editing, body: this.text.value, files: this.tray.items, isGoing: this.#isGoing };
     const isBegun = draft.files.length || (draft.body.trim() && draft.body !== this.#known(draft.message)?.body);
-    if (isBegun) this.#waiting.set(this.#shown, [draft, ...(this.#waiting.get(this.#shown) ?? [])]);
+    const waiting = this.#waiting.get(this.#shown) ?? [];
+    return isBegun ? new Map(this.#waiting).set(this.#shown, [draft, ...waiting]) : this.#waiting;
   }
 
   /** Empties the field for what waits. */
@@ -234,6 +255,7 @@ export class Composer {
     this.tray.put(files);
     this.#go(isGoing);
     this.#grow();
+    this.#keepTexts();
   }
 
   #drawLine() {

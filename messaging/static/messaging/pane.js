@@ -2,6 +2,7 @@
 
 import { Composer } from "./composer.js";
 import { Directory, PAGE } from "./directory.js";
+import { Drafts } from "./drafts.js";
 import { End } from "./end.js";
 import { Here } from "./here.js";
 import { List } from "./list.js";
@@ -41,6 +42,7 @@ export class Pane {
     this.composer = new Composer(this.element, {
       client: this.client,
       conversation: () => this.conversation,
+      drafts: new Drafts(record.key),
       mostBytes: desk.mostBytes,
       template: templates.file,
       sent: () => this.end.go(),
@@ -109,6 +111,7 @@ export class Pane {
   /** Takes the device off the page, with everything that the browser has of it. */
   forget() {
     this.client.close();
+    this.composer.forget();
     this.store.clear();
     this.element.remove();
   }
