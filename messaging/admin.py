@@ -34,7 +34,7 @@ class AsWritten(forms.CharField):
 
     def to_python(self, value: Any) -> Any:
         """The text as clients write it."""
-        return _plain(super().to_python(value))
+        return _plain(super().to_python(value) or "")
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         """Whether more than the ends of lines are others."""
