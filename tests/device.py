@@ -44,6 +44,7 @@ class Device:
     def __init__(self, token: str, *, acks: bool = True) -> None:
         self.token, self.acks = token, acks
         self.cursors: dict[str, int] = {}
+        self.purged: dict[str, int] = {}  # what was gone when a conversation started anew
         self.seen: dict[str, list[Frame]] = {}  # by conversation, every message as it came
         self.heard: list[Frame] = []
         self.welcome: Frame | None = None
@@ -57,7 +58,7 @@ class Device:
         self._socket, self.closed, self.welcome = socket, None, None
         self._reader = asyncio.create_task(self._read(socket))
         if hello:
-            said = {"token": self.token, "cursors": self.cursors} | more
+            said = {"token": self.token, "cursors": self.cursors, "purged": self.purged} | more
             await self.say({"type": "hello"} | {k: v for k, v in said.items() if v is not None})
             await scene.eventually(lambda: self.welcome or self.closed, what=lambda: "welcome")
         return self
@@ -151,6 +152,7 @@ class Device:
             self._start(frame)
         elif kind == "reset":
             self.cursors[frame["conversation"]] = 0
+            self.purged[frame["conversation"]] = frame.get("purged", 0)
             self.seen.pop(frame["conversation"], None)
         elif kind == "events" and "ref" not in frame:
             self._apply(frame)

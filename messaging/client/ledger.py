@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from messaging.client.store import Changes, Standing
 from messaging.protocol import Client as Core
 from messaging.protocol import Timeline
@@ -24,6 +26,7 @@ class Ledger:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._changes = Changes()
+        self._purged = dict(core.purged)
         self._touched: dict[str, None] = {}
         self._happened: list[AnyHappening] = []
 
@@ -95,6 +98,9 @@ class Ledger:
             )
             for conversation in self._touched
         ]
+        if core.purged != self._purged:
+            self._purged = dict(core.purged)
+            self._changes.facts["purged"] = msgspec.json.encode(self._purged).decode()
         changes, happened = self._changes, self._happened
         self._changes, self._happened, self._touched = Changes(), [], {}
         return changes, happened

@@ -147,6 +147,7 @@ class Store:
             cursors={row[0]: row[1] for row in rows if row[1] is not None},
             reads={row[0]: row[2] for row in rows if row[2]},
             left={row[0]: row[3] for row in rows if row[3] is not None},
+            purged=msgspec.json.decode(facts.get("purged", "{}"), type=dict[str, int]),
             unsettled=[row[0] for row in rows if row[4]],
             outbox=[(row[0], self._request.decode(row[1])) for row in asked],
         )

@@ -271,7 +271,7 @@ class Hub:
             if topic is None:
                 link.session.feeds.read_failed(conversation)
                 return
-            recent = topic.recent(since)
+            recent = [] if link.session.feeds.begins_anew(conversation) else topic.recent(since)
             for batch in recent:
                 link.session.fed(batch, position=topic.position)
             if not recent:

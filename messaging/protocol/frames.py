@@ -1,9 +1,8 @@
 """Every frame of the wire as a frozen value that parses, serializes and describes itself.
 
-A WebSocket message carries one frame, or an array of frames to be taken in order.
-Ids are lower-case UUID strings, times are integer milliseconds since the Unix epoch, sequence
-numbers count a conversation's changes from 1. What a frame *means* is decided in `server` and
-`client`; how a refusal reads is in `errors`.
+A WebSocket message carries one frame, or an array of frames to be taken in order. Ids are lower-case
+UUID strings, times are integer milliseconds since the Unix epoch, sequence numbers count a conversation's
+changes from 1. What a frame *means* is decided in `server` and `client`; how a refusal reads is in `errors`.
 """
 
 from __future__ import annotations
@@ -33,8 +32,7 @@ Reference: TypeAlias = (
 
 MAX_BODY_BYTES = 65_536  # UTF-8 bytes of one message body; larger content belongs in a file
 MAX_FRAME_BYTES = 1_048_576  # bytes of a client's WebSocket message; a server's may be larger
-# Four times the requests that may be unanswered. A bad frame costs 25 microseconds, so a MiB of them
-# stopped a server for 25 s.
+# Four times the requests that may be unanswered: a MiB of bad frames, 25 microseconds each, stopped a server for 25 s.
 MAX_BATCH = 1_024  # frames in one WebSocket message from a client
 MAX_ATTACHMENTS = 10  # files of one message: with 300 bytes each they add 3 KiB to a frame
 MAX_PAGE = 500  # messages in one answer to `sync`: about 100 KiB of chat
@@ -188,6 +186,7 @@ class Hello(Frame, frozen=True, kw_only=True, tag="hello"):
 
     token: str | None = None
     cursors: dict[Id, Sequence] = {}
+    purged: dict[Id, Sequence] = {}
     epoch: str | None = None
     auto_ack: bool = False
     ref: Reference | None = None
@@ -349,6 +348,7 @@ class Reset(Frame, frozen=True, kw_only=True, tag="reset"):
     """What you have can not be brought up to date: forget it, start the conversation from 0, keep the outbox."""
 
     conversation: str
+    purged: int = 0
 
 
 class Presence(Frame, frozen=True, kw_only=True, tag="presence"):

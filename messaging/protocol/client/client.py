@@ -66,6 +66,7 @@ class Client:
         self.device, self.user, self.epoch = saved.device, saved.user, saved.epoch
         self.cursors, self.reads = dict(saved.cursors), dict(saved.reads)
         self.left = dict(saved.left)
+        self.purged = dict(saved.purged)  # what was gone where the cursor has not passed it since
         # An ordered set of conversations whose marks the server may not have.
         self.unsettled = dict.fromkeys(saved.unsettled)
         self.outbox = Outbox()
@@ -119,8 +120,12 @@ class Client:
             return
         self.phase = Phase.GREETING
         self._silence.broken(now)
+        below = {one: n for one, n in self.purged.items() if self.cursors.get(one, 0) < n}
+        self.purged = below
         self._frames.append(
-            frames.Hello(token=self.token, cursors=dict(self.cursors), epoch=self.epoch)
+            frames.Hello(
+                token=self.token, cursors=dict(self.cursors), purged=dict(below), epoch=self.epoch
+            )
         )
 
     def closed(self, code: int, now: float, *, reason: str = "") -> list[AnyHappening]:
@@ -214,6 +219,7 @@ class Client:
         )
         if self.epoch is not None and self.epoch != frame.epoch:
             # In one step with the epoch: a connection lost before `reset` must not leave old cursors under it.
+            self.purged.clear()
             for conversation in list(self.cursors):
                 self._restart(conversation)
         self.device, self.user, self.epoch = frame.device, frame.user, frame.epoch
@@ -250,6 +256,7 @@ class Client:
 
     def _on_reset(self, frame: frames.Reset) -> None:
         self._restart(frame.conversation)
+        self.purged[frame.conversation] = frame.purged
 
     def _restart(self, conversation: str) -> None:
         if self.cursors.get(conversation) == 0:

@@ -32,8 +32,7 @@ def opening(
         conversations=plan.listed[:LISTED],
         ref=hello.ref,
     )
-    for conversation in plan.resets:
-        yield frames.Reset(conversation=conversation)
+    yield from plan.resets
     for state in plan.listed[LISTED:]:
         yield announced(state)
     # Bounded: a stranger may name as many as a frame holds.

@@ -30,7 +30,7 @@ class Feed:
     live: bool = False
     delivered: int = 0
     read: int = 0
-    purged: int = 0  # what was gone before the feed began, which the device was told then
+    purged: int = 0  # what was gone before the feed began, or before the device started anew
 
     @property
     def over(self) -> bool:
@@ -112,6 +112,11 @@ class Feeds:
         feed = self._feeds.get(conversation)
         return feed is not None and feed.live
 
+    def begins_anew(self, conversation: str) -> bool:
+        """Whether the session has not passed what is gone for real: what is remembered of before it has that, too."""
+        feed = self._feeds.get(conversation)
+        return feed is not None and feed.cursor < feed.purged
+
     @property
     def behind(self) -> bool:
         """Whether anything waits to be read."""
@@ -138,7 +143,7 @@ class Feeds:
         self.restarted.append(page.conversation)
         self.fall_behind(page.conversation)
         window.forget(page.conversation)
-        return Reset(conversation=page.conversation)
+        return Reset(conversation=page.conversation, purged=page.purged)
 
     def end(self, conversation: str) -> None:
         """Stop following a conversation; what the device has of it is kept in mind."""

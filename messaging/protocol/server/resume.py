@@ -13,7 +13,7 @@ from messaging.protocol.server.actions import Standing
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resumption:
-    """`starts`: the feeds and their cursors. `listed`: what the device lacks. `resets`: cursors of another database.
+    """`starts`: the feeds and their cursors. `listed`: what the device lacks. `resets`: what starts anew.
 
     `cursors`: what the device has of conversations that its user left, should they be added again.
     `foreign`: cursors of conversations that the user never was in (they were made after a backup that was restored).
@@ -22,7 +22,7 @@ class Resumption:
     cursors: dict[str, int] = field(default_factory=dict)
     starts: list[tuple[Standing, int]] = field(default_factory=list)
     listed: list[ConversationState] = field(default_factory=list)
-    resets: list[str] = field(default_factory=list)
+    resets: list[Reset] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
 
 
@@ -32,17 +32,18 @@ def resume(hello: Hello, standings: Iterable[Standing], *, epoch: str) -> Resump
     A stay that ended and is already known in full is left out. Listed is what the device lacks, and
     what it gave no cursor for: it can't know where its feed goes on. A cursor of another epoch, or beyond
     the last change (a restored backup), starts from 0; so does one that was away since before changes that
-    are gone for real, for nobody could tell the device what to drop.
+    are gone for real, for nobody could tell the device what to drop, unless it started anew after they went.
     """
     stale = hello.epoch is not None and hello.epoch != epoch
     plan, known = Resumption(), set()
     for standing in standings:
         known.add(standing.conversation)
         cursor = hello.cursors.get(standing.conversation)
+        told = hello.purged.get(standing.conversation, 0)
         if cursor is not None and (
-            stale or cursor > standing.last_seq or lacks_purged(standing, cursor)
+            stale or cursor > standing.last_seq or lacks_purged(standing, cursor, told=told)
         ):
-            plan.resets.append(standing.conversation)
+            plan.resets.append(anew(standing))
             cursor = 0
         since = start(standing, cursor)
         lacks = since < standing.last
@@ -56,9 +57,17 @@ def resume(hello: Hello, standings: Iterable[Standing], *, epoch: str) -> Resump
     return plan
 
 
-def lacks_purged(standing: Standing, cursor: int) -> bool:
-    """Whether changes that the device has still to hear of may be gone for real. Of those above its user's stay it hears nothing."""
-    return 0 < cursor < min(standing.purged, standing.last)
+def lacks_purged(standing: Standing, cursor: int, *, told: int = 0) -> bool:
+    """Whether changes that the device has still to hear of may be gone for real, which were there when it started anew.
+
+    Of those above its user's stay it hears nothing, and those up to `told` were gone already.
+    """
+    return told < standing.purged and 0 < cursor < min(standing.purged, standing.last)
+
+
+def anew(standing: Standing) -> Reset:
+    """How a device is told to start a conversation anew."""
+    return Reset(conversation=standing.conversation, purged=standing.purged)
 
 
 def listed(standing: Standing, since: int) -> ConversationState:
@@ -82,7 +91,7 @@ def rejoin(standing: Standing, cursor: int | None) -> tuple[int, list[Frame]]:
     reset = cursor is not None and lacks_purged(standing, cursor)
     since = 0 if reset else start(standing, cursor)
     state = announced(listed(standing, since))
-    return since, [Reset(conversation=standing.conversation), state] if reset else [state]
+    return since, [anew(standing), state] if reset else [state]
 
 
 def start(standing: Standing, cursor: int | None) -> int:

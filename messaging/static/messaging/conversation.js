@@ -9,6 +9,7 @@ export class Conversation {
     this.title = saved.title ?? "";
     this.cursor = saved.cursor ?? null; // null until a feed has started
     this.floor = saved.floor ?? null; // from this position on no message is missing
+    this.purged = saved.purged ?? 0; // what was gone for real when the feed began anew
     this.lastSeq = saved.lastSeq ?? 0;
     this.read = saved.read ?? 0; // by this device
     this.readElsewhere = saved.readElsewhere ?? 0; // by any device of the user, as REST told
@@ -78,11 +79,11 @@ export class Conversation {
     });
   }
 
-  /** Drops everything of a database that is no more. */
-  forget() {
+  /** Drops everything: of a database that is no more, or that was there before what is `purged`. */
+  forget(purged) {
     this.messages.clear();
     this.marks.clear();
-    Object.assign(this, { cursor: 0, floor: 0, lastSeq: 0, read: 0, readElsewhere: 0, left: null, summary: null });
+    Object.assign(this, { cursor: 0, purged, floor: 0, lastSeq: 0, read: 0, readElsewhere: 0, left: null, summary: null });
     this.endSync();
   }
 
@@ -108,8 +109,8 @@ export class Conversation {
 
   /** What a store keeps. Cursor and messages lie in one value, so that one never runs ahead of the other. */
   saved() {
-    const { kind, title, cursor, lastSeq, read, readElsewhere, left, summary } = this;
-    const known = { kind, title, cursor, lastSeq, read, readElsewhere, left, summary };
+    const { kind, title, cursor, purged, lastSeq, read, readElsewhere, left, summary } = this;
+    const known = { kind, title, cursor, purged, lastSeq, read, readElsewhere, left, summary };
     return { ...known, ...this.#newest(), marks: [...this.marks.values()] };
   }
 }

@@ -39,6 +39,12 @@ export class Feeds {
     return Object.fromEntries(started.map(({ id, cursor }) => [id, cursor]));
   }
 
+  /** What was gone for real where a feed began anew that has not passed it since, by conversation. */
+  get purged() {
+    const behind = [...this.all.values()].filter(({ cursor, purged }) => cursor < purged);
+    return Object.fromEntries(behind.map(({ id, purged }) => [id, purged]));
+  }
+
   /** A conversation that is about to change, and to be saved; a new one if it is unknown. */
   change(id) {
     if (!this.all.has(id)) this.all.set(id, new Conversation(id));
@@ -69,8 +75,8 @@ export class Feeds {
     known.begin(since);
   }
 
-  forget(conversation) {
-    this.change(conversation).forget();
+  forget(conversation, purged = 0) {
+    this.change(conversation).forget(purged);
     this.#settle(conversation);
   }
 

@@ -146,7 +146,7 @@ export class Session {
       return;
     }
     this.phase = "greeting";
-    const hello = { type: "hello", cursors: this.feeds.cursors };
+    const hello = { type: "hello", cursors: this.feeds.cursors, purged: this.feeds.purged };
     if (this.token !== null) hello.token = this.token;
     if (this.epoch !== null) hello.epoch = this.epoch;
     this.#frame(hello);
@@ -232,7 +232,7 @@ export class Session {
     receipts: (frame) => this.feeds.mark(frame, this.device),
     conversation: (frame) => this.feeds.list(frame),
     left: (frame) => this.#left(frame),
-    reset: ({ conversation }) => this.#forget(conversation),
+    reset: ({ conversation, purged }) => this.#forget(conversation, purged),
     presence: (frame) => this.#presence(frame),
     typing: (frame, now) => this.typists.heard(frame, now),
     pong: () => {},
@@ -260,8 +260,8 @@ export class Session {
     this.#stop(ANOTHER_USER);
   }
 
-  #forget(conversation) {
-    this.feeds.forget(conversation);
+  #forget(conversation, purged) {
+    this.feeds.forget(conversation, purged);
     this.typists.leave(conversation);
   }
 

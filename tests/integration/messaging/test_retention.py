@@ -131,6 +131,7 @@ def marked(frame: Frame, seat: Seat) -> bool:
 BURY = "UPDATE messaging_message SET deleted = now() WHERE kind <> 'system'"
 RAISE = "UPDATE messaging_conversation SET purged_seq = last_seq"
 REMOVE = "DELETE FROM messaging_message WHERE deleted IS NOT NULL"
+SAY = "INSERT INTO messaging_message (conversation_id, body) SELECT %s, %s FROM generate_series(1, 100)"
 FIRST = "SELECT id FROM messaging_message WHERE conversation_id = %s AND position = 3"
 
 
@@ -224,6 +225,39 @@ async def test_a_live_device_is_never_left_with_what_went_for_real_before_it_was
         await device.reaches(room.id, 9)
         assert device.bodies(room.id) == ["stays"]
         await device.hear(lambda frame: marked(frame, quiet), since=reset)
+
+
+async def test_whoever_is_cut_off_while_they_start_anew_goes_on_where_they_were(
+    attach: Any, room: Room, sql: Psql
+) -> None:
+    """Over a bad line they would never get there. What this process remembers is of before: it has what is gone."""
+    ann, bob = await attach(room.first), await attach(room.second)
+    await bob.reaches(room.id, 2)
+    await bob.cut()
+    for body in ("x" * 1_000, "gone", "x" * 1_000):
+        sql.execute(SAY, [room.id, body])
+    await ann.reaches(room.id, 302)
+    with sql.transaction():
+        sql.execute("UPDATE messaging_message SET deleted = now() WHERE body = 'gone'")
+    await ann.reaches(room.id, 402)
+    with sql.transaction():
+        for statement in ("SET LOCAL lockstep.purge = on", RAISE, REMOVE):
+            sql.execute(statement)
+    bob.acks = False
+    await attach(bob)
+    await bob.hear("reset")
+    await bob.reaches(room.id, 1)
+    while (cursor := bob.cursors[room.id]) <= 103:  # page by page, as there is credit
+        await bob.say(
+            {"type": "receipt", "marks": [{"conversation": room.id, "delivered": cursor}]}
+        )
+        await bob.reaches(room.id, cursor + 1)
+    await bob.cut()
+    bob.acks = True
+    await attach(bob)
+    await bob.reaches(room.id, 402)
+    assert bob.count("reset") == 1
+    assert bob.bodies(room.id) == scene.bodies(sql, room.id)
 
 
 async def test_a_message_that_its_device_may_send_once_more_is_kept_as_a_tombstone(

@@ -13,7 +13,7 @@ import pytest
 from messaging.client import ApiError, Client, Store, StoreError
 from messaging.client.store import Changes, Standing
 from messaging.protocol.client.happenings import Applied, Disconnected
-from messaging.protocol.frames import Events, Message, Ok
+from messaging.protocol.frames import Events, Message, Ok, Reset
 from tests.unit.messaging.protocol.client.welcome import WELCOME
 
 C = "0198f3a0-0000-7000-8000-00000000c001"
@@ -107,6 +107,24 @@ async def test_what_the_last_process_did_not_take_is_told_before_what_arrives_no
     assert told[1:] == [Applied(conversation=C, messages=messages, upto=3)]
     await client.close()
     assert [happening async for happening in client] == []
+
+
+async def test_what_was_gone_when_a_conversation_began_anew_outlives_the_process(
+    tmp_path: Path,
+) -> None:
+    """Its next hello names it, or the conversation would begin anew once more."""
+    path = tmp_path / "a.sqlite"
+    client = Client(NOBODY, token="t", outbox=path)
+    client.core.connect(0)
+    client.core.opened(0)
+    anew = [Reset(conversation=C, purged=9), Events(conversation=C, since=0, upto=4)]
+    client._learn(client.core.received([WELCOME, *anew], 0))
+    await client._flush()
+    await client.close()
+    store = Store(path)
+    saved = store.load()
+    store.close()
+    assert (saved.cursors, saved.purged) == ({C: 4}, {C: 9})
 
 
 async def test_an_absent_server_is_named_to_the_application() -> None:

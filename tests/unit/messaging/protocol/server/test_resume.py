@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from messaging.protocol.frames import Conversation, ConversationState, Hello
+from messaging.protocol.frames import Conversation, ConversationState, Hello, Reset
 from messaging.protocol.server.actions import Standing
 from messaging.protocol.server.resume import Resumption, listed, rejoin, resume, start
 
@@ -36,6 +36,11 @@ def standing(
 def plan(it: Standing, cursor: int | None, *, epoch: str | None = "e") -> Resumption:
     cursors = {} if cursor is None else {HERE: cursor}
     return resume(Hello(cursors=cursors, epoch=epoch), [it], epoch="e")
+
+
+def conversations(found: Resumption) -> list[str]:
+    """Those that start anew."""
+    return [reset.conversation for reset in found.resets]
 
 
 def starts(found: Resumption) -> list[int]:
@@ -91,13 +96,13 @@ def test_former_member_who_has_the_whole_stay_gets_nothing() -> None:
 
 def test_cursor_beyond_the_last_change_starts_from_0() -> None:
     found = plan(standing(), 21)
-    assert found.resets == [HERE]
+    assert conversations(found) == [HERE]
     assert starts(found) == [0]
 
 
 def test_every_cursor_of_another_epoch_starts_from_0() -> None:
     found = plan(standing(since_joined=True), 3, epoch="older")
-    assert found.resets == [HERE]
+    assert conversations(found) == [HERE]
     assert starts(found) == [0]
 
 
@@ -108,15 +113,25 @@ def test_cursor_below_what_is_gone_for_real_starts_from_0(
     anew: bool,
 ) -> None:
     found = plan(standing(purged=8), cursor)
-    assert found.resets == [HERE] * anew
+    assert conversations(found) == [HERE] * anew
     assert starts(found) == [0 if anew else cursor]
+
+
+@pytest.mark.parametrize(("told", "anew"), [(7, True), (8, False)])
+def test_cursor_that_started_anew_after_all_that_is_gone_had_gone_goes_on(
+    told: int, *, anew: bool
+) -> None:
+    hello = Hello(cursors={HERE: 3}, purged={HERE: told})
+    found = resume(hello, [standing(purged=8)], epoch="e")
+    assert found.resets == [Reset(conversation=HERE, purged=8)] * anew
+    assert starts(found) == [0 if anew else 3]
 
 
 def test_who_left_and_has_all_of_the_stay_does_not_start_anew() -> None:
     """What is gone above it was never theirs: they would start anew at each hello, and be below it again."""
     found = plan(standing(left=8, purged=12), 8)
     assert (found.resets, found.starts, found.cursors) == ([], [], {HERE: 8})
-    assert plan(standing(left=8, purged=12), 7).resets == [HERE]
+    assert conversations(plan(standing(left=8, purged=12), 7)) == [HERE]
 
 
 def test_cursor_without_an_epoch_is_believed() -> None:
