@@ -53,6 +53,7 @@ class Badges(Troubles):
         super().__init__()
         self.arrived: dict[tuple[int, str], tuple[float, frames.Message]] = {}  # device, client_id
         self._read: dict[tuple[int, str], list[tuple[float, int]]] = {}  # device, whose
+        self.revoked: set[int] = set()  # whose end is wanted
 
     def delivered(self, device: Device, messages: Sequence[frames.Message], now: float) -> None:
         """Note when each message first arrived."""
@@ -64,6 +65,11 @@ class Badges(Troubles):
         """Note how far each device has read."""
         for mark in frame.marks:
             self._read.setdefault((device.number, mark.device), []).append((now, mark.read))
+
+    def closed(self, device: Device, code: int) -> None:
+        """Count the end of a session, but of one that was revoked."""
+        if device.number not in self.revoked:
+            super().closed(device, code)
 
     def cleared(self, device: Device, by: str, seq: int) -> float | None:
         """When this device was told that device `by` has read up to `seq`; None: not yet."""
@@ -237,6 +243,7 @@ async def _read(it: Household, linked: Device) -> None:
 
 async def _revoke(it: Household, linked: Device) -> None:
     """The linked device is revoked: from the answer on it hears nothing."""
+    it.badges.revoked.add(linked.number)
     begun = clock()
     await it.book.revoke(it.first.account, linked.account.device)
     it.revoked.record(clock() - begun)
@@ -253,7 +260,6 @@ async def _revoke(it: Household, linked: Device) -> None:
     linked.leave()
     linked.testify()
     it.fleet.devices.remove(linked)
-    it.badges.closures.clear()  # its end was wanted
 
 
 def _findings(it: Household) -> Findings:
