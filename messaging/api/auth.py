@@ -15,7 +15,7 @@ from pydantic import Field
 
 from messaging.api.lookups import Lookup
 from messaging.api.refusals import REFUSED, Declined, Problem, RefusalOut
-from messaging.api.values import Given, Shown, Text
+from messaging.api.values import Given, Shown, Text, Username
 from messaging.overload.allowance import limits
 from messaging.protocol.errors import Refusal, Refused
 from presence.logins import log_in, sign, user_of
@@ -75,7 +75,7 @@ class Login(AuthBase):
 
 
 class LoginIn(Given):
-    username: Text = Field(max_length=150)
+    username: Username
     password: Text = Field(max_length=1024)
 
 

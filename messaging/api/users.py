@@ -10,7 +10,7 @@ from ninja import Router
 from pydantic import Field, model_validator
 
 from messaging.api.refusals import REFUSED, Declined, Problem, RefusalOut
-from messaging.api.values import Given, Shown, Text
+from messaging.api.values import Given, Shown, Username
 from presence.models import User
 
 router = Router(tags=["users"])
@@ -22,7 +22,7 @@ class UserRef(Given):
     """A user by id or by name."""
 
     user: UUID | None = None
-    username: Text | None = Field(None, max_length=150)
+    username: Username | None = None
 
     @model_validator(mode="after")
     def one_of_both(self) -> Self:
@@ -43,7 +43,7 @@ class UsersOut(Shown):
 
 @router.get("/users", response={200: UsersOut, REFUSED: RefusalOut})
 def search_users(
-    request: HttpRequest, search: Annotated[Text, Field(min_length=1, max_length=150)]
+    request: HttpRequest, search: Annotated[Username, Field(min_length=1)]
 ) -> UsersOut:
     """The first 20 active users whose name contains the text, whatever its case."""
     found = User.objects.filter(is_active=True, username__icontains=search).order_by("username")

@@ -5,6 +5,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from presence.models import User
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 PAGE = 200  # most rows in one answer
 
@@ -43,6 +45,9 @@ def storable(text: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(storable)]
+Username = Annotated[
+    Text, Field(max_length=150), AfterValidator(User.normalize_username)
+]  # as names are stored
 Key = Annotated[Text, Field(min_length=1, max_length=64)]
 Limit = Annotated[int, Field(ge=1, le=PAGE)]
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import unicodedata
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -157,6 +159,20 @@ def test_a_revoked_device_is_refused_and_its_sister_still_lists_it(ann: Person) 
     assert listed[str(ann.device.pk)]["revoked"] == revoked.json["revoked"]
     again = other.call("DELETE", f"/devices/{ann.device.pk}")
     assert again.json["revoked"] == revoked.json["revoked"]
+
+
+def test_a_name_is_known_however_its_letters_are_put_together(ann: Person) -> None:
+    """A keyboard may give a letter and its accents one by one; Django stores names in one form, as its own form does."""
+    User.objects.create_user("Nguyễn", password=ann.password)
+    typed = unicodedata.normalize("NFD", "Nguyễn")
+    login = ann.call("POST", "/login", {"username": typed, "password": ann.password})
+    assert login.status == 200
+    found = ann.call("GET", f"/users?search={quote(typed)}").json["users"]
+    assert [one["user"] for one in found] == [login.json["user"]]
+    direct = ann.call(
+        "POST", "/conversations", {"kind": "direct", "members": [{"username": typed}]}
+    )
+    assert direct.json["peer"]["user"] == login.json["user"]
 
 
 async def test_a_revocation_that_waits_keeps_no_connection_of_the_pool_from_others(
