@@ -1,7 +1,7 @@
 """PostgreSQL and Valkey for whoever has not brought their own.
 
-With DATABASE_URL and REDIS_URL set, those servers are used. Otherwise real ones from wheels run
-with their data in `.lockstep/` beside manage.py. They outlive a crash of their starter and are
+With DATABASE_URL or REDIS_URL set, that server is used. For whichever is not, a real one from a wheel runs
+with its data in `.lockstep/` beside manage.py. Ours outlive a crash of their starter and are
 found again; the last user who leaves in peace stops them, and `serve` has those that died start anew.
 `postgres` and `valkey` know the two servers, `home` knows where they live.
 """
@@ -10,7 +10,7 @@ import contextlib
 import fcntl
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ __all__ = [
     "directory_in_use",
     "for_command",
     "locate",
+    "names_in_use",
     "revive",
     "start",
     "stop",
@@ -32,6 +33,12 @@ __all__ = [
 
 DIRECTORY = Path(__file__).resolve().parent.parent / ".lockstep"
 IN_USE = "LOCKSTEP_SERVICES"  # set for the command: the directory of the servers it runs on
+
+SERVERS = {"PostgreSQL": postgres, "Valkey": valkey}  # in the order in which they are started
+VARIABLES = {
+    "PostgreSQL": "DATABASE_URL",
+    "Valkey": "REDIS_URL",
+}  # with which the user names another one
 
 # Commands that need no server; every other one gets both.
 OFFLINE = {
@@ -46,8 +53,12 @@ class Services:
 
     database_url: str
     redis_url: str
-    psql: str
     home: Home
+
+    @property
+    def psql(self) -> str:
+        """The command line of psql on the database, as a shell takes it."""
+        return shlex.join([postgres.psql(self.home), self.database_url])
 
 
 def locate(directory: Path) -> Services:
@@ -56,17 +67,17 @@ def locate(directory: Path) -> Services:
     return Services(
         database_url=postgres.url(home),
         redis_url=valkey.url(home),
-        psql=shlex.join([postgres.psql(home), postgres.url(home)]),
         home=home,
     )
 
 
-def start(directory: Path) -> Services:
-    """Start both servers, or adopt those that run. Safe when two processes do it at once."""
+def start(directory: Path, names: Collection[str] = tuple(SERVERS)) -> Services:
+    """Start the servers with these names, or adopt those that run. Safe when two processes do it at once."""
     services = locate(directory)
     with one_line_errors(directory), daemons.lock(services.home, "start.lock", fcntl.LOCK_EX):
-        postgres.start(services.home)
-        valkey.start(services.home)
+        for name, server in SERVERS.items():
+            if name in names:
+                server.start(services.home)
     return services
 
 
@@ -81,11 +92,11 @@ def stop(directory: Path, *, delete: bool = False) -> None:
 
 
 @contextlib.contextmanager
-def use(directory: Path) -> Iterator[Services]:
-    """Start or adopt the servers; on the way out stop them unless another process uses them."""
+def use(directory: Path, names: Collection[str] = tuple(SERVERS)) -> Iterator[Services]:
+    """Start or adopt the servers with these names; on the way out stop all there are unless another process uses them."""
     home = prepare(directory)
     with daemons.lock(home, "users.lock", fcntl.LOCK_SH) as file:
-        services = start(directory)
+        services = start(directory, names)
         try:
             yield services
         finally:
@@ -98,8 +109,8 @@ def use(directory: Path) -> Iterator[Services]:
                 postgres.stop(home)
 
 
-def revive(directory: Path) -> list[str]:
-    """Start whichever server of `directory` has died; return the names of those that had.
+def revive(directory: Path, names: Collection[str] = tuple(SERVERS)) -> list[str]:
+    """Start whichever server with one of these names has died; return the names of those that had.
 
     Takes as long as a start: Valkey's some ms, PostgreSQL's until it has recovered. Raises
     ServiceError when one can't be started. Call it only inside `use`, where nobody else stops them.
@@ -107,10 +118,9 @@ def revive(directory: Path) -> list[str]:
     if not directory.exists():  # a new one would be empty
         raise ServiceError(f"{directory} is gone: end serve, and start it anew.")
     home = prepare(directory)
-    servers = (("PostgreSQL", postgres), ("Valkey", valkey))
-    dead = [name for name, server in servers if server.pid(home) is None]
+    dead = [name for name in names if SERVERS[name].pid(home) is None]
     if dead:
-        start(directory)
+        start(directory, dead)
     return dead
 
 
@@ -120,20 +130,28 @@ def directory_in_use() -> Path | None:
     return Path(used) if used else None
 
 
+def names_in_use(directory: Path) -> list[str]:
+    """The servers of `directory` at whose addresses this command works."""
+    home = prepare(directory)
+    addresses = [os.environ.get(variable) for variable in VARIABLES.values()]
+    return [name for name, server in SERVERS.items() if server.url(home) in addresses]
+
+
 @contextlib.contextmanager
 def for_command(arguments: list[str]) -> Iterator[None]:
     """Run a management command with DATABASE_URL and REDIS_URL set to servers that answer."""
     if not needs_services(arguments):
         yield
         return
-    given = {name: os.environ.get(name, "") for name in ("DATABASE_URL", "REDIS_URL")}
+    given = {variable: os.environ.get(variable, "") for variable in VARIABLES.values()}
     external.check(database_url=given["DATABASE_URL"], redis_url=given["REDIS_URL"])
     os.environ.pop(IN_USE, None)
-    if all(given.values()):
+    wanted = [name for name, variable in VARIABLES.items() if not given[variable]]
+    if not wanted:
         yield
         return
     directory = Path(os.environ.get("LOCKSTEP_DATA") or DIRECTORY)
-    with use(directory) as services:
+    with use(directory, wanted) as services:
         os.environ[IN_USE] = str(directory)
         if not given["DATABASE_URL"]:
             os.environ["DATABASE_URL"] = services.database_url

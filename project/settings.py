@@ -2,8 +2,8 @@
 
 Everything that differs between machines comes from the environment: DATABASE_URL, REDIS_URL,
 SECRET_KEY, DEBUG, ALLOWED_HOSTS, CSRF_TRUSTED_ORIGINS, TRUSTED_PROXIES, METRICS_FROM, LOG_LEVEL,
-LOG_FORMAT, HTTPS, LOCKSTEP_DATA. Without the first two, `manage.py` has `project.services` start both
-servers and sets them, and DEBUG is on. Settings never start anything themselves. With DEBUG off they
+LOG_FORMAT, HTTPS, LOCKSTEP_DATA. Whichever of the first two is missing, `manage.py` has `project.services` start
+that server and sets it; without DATABASE_URL DEBUG is on. Settings never start anything themselves. With DEBUG off they
 are those of production (docs/security.md), and `check --deploy` says what is missing.
 """
 

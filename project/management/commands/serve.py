@@ -84,7 +84,9 @@ class Command(BaseCommand):
                 lame_duck_s=max(0.0, options["lame_duck"]),
                 has_spare=not options["no_spare"],
                 ready=lambda: self._say_ready(port, options),
-                revive=partial(services.revive, own) if own is not None else None,
+                revive=None
+                if own is None
+                else partial(services.revive, own, services.names_in_use(own)),
             )
 
     def _look_for_room(self, processes: int) -> None:

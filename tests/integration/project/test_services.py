@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg
@@ -80,6 +81,32 @@ def test_whichever_server_has_died_is_revived_with_its_data(directory: Path) -> 
         assert None not in pids(place)
         with psycopg.connect(place.database_url) as connection:
             assert connection.execute("SELECT one FROM kept").fetchone() == (1,)
+
+
+@pytest.mark.parametrize(
+    ("brought", "named", "started"),
+    [("REDIS_URL", "PostgreSQL", postgres), ("DATABASE_URL", "Valkey", valkey)],
+)
+def test_only_the_server_that_the_user_has_not_brought_is_started_and_revived(
+    directory: Path,
+    brought: str,
+    named: str,
+    started: Any,
+    database_url: str,
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
+    for name in (*given, "DEBUG", "LOCKSTEP_PSQL", services.IN_USE):
+        monkeypatch.setenv(name, given[name] if name == brought else "")
+    monkeypatch.setenv("LOCKSTEP_DATA", str(directory))
+    home = services.locate(directory).home
+    with services.for_command(["migrate"]):
+        kill(started.pid(home))
+        assert services.revive(directory, services.names_in_use(directory)) == [named]
+        alone = [server for server in (postgres, valkey) if server.pid(home) is not None]
+        assert alone == [started]
+    assert started.pid(home) is None
 
 
 def test_nothing_is_revived_where_the_data_is_gone(tmp_path: Path) -> None:
@@ -244,6 +271,22 @@ def test_a_full_disk_is_one_line(directory: Path) -> None:
         with pytest.raises(ServiceError, match=r"disk of .* is full") as caught:
             services.start(directory)
         assert "\n" not in str(caught.value)
+
+
+@needs_root
+def test_a_disk_without_room_for_the_programs_is_one_line_and_keeps_no_part_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, data = tmp_path / "store", tmp_path / "data"
+    store.mkdir()
+    monkeypatch.setattr("project.home.STORE", store)
+    with small_disk(store), monkeypatch.context() as changed:
+        changed.setenv("PATH", "/nonexistent")  # so that psql is one of them
+        with pytest.raises(ServiceError, match=r"disk of .* is full"):
+            services.start(data)
+        with pytest.raises(OSError, match="No space left"):
+            _ = services.locate(data).psql
+        assert list(store.glob(".*")) == []
 
 
 @needs_root
