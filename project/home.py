@@ -154,13 +154,15 @@ def _binaries(package: str, folder: str) -> Path:
     if not copy.exists():
         draft = Path(tempfile.mkdtemp(prefix=f".{package}-", dir=STORE))
         top = folder.split("/", maxsplit=1)[0]
-        for source in (Path(str(wheel.locate_file(name))) for name in (top, f"{top}.libs")):
-            if source.exists():
-                shutil.copytree(source, draft / source.name, symlinks=True)
-        _open_for_reading(draft)
-        with contextlib.suppress(OSError):  # another process has just made the same copy
-            draft.rename(copy)
-        shutil.rmtree(draft, ignore_errors=True)
+        try:
+            for source in (Path(str(wheel.locate_file(name))) for name in (top, f"{top}.libs")):
+                if source.exists():
+                    shutil.copytree(source, draft / source.name, symlinks=True)
+            _open_for_reading(draft)
+            with contextlib.suppress(OSError):  # another process has just made the same copy
+                draft.rename(copy)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
     return copy / folder
 
 
