@@ -18,6 +18,11 @@ COUNT_DRAWINGS = """
     window.setTimeout = (...given) => (count++, plain(...given));
     plain(() => done(((window.setTimeout = plain), count)), 500);
 """
+# Each script and sheet of the page, and whether it was taken from the browser's cache without a question.
+TAKEN = r"""
+    const files = performance.getEntriesByType("resource").filter(({ name }) => /\.(js|css)$/.test(name));
+    return files.map(({ name, deliveryType }) => [name, deliveryType]);
+"""
 
 
 def test_first_visit_shows_a_device_of_each_demo_user_in_their_conversation(
@@ -235,6 +240,17 @@ def test_page_keeps_its_own_policy_and_says_nothing_on_the_console(
     alice.delete("quiet")
     bob.shows("This message was deleted")
     assert console(desk.chrome) == []
+
+
+def test_browser_asks_whether_each_file_of_the_page_is_the_newest(
+    desk: Desk, pair: tuple[Device, Device]
+) -> None:
+    """Left to itself it keeps one for a tenth of its age: after an upgrade half of the page would be old, for days."""
+    desk.chrome.refresh()
+    desk.pair()
+    taken = desk.chrome.execute_script(TAKEN)
+    assert len(taken) > 20
+    assert [name for name, how in taken if how] == []
 
 
 def console(chrome: Chrome) -> list[str]:
