@@ -29,12 +29,8 @@ ADDRESSES = "addresses.json"
 UNCLAIMED_S = 60.0  # a directory so young may be about to be claimed
 END_S = 10.0
 
-# Stops PostgreSQL and Valkey of a directory, whoever started them.
-STOP_SERVICES = """
-import pathlib, sys
-from project import services
-services.stop(pathlib.Path(sys.argv[1]), delete=True)
-"""
+# Stops PostgreSQL and Valkey of a directory, whoever started them, and removes all that is there.
+CLEAR = "import pathlib, sys; from perf.rig import keep; keep.clear(pathlib.Path(sys.argv[1]))"
 
 
 class Rig(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,12 +108,11 @@ def remove(leftover: Leftover) -> None:
     """End the processes, stop the services, delete the directory. Raises OSError."""
     end_processes(leftover.directory)
     if leftover.directory.is_dir():
-        command = [sys.executable, "-c", STOP_SERVICES, str(leftover.directory)]
+        command = [sys.executable, "-c", CLEAR, str(leftover.directory)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         if done.returncode:
             words = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
             raise OSError(f"the services of {leftover.directory} could not be stopped: {words}")
-        shutil.rmtree(leftover.directory, ignore_errors=True)
 
 
 def end_processes(directory: Path) -> int:

@@ -45,12 +45,17 @@ def main(directory: Path, logs: Path) -> None:
         cleanup.end_processes(directory)
         for log in prepare(directory).directory.glob("*.log"):
             shutil.copyfile(log, logs / log.name)
-        home = prepare(directory).directory
-        services.stop(directory, delete=True)
-        disks.forget(home)
-        shutil.rmtree(home, ignore_errors=True)
-        hosts.forget(directory)
-        shutil.rmtree(directory, ignore_errors=True)
+        clear(directory)
+
+
+def clear(directory: Path) -> None:
+    """Stop both services and remove what the run had: their home, small disks, a host, its directory. Raises ServiceError."""
+    home = prepare(directory).directory
+    services.stop(directory, delete=True)
+    disks.forget(home)
+    shutil.rmtree(home, ignore_errors=True)
+    hosts.forget(directory)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def start(directory: Path, logs: Path) -> Services:

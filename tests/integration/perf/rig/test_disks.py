@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from perf.rig import disks
+from perf.rig import cleanup, disks
+from perf.rig.cleanup import Leftover
 from perf.rig.disks import MOUNTS, Disk
+from project.home import prepare
 
 pytestmark = pytest.mark.skipif(bool(disks.why_not()), reason=disks.why_not())
 
@@ -40,3 +42,19 @@ def test_what_a_killed_run_left_mounted_is_found_by_its_directory(tmp_path: Path
         assert str(others.path) in mounted
     finally:
         others.unmount()
+
+
+@pytest.mark.slow
+def test_cleanup_unmounts_the_disk_of_a_run_whose_keeper_was_killed_too(tmp_path: Path) -> None:
+    directory = tmp_path / f"{cleanup.PREFIX}killed"
+    directory.mkdir()
+    home = prepare(directory).directory
+    disk = Disk(path=home / "small", size=1 << 20, uid=0, gid=0)
+    disk.mount()
+    try:
+        cleanup.remove(Leftover(directory=directory, processes=()))
+        assert str(disk.path) not in MOUNTS.read_text()
+        assert not home.exists()
+        assert not directory.exists()
+    finally:
+        disks.forget(home)

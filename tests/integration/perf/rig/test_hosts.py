@@ -1,15 +1,18 @@
 """A host of its own is reached over its own network, and a cut of that is silent."""
 
 import asyncio
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from perf.rig import hosts
-from perf.rig.hosts import Host
+from perf.rig import cleanup, hosts
+from perf.rig.cleanup import Leftover
+from perf.rig.hosts import NETWORKS, Host
 
-pytestmark = pytest.mark.skipif(bool(hosts.why_not()), reason=hosts.why_not())
+as_root = pytest.mark.skipif(bool(hosts.why_not()), reason=hosts.why_not())
 
 # A program there that says one line to this machine for each that it is told.
 CALLER = """
@@ -33,6 +36,7 @@ async def called(one: Host, caller: asyncio.subprocess.Process, port: int) -> st
     return (await caller.stdout.readline()).decode().strip()
 
 
+@as_root
 async def test_a_host_hears_nothing_while_it_is_cut_off_and_all_again_when_it_is_joined(
     tmp_path: Path,
 ) -> None:
@@ -54,3 +58,24 @@ async def test_a_host_hears_nothing_while_it_is_cut_off_and_all_again_when_it_is
         await caller.wait()
         server.close()
         await server.wait_closed()
+
+
+@as_root
+@pytest.mark.slow
+def test_cleanup_removes_the_host_of_a_run_whose_keeper_was_killed_too(tmp_path: Path) -> None:
+    directory = tmp_path / f"{cleanup.PREFIX}{os.getpid()}"
+    directory.mkdir()
+    Host(name=directory.name, number=os.getpid() % NETWORKS)._make()
+    try:
+        cleanup.remove(Leftover(directory=directory, processes=()))
+        listed = subprocess.run(["ip", "netns"], capture_output=True, text=True, check=True)
+        assert directory.name not in listed.stdout
+    finally:
+        hosts.forget(directory)
+
+
+def test_where_there_is_no_ip_there_is_no_host_to_remove(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    hosts.forget(tmp_path / "run")
