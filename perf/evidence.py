@@ -65,7 +65,7 @@ def conclude(findings: Findings, directory: RunDirectory, *, goals: Collection[s
         }
     findings.coverage += judgement.coverage
     findings.unknown += judgement.problems
-    if not judgement.exercised:
+    if not (judgement.promises and judgement.deliveries):
         findings.unknown.append("nothing was sent, acknowledged and delivered")
     if findings.concluding is not None:
         findings.outcomes += findings.concluding(judgement)
