@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from uuid import uuid4
 
 import pytest
 
@@ -135,6 +136,28 @@ async def test_writes_behind_a_short_lock_commit_in_order_with_those_that_come_l
     assert [s.seq for s in await asyncio.gather(*asked)] == list(range(3, 13))
 
 
+@pytest.mark.slow
+async def test_many_locked_conversations_are_busy_at_once_and_hold_up_none_that_is_free_again(
+    journal: Journal, room: Room, sql: Psql
+) -> None:
+    """As beside a transaction that writes to everybody, and a batch of another process that took long."""
+    rooms = [scene.new_room(sql, *room.seats) for _ in range(12)]
+    device = room.first.device
+    with scene.connect() as long, scene.connect() as short:
+        for foreign, locked in ((long, rooms), (short, [room])):
+            foreign.execute("BEGIN")
+            for each in locked:
+                foreign.execute(LOCK, [each.id])
+        held = [asyncio.ensure_future(code(journal, device, send(r, r.id))) for r in rooms]
+        freed = asyncio.ensure_future(journal.submit(device, send(room, "m")))
+        await scene.eventually(lambda: len(list(journal._slow)) == len(rooms) + 1)
+        short.execute("ROLLBACK")
+        async with asyncio.timeout(3):
+            assert (await freed).seq == 3
+            assert set(await asyncio.gather(*held)) == {"busy"}
+        long.execute("ROLLBACK")
+
+
 @pytest.mark.parametrize("released", [True, False], ids=["released", "held"])
 async def test_a_poison_row_amid_a_locked_conversation_leaves_its_order_alone(
     journal: Journal, room: Room, sql: Psql, released: bool
@@ -183,6 +206,24 @@ async def test_a_lock_behind_a_conversation_holds_up_its_own_writes_only(
             assert [await stuck, await behind] == ["busy", "busy"]
         foreign.execute("ROLLBACK")
     assert (await journal.submit(device, send(room, "m2", reply_to=locked))).seq == 4
+
+
+async def test_a_write_to_a_conversation_that_comes_to_be_while_it_waits_is_answered(
+    journal: Journal, room: Room, sql: Psql
+) -> None:
+    """What it waits for is its device, whose row somebody holds."""
+    hall = Room(id=str(uuid4()), seats=room.seats)
+    with scene.connect() as foreign:
+        foreign.execute("BEGIN")
+        foreign.execute("SELECT FROM presence_device WHERE id = %s FOR UPDATE", [room.first.device])
+        asked = asyncio.ensure_future(journal.submit(room.first.device, send(hall, "m")))
+        await slow_lane_waits(sql)
+        with sql.transaction():
+            sql.execute("INSERT INTO messaging_conversation (id) VALUES (%s)", [hall.id])
+            scene.join(sql, hall.id, room.first.user)
+        foreign.execute("ROLLBACK")
+    async with asyncio.timeout(5):
+        assert (await asked).seq == 2
 
 
 async def test_changes_in_a_locked_conversation_meet_the_lock_once(
