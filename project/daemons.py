@@ -43,7 +43,7 @@ def spawn(name: str, home: Home, command: list[str], *, log: Path, dead: Iterabl
                 file.unlink(missing_ok=True)
             if log.exists():
                 log.replace(log.with_suffix(".log.old"))
-            shell = ["/bin/sh", "-c", '"$@" >"$0" 2>&1 & echo $!', str(log)]
+            shell = ["/bin/sh", "-c", 'umask 077; "$@" >"$0" 2>&1 & echo $!', str(log)]
             return int(run(home, [*shell, *command], keeps=(held,)).stdout)
     raise ServiceError(
         f"{home.directory} is in use by a {name} of another container or machine: "

@@ -1,5 +1,6 @@
 """A server is found again by its pid file, and nobody else's is taken for it."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from project import daemons
+from project.home import Home
 
 
 @pytest.fixture
@@ -31,3 +33,14 @@ def test_a_server_of_another_directory_that_has_the_number_of_ours_is_not_ours(
     assert daemons.find(pid_file, "postgres", at=tmp_path / "ours") is None
     assert daemons.find(pid_file, "postgres", at=tmp_path / "theirs") == other
     assert daemons.find(pid_file, "valkey-server", at=tmp_path / "theirs") is None
+
+
+def test_what_a_server_says_is_for_its_owner_alone(tmp_path: Path) -> None:
+    """PostgreSQL's log quotes rows and statements, and with them what people wrote."""
+    home = Home(directory=tmp_path, sockets=tmp_path, uid=os.geteuid(), gid=os.getegid())
+    log, before = tmp_path / "server.log", os.umask(0o022)
+    try:
+        daemons.spawn("server", home, ["true"], log=log, dead=())
+    finally:
+        os.umask(before)
+    assert log.stat().st_mode & 0o077 == 0
