@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import pytest
 from selenium.webdriver import Chrome
+from websockets import Subprotocol
+from websockets.sync.server import ServerConnection, serve
 
 import messaging
 
@@ -47,6 +50,19 @@ LOOK = """
             client.close();
         });
         client.connect();
+    });
+"""
+
+# With timers that never come: what is said is said at once, or not at all.
+LISTEN = """
+    const [url, answer] = arguments;
+    import("/messaging/lockstep.js").then(({ Client }) => {
+        const plain = window.setTimeout;
+        window.setTimeout = () => 0;
+        window.listener = new Client({ token: "t", url });
+        window.listener.connect();
+        window.silence = () => (window.listener.close(), (window.setTimeout = plain));
+        answer();
     });
 """
 
@@ -169,6 +185,35 @@ def test_connection_that_died_in_its_sleep_is_given_up_eight_seconds_after_a_loo
 def test_page_that_is_looked_at_again_does_not_wait_to_reconnect(page: Chrome) -> None:
     """The timer of a hidden page may be a minute late."""
     assert page.execute_async_script(LOOK) == "connecting"
+
+
+def test_half_of_the_window_is_acknowledged_at_once_in_any_script(page: Chrome) -> None:
+    """It is counted in bytes: a Chinese letter has three. In a hidden tab the timer that would do it later comes once a minute."""
+    heard: Queue[str] = Queue()
+
+    def feed(socket: ServerConnection) -> None:
+        """Send a welcome, a short message and one of more than half of the window."""
+        socket.recv()
+        fields = {"device": "d", "user": "u", "session": "s", "epoch": "e"}
+        limits = {"body_bytes": 65_536, "frame_bytes": 1_048_576, "requests": 256}
+        window = {"messages": 1000, "bytes": 81_920}
+        socket.send(json.dumps({"type": "welcome", **fields, "limits": limits, "window": window}))
+        for seq, body in enumerate(["short", "字" * 14_000], start=1):
+            message = {"id": f"m{seq}", "seq": seq, "position": seq, "body": body}
+            events = {"type": "events", "conversation": "c", "since": seq - 1, "upto": seq}
+            frame = json.dumps({**events, "messages": [message]}, ensure_ascii=False)
+            socket.send(frame)
+            heard.put(str(socket.recv()))
+
+    with serve(feed, "127.0.0.1", 0, subprotocols=[Subprotocol("lockstep.v1.json")]) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        page.execute_async_script(LISTEN, f"ws://127.0.0.1:{server.socket.getsockname()[1]}/")
+        try:
+            told = [json.loads(heard.get(timeout=5))["marks"] for _ in range(2)]
+        finally:
+            page.execute_script("window.silence()")
+            server.shutdown()
+    assert told == [[{"conversation": "c", "delivered": n}] for n in (1, 2)]
 
 
 def test_request_goes_before_stored_messages_where_there_is_no_room_for_both(

@@ -21,6 +21,8 @@ export { LocalStore, MemoryStore } from "./store.js";
 
 export const PROTOCOL = "lockstep.v1.json";
 
+const utf8 = new TextEncoder();
+
 /** Logs in and registers this installation; returns {device, token, user}. The token is shown once: keep it. */
 export async function register({ username, password, installation, name, platform = "web" }) {
   const { login } = await request("/login", { method: "POST", body: { username, password } });
@@ -212,7 +214,7 @@ export class Client extends EventTarget {
     this.#socket = socket;
     const current = (work) => (event) => this.#socket === socket && this.#do((session, now) => work(session, now, event));
     socket.onopen = current((session) => session.opened());
-    socket.onmessage = current((session, now, { data }) => session.received(JSON.parse(data), now, data.length));
+    socket.onmessage = current((session, now, { data }) => session.received(JSON.parse(data), now, utf8.encode(data).length));
     socket.onclose = current((session, now, { code }) => {
       this.#socket = null;
       session.closed(code, now);
