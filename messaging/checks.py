@@ -6,11 +6,12 @@ The checks that open a connection run in `migrate` and in `check --database defa
 from collections.abc import Sequence
 from typing import Any
 
+from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.core import checks
 from django.core.checks import CheckMessage
 from django.core.files.storage import storages
-from django.db import connections
+from django.db import DEFAULT_DB_ALIAS, connections, router
 
 from presence.models import User
 
@@ -25,6 +26,7 @@ def register() -> None:
     """Register all checks of this module."""
     checks.register(check_user_model, checks.Tags.models)
     checks.register(check_storage, checks.Tags.files)
+    checks.register(check_routers)
     checks.register(check_database, checks.Tags.database)
 
 
@@ -57,23 +59,40 @@ def check_storage(**_: Any) -> list[CheckMessage]:
     ]
 
 
+def check_routers(**_: Any) -> list[CheckMessage]:
+    """Our tables are read and written in the default database: triggers, journal and fences ask no other."""
+    models = [one for one in apps.get_models() if one._meta.app_label in ("presence", "messaging")]
+    asked = [(one, way(one)) for one in models for way in (router.db_for_read, router.db_for_write)]
+    astray = [(one._meta.label, alias) for one, alias in asked if alias != DEFAULT_DB_ALIAS]
+    if not astray:
+        return []
+    label, alias = astray[0]
+    return [
+        checks.Error(
+            f"DATABASE_ROUTERS: {label} is asked of database {alias!r}, which may lag behind.",
+            hint="Have the router return None for the apps presence and messaging: "
+            "a replica would let in who was just revoked.",
+            id="messaging.E005",
+        )
+    ]
+
+
 def check_database(*, databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
-    """PostgreSQL, new enough, with durable commits."""
-    found: list[CheckMessage] = []
-    for alias in databases or ():
-        if connections[alias].vendor != "postgresql":
-            found.append(
-                checks.Error(
-                    f"Database {alias!r} is {connections[alias].vendor}, not PostgreSQL.",
-                    hint="Set DATABASE_URL to a PostgreSQL server, or unset it for the built-in one.",
-                    id="messaging.E002",
-                )
+    """PostgreSQL, new enough, with durable commits; what other databases a site has, it says itself."""
+    alias = DEFAULT_DB_ALIAS
+    if alias not in (databases or ()):
+        return []
+    if connections[alias].vendor != "postgresql":
+        return [
+            checks.Error(
+                f"Database {alias!r} is {connections[alias].vendor}, not PostgreSQL.",
+                hint="Set DATABASE_URL to a PostgreSQL server, or unset it for the built-in one.",
+                id="messaging.E002",
             )
-            continue
-        with connections[alias].cursor() as cursor:
-            cursor.execute("SELECT name, setting FROM pg_settings")
-            found += judge_server(alias, dict(cursor.fetchall()))
-    return found
+        ]
+    with connections[alias].cursor() as cursor:
+        cursor.execute("SELECT name, setting FROM pg_settings")
+        return judge_server(alias, dict(cursor.fetchall()))
 
 
 def judge_server(alias: str, settings: dict[str, str]) -> list[CheckMessage]:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.core.checks.registry import registry
+from django.db import ConnectionHandler, connections
 from django.test import override_settings
 
 from messaging import checks
@@ -48,6 +49,32 @@ def test_another_database_than_postgresql_is_refused(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(checks, "connections", {"default": SimpleNamespace(vendor="sqlite")})
     (message,) = checks.check_database(databases=["default"])
     assert message.id == "messaging.E002"
+
+
+def test_what_else_a_site_has_for_databases_is_its_own_affair() -> None:
+    """`migrate --database legacy` was refused, for what is no PostgreSQL can't keep messages."""
+    legacy = {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
+    own = ConnectionHandler({"default": connections["default"].settings_dict, "legacy": legacy})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checks, "connections", own)
+        assert checks.check_database(databases=["legacy"]) == []
+        assert checks.check_database(databases=None) == []
+
+
+class Replicas:
+    """A router that reads elsewhere, as on Django's page of several databases."""
+
+    def db_for_read(self, model: Any, **hints: Any) -> str:
+        return "replica"
+
+
+def test_a_router_that_takes_our_tables_elsewhere_is_refused() -> None:
+    """What lags behind lets in who was just revoked."""
+    assert checks.check_routers() == []
+    with override_settings(DATABASE_ROUTERS=[Replicas()]):
+        (message,) = checks.check_routers()
+    assert (message.id, "replica" in message.msg) == ("messaging.E005", True)
+    assert "presence and messaging" in (message.hint or "")
 
 
 def test_our_own_user_model_is_the_one_that_the_journal_reads() -> None:
