@@ -5,6 +5,7 @@ Invalid is a failure, unknown an error: a CI that only counts failures must not 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from perf.coverage import Covered
 from perf.report.wording import WORDS, number, sign_of
 from perf.scenario import Result
 from perf.targets import Outcome
+
+ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, 2.2
 
 
 def write(result: Result, path: Path) -> None:
@@ -29,9 +32,9 @@ def _suite(result: Result) -> TestSuite:
     suite = TestSuite(f"perf {result.scenario}")
     suite.timestamp = result.started
     for name in ("seed", "command"):
-        suite.add_property(name, str(getattr(result, name)))
+        suite.add_property(name, _legal(str(getattr(result, name))))
     for name, value in result.environment.items():
-        suite.add_property(name, str(value))
+        suite.add_property(name, _legal(str(value)))
     suite.add_testcases(list(_cases(result)))
     return suite
 
@@ -51,7 +54,7 @@ def _cases(result: Result) -> Iterator[TestCase]:
 
 def _scenario(result: Result) -> TestCase:
     case = _case(result, "scenario", result.scenario, "", time=result.duration_s)
-    said = "; ".join([WORDS[result.verdict], *result.problems])
+    said = _legal("; ".join([WORDS[result.verdict], *result.problems]))
     if result.verdict != "valid":
         case.result = [Failure(said) if result.verdict == "invalid" else Error(said)]
     return case
@@ -77,7 +80,12 @@ def _case(
 ) -> TestCase:
     case = TestCase(name, f"perf.{result.scenario}.{kind}", time)
     if failure:
-        case.result = [Failure(failure)]
+        case.result = [Failure(_legal(failure))]
     elif unknown:
-        case.result = [Error(unknown)]
+        case.result = [Error(_legal(unknown))]
     return case
+
+
+def _legal(text: str) -> str:
+    """The text with what XML can't have as Python writes it."""
+    return ILLEGAL.sub(lambda found: ascii(found[0])[1:-1], text)

@@ -50,6 +50,17 @@ def test_junit_has_a_case_for_the_scenario_each_target_guarantee_and_property(
     assert not any(found.values())
 
 
+def test_junit_shows_what_no_xml_may_have(tmp_path: Path) -> None:
+    """A stack trace of a server may quote anything; the run that has found it must not end with one of its own."""
+    path = tmp_path / "junit.xml"
+    problem = "the first: ValueError: no \x1b[31m\x00 here"
+    report.write_junit(result(verdict="invalid", problems=[problem], command="perf \ud800"), path)
+    (suite,) = JUnitXml.fromfile(str(path))
+    (case,) = [one for one in suite if one.name == "message-flood"]
+    assert case.result[0].message.endswith(r"ValueError: no \x1b[31m\x00 here")
+    assert r"perf \ud800" in {one.value for one in suite.properties()}
+
+
 def test_junit_fails_what_is_wrong_and_errs_on_what_is_unknown(tmp_path: Path) -> None:
     found = cases(missed(), tmp_path / "junit.xml")
     assert found["message-flood"] == [Failure]
