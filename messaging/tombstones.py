@@ -17,7 +17,7 @@ from uuid import UUID
 from django.db import OperationalError, connection, transaction
 from psycopg.errors import DeadlockDetected, LockNotAvailable
 
-from messaging.files.contents import alone_with, storage
+from messaging.files.contents import alone_with, reaching
 from messaging.models import Attachment
 
 T = TypeVar("T")
@@ -109,7 +109,8 @@ def drop(file: UUID, place: str, sha256: str) -> None:
         be_patient()  # by SQL it may have been given to a message of somebody else's
         cursor.execute(FREE, [file])
         if place and not Attachment.objects.filter(sha256=sha256, file=place).exists():
-            storage().delete(place)
+            with reaching() as shelf:
+                shelf.delete(place)
 
 
 def lock(messages: list[UUID]) -> None:

@@ -129,8 +129,9 @@ def fetch_file(request: DeviceRequest, file: UUID) -> HttpResponse:
         return HttpResponse(headers=headers_of(attachment) | length)
     let_go()  # the storage may be far away
     try:
-        content = contents.storage().open(attachment.file)
-    except (OSError, ValueError):
+        with contents.reaching() as shelf:
+            content = shelf.open(attachment.file)
+    except OSError:
         logger.exception("the content of file %s can't be read", file)
         raise Declined(Problem.FILES_UNAVAILABLE) from None
     return download(attachment, content, request.headers, may_go_on=_look_again(request, file))

@@ -13,7 +13,7 @@ from itertools import islice
 from django.db import OperationalError, connection
 from psycopg.errors import LockNotAvailable
 
-from messaging.files.contents import forget, storage
+from messaging.files.contents import forget, reaching
 from messaging.models import Attachment
 
 AT_ONCE = 1_000  # rows removed, or contents looked for, in one statement
@@ -75,12 +75,17 @@ def _in_batches(statement: str, *parameters: float) -> int:
 def places() -> Iterator[str]:
     """What the storage has under the names of contents; anything else in it is not ours."""
     try:
-        folders, _ = storage().listdir("")
+        folders, _ = _listed("")
     except FileNotFoundError:  # nothing was ever uploaded
         return
     for folder in filter(_FOLDER.fullmatch, folders):
-        _, names = storage().listdir(folder)
+        _, names = _listed(folder)
         yield from (f"{folder}/{name}" for name in names if _CONTENT.fullmatch(name))
+
+
+def _listed(folder: str) -> tuple[list[str], list[str]]:
+    with reaching() as shelf:
+        return shelf.listdir(folder)
 
 
 def _name(place: str) -> str:

@@ -54,6 +54,17 @@ def storage() -> Storage:
     return storages["files"]
 
 
+@contextmanager
+def reaching() -> Iterator[Storage]:
+    """The storage; whatever it raises inside is an OSError: one behind a network has errors of its own."""
+    try:
+        yield storage()
+    except OSError:
+        raise
+    except Exception as error:
+        raise OSError(f"the storage of files failed: {error}") from error
+
+
 def place_of(sha256: str) -> str:
     """The name of a content in the storage; folders, so that no directory has a million entries."""
     return f"{sha256[:2]}/{sha256}"
@@ -86,10 +97,7 @@ def keep(intake: Intake, *, device: Device, name: str, kind: str, most: int) -> 
     assert intake.file is not None
     with _turn(), alone_with(intake.sha256):
         known = Attachment.objects.filter(sha256=intake.sha256).exclude(file="").first()
-        there = known is not None and storage().exists(
-            known.file
-        )  # else it was lost, and is mended
-        place = known.file if known and there else _store(intake)
+        place = known.file if known and _is_there(known.file) else _store(intake)
         try:
             refuse_beyond(most, device.user_id, alone=True)
             if not is_admitted(device):  # last: to store it may have taken long
@@ -116,16 +124,23 @@ def refuse_beyond(most: int, user: UUID, *, alone: bool = False) -> None:
         raise TooManyWaiting(most)
 
 
+def _is_there(place: str) -> bool:
+    """Whether the content has not been lost; else it is mended."""
+    with reaching() as shelf:
+        return shelf.exists(place)
+
+
 def _store(intake: Intake) -> str:
     """Write the content, over what an accident left in its place. Returns its name."""
     place = place_of(intake.sha256)
-    storage().delete(place)
-    try:
-        stored = storage().save(place, File(intake.file))
-        settle(stored)
-    except BaseException:
-        _remove(place)
-        raise
+    with reaching() as shelf:
+        shelf.delete(place)
+        try:
+            stored = shelf.save(place, File(intake.file))
+            settle(stored)
+        except BaseException:
+            _remove(place)
+            raise
     return stored
 
 
@@ -168,5 +183,6 @@ def forget(place: str, sha256: str) -> bool:
     with alone_with(sha256):
         if Attachment.objects.filter(sha256=sha256, file=place).exists():
             return False
-        storage().delete(place)
+        with reaching() as shelf:
+            shelf.delete(place)
     return True

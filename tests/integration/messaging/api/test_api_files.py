@@ -12,8 +12,9 @@ from uuid import uuid4
 import pytest
 from asgiref.sync import sync_to_async
 from django.conf import settings as django_settings
-from django.core.files.storage import storages
+from django.core.files.storage import FileSystemStorage, storages
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.management import CommandError, call_command
 from django.db import connections
 from django.test import AsyncClient, Client, override_settings
 
@@ -52,6 +53,21 @@ def upload(
 
 
 aupload = sync_to_async(upload)
+
+
+class Bucket(FileSystemStorage):
+    """A storage behind a network that is down. Its errors are of a kind of their own, as those of S3 are (`botocore`)."""
+
+    class Unreachable(Exception):
+        pass
+
+    def _down(self, *_: Any, **__: Any) -> Any:
+        raise self.Unreachable("no route to the bucket")
+
+    exists = delete = _save = _open = listdir = _down
+
+
+BUCKET = {"files": {"BACKEND": f"{__name__}.Bucket"}}
 
 
 def upload_alone(person: Person, content: bytes) -> int:
@@ -215,6 +231,18 @@ class TestUpload:
         shelf.write_text("not a directory")
         answer = upload(ann)
         assert (answer.status, answer.code) == (503, "files_unavailable")
+
+    @pytest.mark.usefixtures("running")
+    async def test_so_is_one_behind_a_network_by_every_way_to_it(self, ann: Person) -> None:
+        file = (await aupload(ann)).json["id"]
+        with override_settings(STORAGES=django_settings.STORAGES | BUCKET):
+            for content in (PNG, b"another"):
+                answer = await aupload(ann, content)
+                assert (answer.status, answer.code) == (503, "files_unavailable")
+            found, _ = await fetch(ann, file)
+            assert (found.status_code, found.json()["code"]) == (503, "files_unavailable")
+            with pytest.raises(CommandError, match=r"no route to the bucket\. Run it again"):
+                await sync_to_async(call_command)("clean_files", hours=0)
 
     def test_a_disk_without_room_for_what_comes_is_told_in_one_line(
         self, ann: Person, shelf: Path
