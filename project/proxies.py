@@ -8,6 +8,7 @@ such headers is only somebody who sends headers. The headers are gone then: what
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ App = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 FOR, PROTO = b"x-forwarded-for", b"x-forwarded-proto"
+WITH_PORT = re.compile(r"([\d.]+):\d+|\[([^]]+)\](?::\d+)?", re.ASCII)
 SECURE = {"http": "https", "ws": "wss"}
 
 
@@ -61,7 +63,8 @@ class Proxies:
 
     def _client(self, forwarded: str) -> str | None:
         """The last address that is none of ours; what stands before it, its sender may have made up."""
-        for address in reversed([part.strip() for part in forwarded.split(",") if part.strip()]):
+        for part in reversed([part.strip() for part in forwarded.split(",") if part.strip()]):
+            address = _without_port(part)
             if not self._trusts(address):
                 known = plain(address)
                 return str(known) if known is not None else None
@@ -70,6 +73,12 @@ class Proxies:
     def _trusts(self, address: str) -> bool:
         known = plain(address)
         return known is not None and any(known in network for network in self._trusted)
+
+
+def _without_port(part: str) -> str:
+    """The address alone: some proxies add the client's port, and brackets to one of IPv6."""
+    found = WITH_PORT.fullmatch(part)
+    return part if found is None else found[1] or found[2]
 
 
 def plain(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

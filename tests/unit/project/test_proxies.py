@@ -48,7 +48,22 @@ async def test_what_the_client_itself_wrote_into_the_header_counts_for_nothing()
     assert scope["client"][0] == CLIENT
 
 
-@pytest.mark.parametrize("said", ["", "unknown", "10.0.0.9", f"{CLIENT}, _hidden"])
+@pytest.mark.parametrize(
+    ("said", "client"),
+    [
+        (f"{CLIENT}:51234", CLIENT),
+        (f"10.0.0.9:1, {CLIENT}:51234, 10.1.1.1:2", CLIENT),
+        ("[2001:db8::9]:443", "2001:db8::9"),
+        ("[2001:db8::9]", "2001:db8::9"),
+        ("2001:db8::9", "2001:db8::9"),
+    ],
+)
+async def test_a_proxy_may_tell_the_port_of_the_client_too(said: str, client: str) -> None:
+    """Azure's does: all clients were one, and ten wrong codes of a stranger kept everybody from linking."""
+    assert (await seen("10.0.0.0/8", x_forwarded_for=said))["client"][0] == client
+
+
+@pytest.mark.parametrize("said", ["", "unknown", "10.0.0.9", f"{CLIENT}, _hidden", f"{CLIENT}:"])
 async def test_without_an_address_that_can_be_told_it_is_the_proxys(said: str) -> None:
     """An attacker must not choose where their guesses are counted."""
     assert (await seen("10.0.0.0/8", x_forwarded_for=said))["client"][0] == PROXY
