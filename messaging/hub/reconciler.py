@@ -31,6 +31,7 @@ PRESENCE_REST = 4.0  # times as long as a pass takes: messages come first
 HINTED_PAUSE_S = 0.02
 TICK_S = 1.0
 RETRY_S = 0.25
+COMMIT_S = 1.0  # from the moment that a mark bears until it can be seen
 LEASES_S = 2.0  # at most, between two looks at leases: a dead process is missed that much too late
 LEASE_OVER_S = 0.01  # behind the end of a lease
 LISTEN_TIMEOUT_MS = 3_000
@@ -64,7 +65,7 @@ class Reconciler:
         last_full, last = monotonic(), float("inf")
         while True:
             began = monotonic()
-            if await self._succeeds(self._pass(since_last=began - last_full)):
+            if await self._succeeds(self._pass(last=last_full)):
                 last_full = began
                 took = monotonic() - began
                 metrics.pass_seconds.set(took)
@@ -127,11 +128,13 @@ class Reconciler:
             return
         wanted.clear()
 
-    async def _pass(self, *, since_last: float) -> None:
+    async def _pass(self, *, last: float) -> None:
+        """Compare everything; `last` is when the last pass began that did, by the monotonic clock."""
         await self._hub.epoch.check()
         for conversations in _slices(list(self._hub.topics)):
             await self._hub.check(conversations)
-            await self._hub.marks.check(conversations, seconds=since_last + 1.0)
+            since_s = monotonic() - last  # now: it may have taken long to come so far
+            await self._hub.marks.check(conversations, seconds=since_s + COMMIT_S)
         for users in _slices(self._hub.people.users):
             await self._hub.people.check(users)
 

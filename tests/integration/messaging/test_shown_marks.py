@@ -1,6 +1,7 @@
 """Marks as sessions are shown them: of others, after hello, past all APIs, and as counts where there are many."""
 
 import asyncio
+from time import monotonic
 from typing import Any
 
 import psycopg
@@ -78,6 +79,42 @@ async def test_a_session_is_shown_the_marks_although_the_first_look_at_them_fail
     await attach(bob)
     told = await bob.hear("receipts")
     assert (room.first.device, 12) in {(m["device"], m.get("delivered")) for m in told["marks"]}
+
+
+@pytest.mark.slow
+async def test_a_pass_that_takes_longer_than_the_one_before_misses_no_mark(
+    engine: Engine, attach: Any, room: Room, sql: Psql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As beside many pages: marks are read at its end, and were looked for in too short a time."""
+    ann, bob = await attach(room.first, acks=False), await attach(room.second, acks=False)
+    for one in (ann, bob):
+        await one.reaches(room.id, 12)
+    await bob.ask(type="receipt", marks=[{"conversation": room.id, "delivered": 11}])
+    compare, passes = engine.hub.check, list[float]()
+
+    async def slowly(conversations: list[str]) -> None:
+        await compare(conversations)
+        passes.append(monotonic())
+        await asyncio.sleep(1.6 if len(passes) > 1 else 0)
+
+    monkeypatch.setattr(engine.hub, "check", slowly)
+    await engine.reconciler.close()
+    engine.reconciler.start()
+    await scene.eventually(lambda: passes)
+    with sql.transaction():  # and nobody is told
+        sql.execute("SET LOCAL lockstep.writer = 'journal'")
+        sql.execute(
+            "UPDATE messaging_receipt SET delivered = 12, changed = now() WHERE device_id = %s",
+            [room.second.device],
+        )
+    engine.hub.check_all.set()
+    await ann.hear(
+        lambda frame: (
+            (room.second.device, 12)
+            in {(m["device"], m.get("delivered")) for m in frame.get("marks", [])}
+        )
+    )
+    assert len(passes) == 2
 
 
 async def test_a_large_conversation_that_has_shrunk_is_shown_by_marks_again(
