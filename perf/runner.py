@@ -139,8 +139,7 @@ async def measure(
             starts = await evidence.starts_of(place) if scenario.judged else {}
             survivors = Survivors(place)
             findings = await _perform(scenario, place, options, directory, progress)
-            if not scenario.kills:
-                findings.broken += survivors.problems()
+            findings.broken += survivors.problems(killed=scenario.kills)
             if scenario.judged:
                 progress.say("reading what is stored")
                 await evidence.read_finally(place, directory, starts=starts)

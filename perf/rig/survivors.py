@@ -22,10 +22,14 @@ class Survivors:
     def __init__(self, place: Environment) -> None:
         self._place, self._pids = place, _pids(place)
 
-    def problems(self) -> list[str]:
-        """What they must not have done, and those that came later and have gone, a sentence each."""
+    def problems(self, *, killed: bool = False) -> list[str]:
+        """What they must not have done, and those that came later and have gone, a sentence each.
+
+        Where they are `killed` on purpose they may end; a stack trace is none of that.
+        """
         found = []
-        if ended := len(self._pids - _pids(self._place)) + sum(self._place.ended):
+        ended = len(self._pids - _pids(self._place)) + sum(self._place.ended)
+        if ended and not killed:
             found.append(f"{ended} processes of the server ended during the run")
         if self._place.logs is not None:
             logs = [log for name in LOGS for log in self._place.logs.glob(name)]

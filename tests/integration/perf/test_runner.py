@@ -1,6 +1,7 @@
 """What the runner makes of scenarios that fail, hang or meet a server that breaks: one line, and no verdict."""
 
 import asyncio
+import dataclasses
 import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -149,6 +150,31 @@ async def test_a_scenario_that_hangs_is_ended(
     with pytest.raises(RigError, match="it hung: planned for 0 s"):
         async with asyncio.timeout(20):
             await measure(options, run)
+
+
+@pytest.mark.long
+async def test_a_stack_trace_counts_also_where_servers_are_killed_on_purpose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DATABASE_URL", "REDIS_URL", "LOCKSTEP_DATA"):
+        monkeypatch.delenv(name, raising=False)
+
+    async def run(stage: Stage) -> Findings:
+        (server,) = stage.environment.servers
+        await server.kill()
+        with server.log.open("a") as log:
+            log.write("Traceback (most recent call last):\nValueError: it fell\n")
+        await server.start()
+        return Findings(outcomes=[outcome("T7", 100.0, source="a test")])
+
+    nobody = Crowd(conversations=0, members=0)
+    killing = dataclasses.replace(named("test", run), kills=True, crowd=lambda options: nobody)
+    options = Options(seed=1, runs=tmp_path)
+    result = await runner.measure(killing, options, progress=Progress(quiet=True), command="")
+    assert result.problems == [
+        "the server wrote 1 stack traces into server.log, the first: ValueError: it fell"
+    ]
+    assert result.verdict == "invalid"
 
 
 def test_a_thread_of_the_rig_keeps_the_load_waiting_for_half_a_millisecond_at_most() -> None:
