@@ -27,6 +27,13 @@ PEOPLE = """
     FROM presence_user, unnest(ARRAY['carl', %s]) AS name WHERE username = 'alice'
     ON CONFLICT DO NOTHING
 """  # with the demo user's password
+# Nobody is told who came: the names are to be asked for.
+FORGET_JOINED = """
+    const [carl] = JSON.parse(localStorage["lockstep.devices"]).slice(-1);
+    const key = `lockstep:${carl.key}:conversation:${carl.selected}`;
+    const known = JSON.parse(localStorage[key]);
+    localStorage[key] = JSON.stringify({ ...known, messages: known.messages.filter(({ kind }) => kind !== "system"), floor: 0 });
+"""
 # The browser tells of a scroll by a script a frame later, of a user's at once: until then the page would go to the end again.
 TOP = "arguments[0].scrollTop = 0; arguments[0].dispatchEvent(new Event('scroll'));"
 STICKS_OUT = "return [...arguments[0].querySelectorAll('.thread, .head')].filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.className)"
@@ -250,3 +257,28 @@ async def test_who_was_removed_is_told_why_nothing_can_be_written(
     eventually(desk.chrome, lambda: carl.draft, "too late")
     assert field.get_property("readOnly")
     assert not carl.find(".send").is_enabled()
+
+
+@pytest.mark.long
+async def test_author_who_has_left_is_named_and_what_could_not_be_asked_is_asked_again(
+    desk: Desk, guests: Guests
+) -> None:
+    """Names come by REST, and from what the server announces; nobody is "somebody" for a call that failed once."""
+    carl, other, chrome = guests.carl, guests.other, desk.chrome
+    await guests.say("hi")
+    carl.shows("hi")
+    chrome.execute_cdp_cmd("Network.enable", {})
+    chrome.execute_cdp_cmd("Network.setBlockedURLs", {"urls": ["*/members"]})
+    try:
+        chrome.execute_script(FORGET_JOINED)
+        chrome.refresh()
+        carl.tells("The server can't be reached; look at the network and try again.")
+    finally:
+        chrome.execute_cdp_cmd("Network.setBlockedURLs", {"urls": []})
+    eventually(chrome, lambda: carl.texts(".author")[-1], LONG_NAME)
+    carl.tells("")
+    await other.rest.call("DELETE", f"/conversations/{guests.group}/members/{other.core.user}")
+    eventually(chrome, lambda: carl.texts(".system")[-1:], [f"{LONG_NAME} left"])
+    chrome.refresh()
+    carl.shows("hi")
+    eventually(chrome, lambda: carl.texts(".author")[-1], LONG_NAME)

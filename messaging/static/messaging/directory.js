@@ -4,6 +4,8 @@
  * Everything here is a convenience for the screen; messages and marks come through the socket.
  */
 
+import { announced } from "./announcements.js";
+
 const ROSTER_MS = 3_000; // a roster is asked again no sooner than this
 export const PAGE = 50; // messages of one page back
 
@@ -36,6 +38,12 @@ export class Directory {
     return this.#members.get(id)?.users ?? null;
   }
 
+  /** What was asked for and did not come may be asked for again. */
+  restart() {
+    this.#asked.clear();
+    for (const known of this.#members.values()) known.seq = -1;
+  }
+
   /** Loads the user's conversations. */
   async load() {
     for (let after = ""; after !== null; ) {
@@ -53,9 +61,11 @@ export class Directory {
     this.names.set(peer.user, peer.username);
   }
 
-  /** Asks for the names of a conversation's members if an author of its messages has none. */
+  /** Asks for the names of a conversation's members if an author of its messages has none; who has left is named where that is announced. */
   async loadNames(conversation) {
-    const authors = conversation.visible().map(({ user }) => user);
+    const messages = conversation.visible();
+    const authors = messages.map(({ user }) => user);
+    for (const { user, name } of messages.map(announced)) if (name && authors.includes(user)) this.#name(user, name);
     const unknown = authors.filter((user) => user && !this.names.has(user) && !this.#asked.has(user));
     if (!unknown.length) return;
     for (const user of unknown) this.#asked.add(user);
@@ -68,6 +78,12 @@ export class Directory {
     if (conversation.kind !== "group" || this.#members.get(conversation.id)?.seq >= seq) return;
     this.#members.set(conversation.id, { users: this.members(conversation), seq });
     await this.#askMembers(conversation);
+  }
+
+  #name(user, name) {
+    if (this.names.has(user)) return;
+    this.names.set(user, name);
+    this.changed();
   }
 
   async #askMembers({ id }) {

@@ -8,6 +8,8 @@ import { Here } from "./here.js";
 import { List } from "./list.js";
 import { Client, LocalStore } from "./lockstep.js";
 import { Previews } from "./previews.js";
+import { Backoff } from "./reconnect.js";
+import { isForNow } from "./rest.js";
 import { unread } from "./standing.js";
 import { askFirst } from "./sure.js";
 import { Thread, rows } from "./thread.js";
@@ -29,6 +31,9 @@ const CONFLICT = "That message was changed elsewhere meanwhile. It is shown as i
 export class Pane {
   #drawing = false;
   #loaded = false;
+  #again = null; // timer of what REST refused for now
+  #trouble = ""; // what it said
+  #backoff = new Backoff(Math.random);
   #looked = new Set(); // conversations shown on this connection
 
   /** `record` is what the page keeps of the device: {key, token, user, username, name, isCut, selected}. */
@@ -183,9 +188,11 @@ export class Pane {
   }
 
   async #earlier() {
+    const { conversation } = this;
     const thread = this.part("thread");
     const fromEnd = thread.scrollHeight - thread.scrollTop;
-    await this.#ask(this.directory.loadEarlier(this.conversation));
+    await this.#ask(this.directory.loadEarlier(conversation));
+    if (conversation !== this.conversation) return;
     this.#draw();
     thread.scrollTop = thread.scrollHeight - fromEnd;
     if (this.part("earlier").hidden) thread.focus({ preventScroll: true }); // the button in use is gone
@@ -194,15 +201,20 @@ export class Pane {
   // -- what the client tells
 
   #changed(heardOf) {
-    if (heardOf.has("welcome")) this.#welcomed();
+    if (heardOf.has("welcome")) {
+      this.#backoff.attempts = 0;
+      this.#inform();
+    }
     if (heardOf.has("conversation")) this.#ask(this.directory.load());
     this.refresh();
     this.desk.progressed();
   }
 
-  async #welcomed() {
+  /** Asks for what comes by REST; what else the screen needs is asked for when it is drawn. */
+  async #inform() {
     this.#looked.clear();
-    await this.#ask(this.directory.load());
+    this.directory.restart();
+    await this.#ask(this.directory.load().then(() => this.#heal()));
     this.#loaded = true;
     if (!this.conversation) this.select(this.#favourite());
   }
@@ -220,13 +232,25 @@ export class Pane {
     this.notice(where + (error.code === "conflict" ? CONFLICT : error.message));
   }
 
-  /** Waits for a REST answer; the sentence of a refusal goes to the user. */
+  /** Waits for a REST answer; the sentence of a refusal goes to the user, and what was refused for now is asked for again. */
   async #ask(answer) {
     try {
       return await answer;
     } catch (error) {
-      if (this.client.phase === "open") this.notice(error.message);
+      if (this.client.phase !== "open") return; // the next session asks
+      this.notice((this.#trouble = error.message));
+      if (isForNow(error)) this.#again ??= setTimeout(() => this.#askAgain(), this.#backoff.wait({ reconnect_after: error.retryAfter }));
     }
+  }
+
+  #askAgain() {
+    this.#again = null;
+    if (this.client.phase === "open") this.#inform();
+  }
+
+  /** REST answers again: what it said in its trouble holds no more. */
+  #heal() {
+    if (this.part("notice").textContent === this.#trouble) this.notice("");
   }
 
   // -- drawing

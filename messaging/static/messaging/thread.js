@@ -4,6 +4,7 @@
  * Rows are kept by key and touched only when what they show has changed, so focus and selection stay.
  */
 
+import { announcement } from "./announcements.js";
 import { bytes } from "./bytes.js";
 import { standing } from "./standing.js";
 
@@ -46,7 +47,7 @@ function pending({ id, frame, asked, files: attachments }, { user, device }) {
 }
 
 function row(message, { isGrouped, conversation, session, roster, nameOf }) {
-  if (message.kind === "system") return { key: message.id, type: "system", text: announcement(message.body, nameOf) };
+  if (message.kind === "system") return { key: message.id, type: "system", text: announcement(message, nameOf) };
   const isOwn = message.user === session.user;
   return {
     // A message keeps its row from the outbox into the conversation.
@@ -66,24 +67,6 @@ function row(message, { isGrouped, conversation, session, roster, nameOf }) {
     created: message.created,
     ticks: !isOwn ? "" : message.waiting ? "waiting" : standing(message, conversation, roster),
   };
-}
-
-/** A system message for people. */
-function announcement(body, nameOf) {
-  const { event, user, name = nameOf(user), role, title } = parsed(body);
-  if (event === "joined") return `${name} joined`;
-  if (event === "left") return `${name} left`;
-  if (event === "role") return `${name} is now ${role === "admin" ? "an admin" : "a member"}`;
-  if (event === "title") return title ? `The conversation is now called “${title}”` : "The conversation has no title now";
-  return body;
-}
-
-function parsed(body) {
-  try {
-    return JSON.parse(body);
-  } catch {
-    return {};
-  }
 }
 
 /** Keeps an <ol> in step with rows. */
