@@ -282,3 +282,11 @@ async def test_author_who_has_left_is_named_and_what_could_not_be_asked_is_asked
     chrome.refresh()
     carl.shows("hi")
     eventually(chrome, lambda: carl.texts(".author")[-1], LONG_NAME)
+
+
+@pytest.mark.long
+async def test_new_title_is_shown_where_the_old_one_was(desk: Desk, guests: Guests) -> None:
+    """No frame tells of it but the message that says so."""
+    carl, path = guests.carl, f"/conversations/{guests.group}"
+    await guests.other.rest.call("PATCH", path, {"title": "Retitled"})
+    eventually(desk.chrome, lambda: "Retitled" in carl.texts(".list .title"), True)

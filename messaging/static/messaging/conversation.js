@@ -1,5 +1,7 @@
 /** One conversation as a device has it: cursor, messages, marks. What moves them is decided in `session.js`. */
 
+import { announced } from "./announcements.js";
+
 const KEPT_MESSAGES = 200; // newest messages that a store keeps, and an open tab; older ones come over REST
 
 export class Conversation {
@@ -43,10 +45,17 @@ export class Conversation {
     if (since > this.cursor) this.wanted = Math.max(this.wanted, upto);
     if (since > this.cursor || upto <= this.cursor) return [];
     const news = messages.filter(({ seq }) => seq > this.cursor);
-    for (const message of news) this.put(message);
+    for (const message of news) this.#take(message);
     this.cursor = upto;
     this.lastSeq = Math.max(this.lastSeq, upto);
     return news;
+  }
+
+  /** A new title is told by no frame but the message that announces it. */
+  #take(message) {
+    this.put(message);
+    const { event, title } = announced(message);
+    if (event === "title") this.title = title ?? "";
   }
 
   /** Shows what the server took at once; the feed brings it again, with more. */
