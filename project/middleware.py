@@ -8,6 +8,7 @@ that serve pages (session, form, user, message) leave the API alone, which knows
 from typing import Any
 
 from asgiref.sync import sync_to_async
+from django.conf import settings
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
@@ -83,7 +84,13 @@ class Framing(InLoop, XFrameOptionsMiddleware):
 
 
 class Sessions(PagesOnly, SessionMiddleware):
-    pass
+    """A key that the database can't hold is none: with such a cookie strangers wrote stack traces."""
+
+    def process_request(self, request: HttpRequest) -> None:
+        """Find the session that the cookie names."""
+        if "\0" in request.COOKIES.get(settings.SESSION_COOKIE_NAME, ""):
+            del request.COOKIES[settings.SESSION_COOKIE_NAME]
+        super().process_request(request)
 
 
 class Users(PagesOnly, AuthenticationMiddleware):

@@ -112,6 +112,13 @@ async def test_a_page_keeps_its_session_its_user_and_its_check_of_forms() -> Non
     assert b"Log out" in page.content
 
 
+async def test_a_session_that_no_database_can_hold_is_none() -> None:
+    """A stranger's cookie was an error of the server, with a stack trace."""
+    client = AsyncClient()
+    client.cookies["sessionid"] = "\0aaaaaaaa"
+    assert (await client.get("/admin/")).status_code == 302
+
+
 @pytest.mark.parametrize(
     "name", ["../manage.py", "%2e%2e/manage.py", "/etc/passwd", "a%00b", "x" * 5_000, "%ff"]
 )
