@@ -141,6 +141,17 @@ def test_draft_outlives_a_reload(desk: Desk, pair: tuple[Device, Device]) -> Non
     assert alice.draft == "", "what is sent is no draft any more"
 
 
+@pytest.mark.long
+def test_key_that_ends_an_input_method_sends_nothing(pair: tuple[Device, Device]) -> None:
+    """Safari has ended the composition when it tells of it; the code of the key is that of a key in use."""
+    alice, _ = pair
+    alice.write("kanji")
+    key = {"type": "rawKeyDown", "key": "Enter", "windowsVirtualKeyCode": 229}
+    alice.chrome.execute_cdp_cmd("Input.dispatchKeyEvent", key)
+    assert alice.draft == "kanji"
+    alice.write(*SELECT_ALL, Keys.BACKSPACE)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Guests:
     """Carl's device on the page, and somebody with a long name elsewhere, with whom he is in a group."""

@@ -10,6 +10,7 @@ import { Tray, takeFiles } from "./tray.js";
 import { Uploads } from "./uploads.js";
 
 const MOST_FILES = 10; // of a message, as the server takes them
+const IN_USE = 229; // code of a key that an input method takes (UI Events, section 7.3.1)
 
 export class Composer {
   #editing = null; // {message, version}: what is being changed, as it was when that began
@@ -97,7 +98,8 @@ export class Composer {
   }
 
   #pressed(event) {
-    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+    const isComposing = event.isComposing || event.keyCode === IN_USE; // Safari tells of the end before the key that brought it
+    if (event.key === "Enter" && !event.shiftKey && !isComposing) {
       event.preventDefault();
       this.#submit();
     }
