@@ -1,7 +1,6 @@
 """Marks as sessions are shown them: of others, after hello, past all APIs, and as counts where there are many."""
 
 import asyncio
-from time import monotonic
 from typing import Any
 
 import psycopg
@@ -86,27 +85,34 @@ async def test_a_pass_that_takes_longer_than_the_one_before_misses_no_mark(
     engine: Engine, attach: Any, room: Room, sql: Psql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As beside many pages: marks are read at its end, and were looked for in too short a time."""
+    compare, look = engine.hub.check, engine.hub.marks.check
+    took, looked = [0.0], {True: asyncio.Event(), False: asyncio.Event()}
+
+    async def slowly(conversations: list[str]) -> None:
+        await compare(conversations)
+        await asyncio.sleep(took[0])
+
+    async def noting(conversations: list[str], *, seconds: float) -> None:
+        await look(conversations, seconds=seconds)
+        looked[seconds == boards.JOINING_S].set()
+
+    monkeypatch.setattr(engine.hub, "check", slowly)
+    monkeypatch.setattr(engine.hub.marks, "check", noting)
     ann, bob = await attach(room.first, acks=False), await attach(room.second, acks=False)
     for one in (ann, bob):
         await one.reaches(room.id, 12)
     await bob.ask(type="receipt", marks=[{"conversation": room.id, "delivered": 11}])
-    compare, passes = engine.hub.check, list[float]()
-
-    async def slowly(conversations: list[str]) -> None:
-        await compare(conversations)
-        passes.append(monotonic())
-        await asyncio.sleep(1.6 if len(passes) > 1 else 0)
-
-    monkeypatch.setattr(engine.hub, "check", slowly)
-    await engine.reconciler.close()
-    engine.reconciler.start()
-    await scene.eventually(lambda: passes)
+    await looked[True].wait()  # the look of those who come is behind us
+    looked[False].clear()
+    engine.hub.check_all.set()
+    await looked[False].wait()
     with sql.transaction():  # and nobody is told
         sql.execute("SET LOCAL lockstep.writer = 'journal'")
         sql.execute(
             "UPDATE messaging_receipt SET delivered = 12, changed = now() WHERE device_id = %s",
             [room.second.device],
         )
+    took[0] = 1.6
     engine.hub.check_all.set()
     await ann.hear(
         lambda frame: (
@@ -114,7 +120,6 @@ async def test_a_pass_that_takes_longer_than_the_one_before_misses_no_mark(
             in {(m["device"], m.get("delivered")) for m in frame.get("marks", [])}
         )
     )
-    assert len(passes) == 2
 
 
 async def test_a_large_conversation_that_has_shrunk_is_shown_by_marks_again(
