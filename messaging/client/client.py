@@ -325,7 +325,8 @@ class Client:
         return socket.close_code or LOST
 
     async def _read(self, socket: ClientConnection) -> None:
-        async for data in socket:
+        while True:
+            data = await socket.recv(decode=False)  # bytes: so the server counts the window
             frames = self.codec.decode_server(data)
             self._learn(self.core.received(frames, _now(), size=len(data)))
             self._wake.set()

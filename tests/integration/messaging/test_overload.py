@@ -196,10 +196,10 @@ async def test_questions_about_the_feed_are_asked_one_by_one_and_not_without_cre
     await ann.reaches(room.id, 502)
     read, ann.acks = engine.hub.feed.pages, False
 
-    async def pages(*asked: Any, **limit: int) -> Any:
+    async def pages(asked: Any, *, limit: int) -> Any:
         nonlocal reads
         reads += 1
-        return await read(*asked, **limit)
+        return await read(asked, limit=limit)
 
     monkeypatch.setattr(engine.hub.feed, "pages", pages)
     questions = [

@@ -9,11 +9,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from msgspec import structs
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.typing import Subprotocol
 
 from messaging.client import ApiError, Client, Store, StoreError
 from messaging.client.store import Changes, Standing
+from messaging.protocol import JSON
+from messaging.protocol.client import acks
 from messaging.protocol.client.happenings import Applied, Disconnected
-from messaging.protocol.frames import Events, Message, Ok, Reset
+from messaging.protocol.frames import Events, Message, Ok, Receipt, Reset, Window
 from tests.unit.messaging.protocol.client.welcome import WELCOME
 
 C = "0198f3a0-0000-7000-8000-00000000c001"
@@ -182,3 +187,33 @@ async def test_a_client_closes_at_once_though_its_server_does_not_answer() -> No
     """Nobody waits for an attempt that nobody wants."""
     async with silent_server() as (url, came), asyncio.timeout(3), Client(url, token="t"):
         await came.wait()
+
+
+async def test_the_window_is_counted_in_bytes_as_the_server_counts_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A character of most scripts is more than one: each windowful would wait for the timer."""
+    monkeypatch.setattr(acks, "ACK_MS", 60_000.0)
+    window = Window(messages=1_000, bytes=4_000)
+    texts = [Message(id=f"m{n}", seq=n, position=n, body="я" * 1_200) for n in (1, 2)]
+    marks: list[int] = []
+
+    async def talk(socket: ServerConnection) -> None:
+        await socket.recv()
+        await socket.send(JSON.encode([structs.replace(WELCOME, window=window)]))
+        for text in texts:
+            events = Events(conversation=C, since=text.seq - 1, upto=text.seq, messages=[text])
+            await socket.send(JSON.encode([events]))
+            (receipt,) = JSON.decode_client(await socket.recv())
+            assert isinstance(receipt, Receipt)
+            marks.append(receipt.marks[0].delivered)
+        await socket.close()
+
+    async with serve(talk, "127.0.0.1", 0, subprotocols=[Subprotocol(JSON.subprotocol)]) as server:
+        (port,) = {one.getsockname()[1] for one in server.sockets}
+        url = f"http://127.0.0.1:{port}"
+        async with Client(url, token="t", codec=JSON) as client, asyncio.timeout(5):
+            async for happening in client:
+                if isinstance(happening, Disconnected):
+                    break
+    assert marks == [1, 2]
