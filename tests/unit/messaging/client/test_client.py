@@ -122,8 +122,8 @@ async def test_what_was_gone_when_a_conversation_began_anew_outlives_the_process
     client = Client(NOBODY, token="t", outbox=path)
     client.core.connect(0)
     client.core.opened(0)
-    anew = [Reset(conversation=C, purged=9), Events(conversation=C, since=0, upto=4)]
-    client._learn(client.core.received([WELCOME, *anew], 0))
+    reset, events = Reset(conversation=C, purged=9), Events(conversation=C, since=0, upto=4)
+    client._learn(client.core.received([WELCOME, reset, events], 0))
     await client._flush()
     await client.close()
     store = Store(path)
