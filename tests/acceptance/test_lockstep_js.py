@@ -39,6 +39,12 @@ REQUEST = """
         .then((value) => answer(["taken", value]), ({ code, status }) => answer([code, status]));
 """
 
+# A second is a millisecond.
+HURRY = """
+    const plain = AbortSignal.timeout;
+    AbortSignal.timeout = (ms) => plain.call(AbortSignal, ms / 1000);
+"""
+
 LOOK = """
     const [answer] = arguments;
     import("/messaging/lockstep.js").then(({ Client }) => {
@@ -92,6 +98,9 @@ class Files(SimpleHTTPRequestHandler):
         """Some answers break off in their middle, and some are not the server's."""
         if not self.path.startswith("/api/"):
             return super().do_GET()
+        if "dead" in self.path:
+            self.rfile.read(1)  # until the browser hangs up
+            return None
         self.rfile.read(int(self.headers.get("Content-Length", "0")))
         self.send_response(200)
         self.send_header("Content-Length", "20" if "portal" in self.path else "100")
@@ -282,3 +291,9 @@ def test_half_an_answer_and_a_strangers_answer_are_no_answer(
 ) -> None:
     """A network that breaks, or wants a log-in first, is told as one that does not reach the server."""
     assert page.execute_async_script(REQUEST, path, kind) == ["unreachable", 0]
+
+
+def test_call_on_a_dead_line_is_given_up(page: Chrome) -> None:
+    """A browser waits for as long as the system does, which is a quarter of an hour: a log-out said nothing meanwhile."""
+    page.execute_script(HURRY)
+    assert page.execute_async_script(REQUEST, "/dead", "json") == ["unreachable", 0]

@@ -4,6 +4,7 @@
  * Law: only what a server of ours said counts as an answer. Half of one, or a network's page that wants a log-in, is none.
  */
 
+const ANSWER_MS = 60_000; // a call without its answer by then is on a dead connection: the longest texts of a page take half of it at 64 kbit/s
 const STALL_MS = 60_000; // an upload of which nothing moves for so long is on a dead connection; the server gives up after 30 s
 
 /** A refusal of the REST API; `code` is for programs, `message` for people, `retryAfter` in ms if it may be repeated then. */
@@ -26,7 +27,8 @@ export async function request(path, { method = "GET", body, authorization, as = 
   if (authorization) headers.Authorization = authorization;
   if (body !== undefined && !isForm) headers["Content-Type"] = "application/json";
   const content = isForm || body === undefined ? body : JSON.stringify(body);
-  const answer = await fetch(base + path, { method, headers, body: content }).catch(unreachable);
+  const signal = as === "json" ? AbortSignal.timeout(ANSWER_MS) : null; // a file may take longer
+  const answer = await fetch(base + path, { method, headers, body: content, signal }).catch(unreachable);
   if (answer.ok && as === "blob") return answer.blob().catch(unreachable);
   return meant(answer.status, await answer.text().catch(unreachable));
 }
