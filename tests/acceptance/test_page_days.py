@@ -28,6 +28,11 @@ HISTORY = """
     INSERT INTO messaging_message (conversation_id, body)
     SELECT id, 'old ' || n FROM messaging_conversation, generate_series(1, %s) n WHERE kind = 'direct'
 """
+NOTE = """
+    INSERT INTO messaging_message (conversation_id, body, created)
+    SELECT c.id, %s, %s FROM messaging_conversation c JOIN messaging_membership s ON s.conversation_id = c.id
+      JOIN presence_user u ON u.id = s.user_id WHERE c.kind = 'self' AND u.username = 'alice'
+"""
 # How often the conversations were asked for: what else the screen needs is, once they are known.
 LOADED = "return performance.getEntriesByType('resource').filter(({ name }) => name.endsWith('/conversations')).length"
 # The browser tells of a scroll by a script a frame later, of a user's at once: until then the page would go to the end again.
@@ -115,3 +120,20 @@ def test_long_thread_lets_go_of_what_is_far_above_and_brings_it_back(
     assert alice.texts()[0] == f"old {first}", "whoever reads back keeps what they read"
     alice.find(".newer").click()
     eventually(desk.chrome, lambda: alice.unread, "")
+
+
+def test_days_are_told_apart_by_their_year_and_in_any_order(
+    desk: Desk, pair: tuple[Device, Device], sql: psycopg.Connection[Any]
+) -> None:
+    """A 22nd of November is a Sunday every few years; what was imported may be older than what is above it."""
+    alice, _ = pair
+    alice.choose("Notes to self")
+    for n, when in enumerate(("2015-11-22", "2020-11-22", "2015-11-22")):
+        sql.execute(NOTE, [f"note {n}", f"{when} 12:00+00"])
+    alice.shows("note 0", "note 1", "note 2")
+    years = [day[-4:] for day in alice.texts(".day")[-3:]]
+    assert years == ["2015", "2020", "2015"]
+    alice.say("note 3")
+    alice.shows("note 3")
+    assert len(alice.texts(".day")[-1].split(", ")) == 2, "today has no year"
+    alice.choose("bob")

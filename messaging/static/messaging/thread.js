@@ -16,7 +16,9 @@ const TICKS = {
 };
 
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
-const day = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
+const DAY = { weekday: "long", day: "numeric", month: "long" };
+const day = new Intl.DateTimeFormat(undefined, DAY);
+const dayOfAnotherYear = new Intl.DateTimeFormat(undefined, { ...DAY, year: "numeric" });
 
 /** What the screen is to show, in order: [{key, type, …}]. */
 export function rows({ conversation, outbox, session, roster, nameOf }) {
@@ -27,13 +29,19 @@ export function rows({ conversation, outbox, session, roster, nameOf }) {
   const result = [];
   let before = null;
   for (const message of [...known, ...sends]) {
-    const today = day.format(message.created);
-    if (today !== before?.today) result.push({ key: `day ${today}`, type: "day", text: today });
+    const today = new Date(message.created).toDateString();
     const isGrouped = before?.today === today && before.user === message.user && before.kind !== "system";
-    result.push(row(message, { isGrouped, conversation, session, roster, nameOf }));
+    const shows = row(message, { isGrouped, conversation, session, roster, nameOf });
+    if (today !== before?.today) result.push({ key: `day of ${shows.key}`, type: "day", text: dayOf(message.created) });
+    result.push(shows);
     before = { today, user: message.user, kind: message.kind };
   }
   return result;
+}
+
+function dayOf(moment) {
+  const isThisYear = new Date(moment).getFullYear() === new Date().getFullYear();
+  return (isThisYear ? day : dayOfAnotherYear).format(moment);
 }
 
 /** A stored message as it will be once this device's own change of it is taken. */
