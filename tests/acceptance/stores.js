@@ -1,5 +1,7 @@
 /** Stories about `LocalStore` and `Session` together; each returns what a restarted client would find. */
 
+import { Conversation } from "/messaging/conversation.js";
+import { Directory } from "/messaging/directory.js";
 import { Client } from "/messaging/lockstep.js";
 import { Session } from "/messaging/session.js";
 import { standing } from "/messaging/standing.js";
@@ -193,6 +195,27 @@ const STORIES = {
     const large = ticks();
     session.received([{ ...receipts, marks: [{ device: "d2", user: "u2", delivered: 2, read: 2 }] }], 2);
     return [large, ticks()];
+  },
+
+  async roster() {
+    const { now } = Date;
+    let asked = 0;
+    const receipts = async () => ((asked += 1), { marks: [] });
+    const directory = new Directory({ session: { device: "d1" }, request: receipts }, () => {});
+    const conversation = new Conversation("c1");
+    conversation.put({ id: "m1", seq: 1, position: 1 });
+    const { now: monotonic } = performance;
+    try {
+      await directory.loadRoster(conversation);
+      Date.now = () => now() - 3_600_000;
+      performance.now = () => monotonic.call(performance) + 3_001;
+      await directory.loadRoster(conversation);
+      await directory.loadRoster(conversation); // just asked
+      return asked;
+    } finally {
+      Object.assign(Date, { now });
+      Object.assign(performance, { now: monotonic });
+    }
   },
 
   tabs() {

@@ -270,6 +270,11 @@ def test_ticks_are_those_of_devices_again_when_a_large_conversation_has_shrunk(
     assert found == ["stored", "read"]
 
 
+def test_devices_are_asked_for_though_the_clock_is_set_back(page: Chrome) -> None:
+    """A message counted as delivered to every device while a new one was not known, until the clock had caught up."""
+    assert page.execute_async_script(RUN, "/tests/stores.js", json.dumps("roster")) == 2
+
+
 def test_two_tabs_of_one_device_keep_each_others_outbox(page: Chrome) -> None:
     """Neither tab overwrites what the other has queued."""
     found = page.execute_async_script(RUN, "/tests/stores.js", json.dumps("tabs"))

@@ -116,8 +116,8 @@ export class Directory {
   async loadRoster(conversation) {
     const known = this.#rosters.get(conversation.id);
     const message = this.#witness(conversation);
-    if (!message || Date.now() - (known?.asked ?? -Infinity) < ROSTER_MS) return;
-    this.#rosters.set(conversation.id, { ...known, asked: Date.now() });
+    if (!message || performance.now() - (known?.asked ?? -Infinity) < ROSTER_MS) return;
+    this.#rosters.set(conversation.id, { ...known, asked: performance.now() });
     await this.receipts(conversation, message);
   }
 
@@ -133,7 +133,7 @@ export class Directory {
     const answer = await this.client.request(`/messages/${message.id}/receipts`);
     const devices = new Map((answer.marks ?? []).map(({ device, user }) => [device, user]));
     if (marks.has(message.device)) devices.set(message.device, message.user);
-    this.#rosters.set(id, { devices, considered, asked: Date.now() });
+    this.#rosters.set(id, { devices, considered, asked: performance.now() });
     this.changed();
     return answer;
   }
