@@ -209,6 +209,21 @@ def test_every_control_has_a_name(desk: Desk, pair: tuple[Device, Device]) -> No
     assert bob.find(".thread").aria_role == "log"
 
 
+def test_new_messages_are_spoken_and_their_ticks_are_not(
+    desk: Desk, pair: tuple[Device, Device]
+) -> None:
+    """Or each message would be followed by its being delivered, and again by its being read."""
+    alice, bob = pair
+    alice.look()
+    alice.say("spoken")
+    bob.shows("spoken")
+    live = "return arguments[0].closest('[aria-live]').ariaLive"
+    parts = [
+        alice.message("spoken").find_element(By.CSS_SELECTOR, one) for one in (".body", ".ticks")
+    ]
+    assert [desk.chrome.execute_script(live, one) for one in parts] == ["polite", "off"]
+
+
 @pytest.mark.parametrize("width", [360, 768, 1400])
 def test_page_fits_the_window(desk: Desk, pair: tuple[Device, Device], width: int) -> None:
     """Nothing sticks out sideways, from a phone to a desktop."""
