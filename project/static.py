@@ -8,8 +8,10 @@ from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.core.exceptions import SuspiciousOperation
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 
+from project.handler import Handler
 
-class StaticFiles(ASGIStaticFilesHandler):
+
+class StaticFiles(ASGIStaticFilesHandler, Handler):  # type: ignore[misc]  # as in Django, whose stubs differ
     """Django's handler, which says nothing of what leads out of its directories but a stack trace."""
 
     def serve(self, request: HttpRequest) -> HttpResponse | FileResponse:
