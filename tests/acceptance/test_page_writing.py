@@ -152,6 +152,24 @@ def test_key_that_ends_an_input_method_sends_nothing(pair: tuple[Device, Device]
     alice.write(*SELECT_ALL, Keys.BACKSPACE)
 
 
+@pytest.mark.long
+def test_key_that_is_held_sends_no_draft_that_comes_after(
+    desk: Desk, pair: tuple[Device, Device]
+) -> None:
+    """What waits comes into the field as soon as that is empty; it was not what the key was pressed for."""
+    alice, bob = pair
+    alice.say("held")
+    bob.shows("held")
+    alice.write("not yet")
+    alice.use("held", ".edit")
+    alice.write("!", Keys.ENTER)
+    assert alice.draft == "not yet"
+    key = {"type": "rawKeyDown", "key": "Enter", "windowsVirtualKeyCode": 13, "autoRepeat": True}
+    desk.chrome.execute_cdp_cmd("Input.dispatchKeyEvent", key)
+    assert alice.draft == "not yet"
+    alice.write(*SELECT_ALL, Keys.BACKSPACE)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Guests:
     """Carl's device on the page, and somebody with a long name elsewhere, with whom he is in a group."""

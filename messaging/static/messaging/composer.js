@@ -101,7 +101,7 @@ export class Composer {
     const isComposing = event.isComposing || event.keyCode === IN_USE; // Safari tells of the end before the key that brought it
     if (event.key === "Enter" && !event.shiftKey && !isComposing) {
       event.preventDefault();
-      this.#submit();
+      if (!event.repeat) this.#submit(); // the next draft may be in the field by now
     }
     if (event.key === "Escape") this.#stop();
     if (event.key === "ArrowUp" && !this.text.value) this.#editNewest(event);
