@@ -18,6 +18,7 @@ from django.db import connections
 from project import daemons
 from project.management.commands.migrate import HOLDER, KEY
 from tests import scene
+from tests.frozen import frozen
 
 ROOT = Path(__file__).resolve().parents[3]
 PATIENCE_S = 60
@@ -111,6 +112,15 @@ class Empty:
                 return int(row[0])
         raise AssertionError("nobody migrates")
 
+    def await_waiting(self) -> None:
+        """Return once somebody waits for a table."""
+        for _ in daemons.pauses(PATIENCE_S):
+            if self.sql.execute(
+                "SELECT 1 FROM pg_locks WHERE NOT granted AND relation > 0"
+            ).fetchone():
+                return
+        raise AssertionError("nobody waits")
+
     def release(self) -> None:
         self._block.rollback()
 
@@ -170,19 +180,38 @@ def test_of_two_serves_and_a_migrate_at_once_exactly_one_migrates_and_the_others
 
 @pytest.mark.long
 def test_the_end_of_a_killed_migrate_is_waited_for_and_then_the_next_does_it(empty: Empty) -> None:
-    """Its session still executes a statement: nobody may begin before that one can commit no more."""
+    """Its session is still at work: nobody may begin before that one can commit no more."""
     killed = empty.start("migrate")
     holder = empty.holder()
     next_one = empty.start("migrate")
     assert str(holder) in wait_of(next_one)
-    killed.kill()
-    killed.communicate(timeout=PATIENCE_S)
-    assert empty.holder() == holder
+    with frozen(holder):
+        killed.kill()
+        killed.communicate(timeout=PATIENCE_S)
+        assert empty.holder() == holder
     empty.release()
     said, _ = next_one.communicate(timeout=PATIENCE_S)
     assert next_one.returncode == 0
     assert "Applying messaging.0001" in said
     assert empty.applied() > 20
+
+
+@pytest.mark.long
+def test_a_migration_that_waits_for_a_backup_lets_everybody_else_work(empty: Empty) -> None:
+    """pg_dump reads tables for as long as it takes; whoever comes behind who waits to change one waits, too."""
+    empty.release()
+    empty.start("migrate", "messaging", "0010", "-v0").communicate(timeout=PATIENCE_S)
+    with psycopg.connect(empty.url) as backup:
+        backup.execute("LOCK messaging_conversation IN ACCESS SHARE MODE")
+        migrate = empty.start("migrate")
+        empty.await_waiting()
+        empty.sql.execute("SET statement_timeout = '10s'")
+        empty.sql.execute("SELECT count(*) FROM messaging_conversation")
+        empty.await_waiting()  # it has not given up
+    said, wrong = migrate.communicate(timeout=PATIENCE_S)
+    assert migrate.returncode == 0
+    assert "Applying messaging.0011" in said
+    assert wrong.count("in use") == 1
 
 
 def _until_served(process: "subprocess.Popen[str]") -> str:
