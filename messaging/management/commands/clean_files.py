@@ -10,6 +10,8 @@ from django.db import OperationalError
 from messaging import conf
 from messaging.files import cleaning
 
+MOST_HOURS = 8_760_000  # a thousand years; PostgreSQL's calendar begins in 4713 BC
+
 
 class Command(BaseCommand):
     """Clean the storage of files, beside running servers too."""
@@ -28,9 +30,9 @@ class Command(BaseCommand):
     def handle(self, **options: Any) -> None:
         """Clean, and say what went."""
         hours = conf.current().file_hours if options["hours"] is None else options["hours"]
-        if hours < 0:
+        if not 0 <= hours <= MOST_HOURS:
             raise CommandError(
-                "--hours can't be negative; 0 removes every upload without a message."
+                f"--hours is from 0, which removes every upload without a message, to {MOST_HOURS:,}."
             )
         try:
             cleaned = cleaning.clean(older_than=timedelta(hours=hours))

@@ -9,6 +9,8 @@ from django.db import OperationalError
 
 from messaging import conf, retention
 
+MOST_DAYS = 365_000  # a thousand years; PostgreSQL's calendar begins in 4713 BC
+
 
 class Command(BaseCommand):
     """Messages become tombstones, tombstones go; interrupted or repeated it goes on where it was."""
@@ -33,8 +35,9 @@ class Command(BaseCommand):
             raise CommandError(
                 "Nothing says how long messages stay: set retention_days, or give --days."
             )
-        if min(days or 0, purge_days or 0) < 0:
-            raise CommandError("An age can't be negative.")
+        for age in (days, purge_days):
+            if age is not None and not 0 <= age <= MOST_DAYS:
+                raise CommandError(f"An age is from 0 to {MOST_DAYS:,} days, not {age:g}.")
         work = self._count if options["dry_run"] else self._work
         try:
             work(days, purge_days)
