@@ -15,7 +15,7 @@ from typing import IO, Any
 from django.http import HttpResponse, StreamingHttpResponse
 from django.utils.http import content_disposition_header, parse_etags
 
-from messaging.api.refusals import Declined, Problem
+from messaging.api.refusals import Declined, Problem, decline
 from messaging.files.kinds import SHOWN, UNKNOWN
 from messaging.models import Attachment
 
@@ -57,16 +57,18 @@ class Parts:
 def download(
     attachment: Attachment, file: IO[bytes], asked: Mapping[str, str], *, may_go_on: MayGoOn
 ) -> HttpResponse:
-    """The answer to a GET with these headers; `file` is closed with it. Raises Declined."""
+    """The answer to a GET with these headers; `file` is closed with it."""
     headers = headers_of(attachment)
     if _has_it(attachment, asked):
         file.close()
         return HttpResponse(status=304, headers=headers)
     try:
         wanted = wanted_of(attachment, asked)
-    except Declined:
+    except Declined as error:  # who goes on with a download learns that it was all there
         file.close()
-        raise
+        refusal = decline(error.problem, error.detail)
+        refusal["Content-Range"] = f"bytes */{attachment.size}"
+        return refusal
     whole = range(attachment.size)
     if wanted != whole:
         headers["Content-Range"] = f"bytes {wanted.start}-{wanted.stop - 1}/{attachment.size}"

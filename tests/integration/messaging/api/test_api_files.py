@@ -366,6 +366,7 @@ class TestFetch:
         assert found.headers["Content-Length"] == str(len(rest))
         beyond, _ = await fetch(ann, file, Range=f"bytes={len(PNG)}-")
         assert (beyond.status_code, beyond.json()["code"]) == (416, "no_such_range")
+        assert beyond.headers["Content-Range"] == f"bytes */{len(PNG)}"  # so it was all there
 
     async def test_a_head_tells_the_length_alone(self, ann: Person) -> None:
         file = (await aupload(ann)).json["id"]
