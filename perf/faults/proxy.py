@@ -195,6 +195,7 @@ class _Connection:
                 if (wait := due - loop.time()) > 0:
                     await asyncio.sleep(wait)
                 if not data:
+                    await self._passable(way)  # a FIN is a packet like any other
                     break
                 await self._pass(way, data)
         except OSError:

@@ -171,3 +171,14 @@ async def _end(reader: asyncio.StreamReader) -> str:
     except ConnectionResetError:
         return "reset"
     return "end"
+
+
+async def test_a_stuck_line_says_nothing_of_an_end_either() -> None:
+    """As if every packet were dropped: a FIN is none that gets through, before the line is mended."""
+    async with echoing() as (proxy, sides):
+        async with talking(proxy):
+            told = asyncio.create_task(sides[0][1].wait_closed())
+            proxy.impose({"up": STUCK, "down": STUCK})
+        assert not (await asyncio.wait({told}, timeout=0.2))[0]
+        proxy.heal()
+        assert (await asyncio.wait({told}, timeout=SOON_S))[0]
