@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 from django.db import connection, connections
+from django.db.migrations.executor import MigrationExecutor
 
 from project import demo, ports, services, supervisor
 from project.addresses import is_loopback
@@ -66,7 +67,9 @@ class Command(BaseCommand):
             raise ServiceError(f"--processes {options['processes']}: at least one has to serve.")
         with ports.reserve(options["host"], options["port"]) as holder:
             port = holder.getsockname()[1]
-            if not options["no_migrate"]:
+            if options["no_migrate"]:
+                self._look_for_tables()
+            else:
                 quieter = max(options["verbosity"] - 1, 0)
                 call_command("migrate", interactive=False, verbosity=quieter)
             if settings.DEBUG:
@@ -87,6 +90,16 @@ class Command(BaseCommand):
                 revive=None
                 if own is None
                 else partial(services.revive, own, services.names_in_use(own)),
+            )
+
+    def _look_for_tables(self) -> None:
+        """Raise ServiceError if the tables are not those of this version: nothing would be served."""
+        executor = MigrationExecutor(connection)
+        left = [one for one, _ in executor.migration_plan(executor.loader.graph.leaf_nodes())]
+        if left:
+            raise ServiceError(
+                f"{len(left)} migrations are not applied, {left[0]} is the first: run `manage.py migrate` "
+                "as the owner of the database, or leave --no-migrate out."
             )
 
     def _look_for_room(self, processes: int) -> None:

@@ -214,6 +214,18 @@ def test_a_migration_that_waits_for_a_backup_lets_everybody_else_work(empty: Emp
     assert wrong.count("in use") == 1
 
 
+@pytest.mark.slow
+def test_what_is_left_to_migrate_is_a_line_where_serve_may_not_do_it(empty: Empty) -> None:
+    """It served, and all that it was asked for failed."""
+    empty.release()
+    said, wrong = empty.start("serve", "--no-migrate").communicate(timeout=PATIENCE_S)
+    assert said == ""
+    assert re.fullmatch(
+        r"error: \d+ migrations are not applied, .*_initial is the first: .*manage\.py migrate.*\n",
+        wrong,
+    )
+
+
 def _until_served(process: "subprocess.Popen[str]") -> str:
     assert process.stdout is not None
     lines = [""]
