@@ -238,6 +238,24 @@ def test_page_fits_the_window(desk: Desk, pair: tuple[Device, Device], width: in
         desk.chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
+def test_switch_and_dots_are_seen_in_high_contrast(desk: Desk, pair: tuple[Device, Device]) -> None:
+    """Where the system chooses the colours a background of ours is that of what is behind it."""
+    alice, _ = pair
+    eventually(desk.chrome, lambda: alice.find(".avatar .dot").accessible_name, "online")
+    forced = {"features": [{"name": "forced-colors", "value": "active"}]}
+    desk.chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", forced)
+    try:
+        colours = [
+            desk.chrome.execute_script(
+                "return getComputedStyle(arguments[0]).backgroundColor", alice.find(part)
+            )
+            for part in (".track", ".avatar .dot")
+        ]
+    finally:
+        desk.chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    assert not {"rgb(0, 0, 0)", "rgb(255, 255, 255)"} & set(colours), colours
+
+
 def test_page_at_rest_draws_nothing(desk: Desk, pair: tuple[Device, Device]) -> None:
     """What was drawn and read causes no drawing, or there would be a hundred in half a second."""
     eventually(desk.chrome, lambda: desk.chrome.execute_async_script(COUNT_DRAWINGS) < 3, True)
