@@ -54,6 +54,7 @@ export class Client extends EventTarget {
     return this.session.phase;
   }
 
+  /** By their ids; each holds all messages that came until its `trim` is called. */
   get conversations() {
     return this.session.conversations;
   }
