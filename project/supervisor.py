@@ -66,14 +66,18 @@ async def _supervise(
 ) -> None:
     work = asyncio.create_task(_start_and_keep(slots, spare, ready))
     watch = asyncio.create_task(_keep_services(revive)) if revive is not None else None
+    loop = asyncio.get_running_loop()
     for number in ENDS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
-            asyncio.get_running_loop().add_signal_handler(number, work.cancel)
+            loop.add_signal_handler(number, work.cancel)
     try:
         await work
     except asyncio.CancelledError:
         pass
     finally:
+        for number in ENDS:  # again: our services are still to be stopped, after this
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
         await asyncio.gather(spare.drop(), *(slot.stop() for slot in slots))
         if watch is not None:
             watch.cancel()
