@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
 from functools import partial
@@ -22,6 +21,7 @@ from psycopg import errors as pg
 from messaging.journal.batching import BATCH_ROWS, cut
 from messaging.journal.lane import RETRY_S, SlowLanes, lane_of
 from messaging.journal.settling import Settling
+from messaging.journal.turns import Turns
 from messaging.journal.writer import Entry, Outcome, Settle, Writer, target
 from messaging.protocol.errors import Refusal, Refused
 from messaging.protocol.server.actions import Stored, Write
@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 QUEUE_ROWS = 20_000
 QUEUE_BYTES = 33_554_432
+SHARES = 8  # of the room that is left: a device may fill one
 LOCK_TIMEOUT_MS = 50  # another process's batch commits well within it
 # From the beginning of one batch to that of the next, unless so many writes wait that it pays anyway: a
 # batch of one costs as much CPU as one of five, and a lone message is never held up.
@@ -47,7 +48,7 @@ class Journal:
 
     def __init__(self) -> None:
         self._writer = Writer("lockstep journal", lock_timeout_ms=LOCK_TIMEOUT_MS)
-        self._queue: deque[Entry] = deque()
+        self._queue = Turns()
         self._settling = Settling()
         self._slow = SlowLanes(self._settling, self._recall)
         # In the next batch: halved by what can't be stored or took long, doubled by a commit that did not.
@@ -90,11 +91,20 @@ class Journal:
         """Queue a write. `settle` is called once, synchronously, with its place or its refusal."""
         if self._closing:
             settle(Refused(Refusal.SHUTTING_DOWN))
-        elif self._settling.rows >= QUEUE_ROWS or self._settling.bytes >= QUEUE_BYTES:
+        elif not self._has_room(device):
             settle(Refused(Refusal.OVERLOADED))  # whatever its size: those behind it are, too
         else:
             self._queue.append(self._settling.take(device, frame, settle))
             self._work.set()
+
+    def _has_room(self, device: str) -> bool:
+        """Whether what waits of the device is less than its share of the room that is left: who has little finds some.
+
+        As switches share their memory (Choudhury and Hahne, Dynamic Queue Length Thresholds, 1998).
+        """
+        room = QUEUE_ROWS - self._settling.rows
+        share = self._queue.waiting(device) * SHARES
+        return share < room and self._settling.bytes < QUEUE_BYTES
 
     async def submit(self, device: str, frame: Write) -> Stored:
         """Write and wait for the commit. Raises Refused. Cancelling the caller does not cancel the write."""
@@ -158,7 +168,7 @@ class Journal:
     def _start_over(self) -> None:
         """Whatever went wrong, nobody waits for ever, and nothing overtakes what was refused."""
         self._finish_last()
-        self._queue.clear()
+        self._queue = Turns()
         self._work.clear()
         self._settling.refuse_all(but=self._slow)
 
@@ -179,11 +189,10 @@ class Journal:
 
     def _cut(self, *, known: Container[str] | None = None) -> list[Entry]:
         """Take a batch from the queue, and nothing from the first change on of a message that is not `known`."""
-        entries = cut(self._queue, most=self._most)
+        entries = cut(self._queue.head(self._most), most=self._most)
         if known is not None:
             entries = list(takewhile(lambda e: not target(e.frame) or target(e.frame) in known, entries))  # fmt: skip
-        for _ in entries:
-            self._queue.popleft()
+        self._queue.drop(len(entries))
         return entries
 
     async def _places(self) -> dict[str, str]:
@@ -192,7 +201,8 @@ class Journal:
         The frames don't say, and each that met the lock would cost the others the lock time-out. What is
         looked up stays in the queue meanwhile, where a refusal of what it waits for finds it.
         """
-        messages = {target(entry.frame) for entry in cut(self._queue, most=self._most)} - {""}
+        head = cut(self._queue.head(self._most), most=self._most)
+        messages = {target(entry.frame) for entry in head} - {""}
         places = dict.fromkeys(messages, "")
         if messages:
             self._finish_last()
@@ -268,7 +278,7 @@ class Journal:
         tried once more.
         """
         if len(entries) > 1:
-            self._queue.extendleft(reversed(entries))
+            self._queue.put_back(entries)
             self._most = len(entries) // 2
         elif isinstance(error, pg.LockNotAvailable):
             self._slow.put(entries[0], lane_of(entries[0]))
@@ -282,15 +292,10 @@ class Journal:
 
         The slow lane finds out for itself: what it tries now is its own to answer.
         """
-        waiting, self._queue = list(self._queue), deque()
+        waiting, self._queue = list(self._queue), Turns()
         logger.error("the database is away; %d writes are refused", len(entries) + len(waiting))
         self._settling.refuse([*entries, *waiting], Refused(Refusal.DATABASE_UNAVAILABLE))
 
     def _recall(self, lane: str) -> list[Entry]:
         """Take from the queue what is behind a lane that is refused, as far as it says where it belongs."""
-        recalled: list[Entry] = []
-        kept = deque[Entry]()
-        for entry in self._queue:
-            (recalled if lane_of(entry) == lane else kept).append(entry)
-        self._queue = kept
-        return recalled
+        return self._queue.remove(lambda entry: lane_of(entry) == lane)

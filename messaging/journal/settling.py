@@ -73,7 +73,7 @@ class Settling:
         batches = batches_of(entries, outcomes)
         metrics.batches.inc()
         metrics.batch_writes.observe(len(entries))
-        metrics.write_seconds.observe(monotonic() - entries[0].since)
+        metrics.write_seconds.observe(monotonic() - min(entry.since for entry in entries))
         if batches:
             signals.announce_messages(batches)
         locked = []

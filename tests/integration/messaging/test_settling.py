@@ -13,6 +13,7 @@ from django.db.models.signals import post_save
 from messaging import signals
 from messaging.engine import Engine
 from messaging.journal import journal as journals
+from messaging.journal.batching import BATCH_ROWS
 from messaging.journal.journal import Journal
 from messaging.models import Message
 from messaging.protocol.errors import Refusal, Refused
@@ -192,6 +193,33 @@ async def test_above_its_bounds_the_journal_says_overloaded_and_keeps_the_rest(
     await scene.eventually(lambda: len(settled) == taken + len(refused))
     assert len(scene.bodies(sql, room.id)) == taken
     assert (await journal.submit(room.first.device, send(room, "after"))).seq == taken + 3
+
+
+async def test_who_has_little_to_write_waits_for_nobody_who_has_much(
+    journal: Journal, room: Room
+) -> None:
+    """First in, first out, each of the others came before it."""
+    order: list[str] = []
+    for n in range(4 * BATCH_ROWS):
+        frame = send(room, f"m{n}")
+        journal.put(room.first.device, frame, lambda _: order.append("much"))
+    await scene.eventually(lambda: len(order) > 0)
+    journal.put(room.second.device, send(room, "one"), lambda _: order.append("little"))
+    before = len(order)
+    await scene.eventually(lambda: "little" in order)
+    assert order.index("little") - before <= BATCH_ROWS  # those that were under way
+
+
+async def test_a_full_journal_still_takes_a_write_of_who_has_none_there(
+    journal: Journal, room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journals, "QUEUE_ROWS", 90)
+    settled: list[Stored | Refused] = []
+    for n in range(90):
+        journal.put(room.first.device, send(room, f"m{n}"), settled.append)
+    refused = [o.refusal for o in settled if isinstance(o, Refused)]
+    assert refused == [Refusal.OVERLOADED] * 80  # it had an eighth of what was left: 10 of 80
+    assert (await journal.submit(room.second.device, send(room, "one"))).seq <= 13
 
 
 async def test_what_waits_is_counted_in_bytes_of_memory_and_not_in_characters(
