@@ -1,7 +1,7 @@
 """The journal against a simple model in memory, and two processes against each other.
 
 The model knows nothing of batches, locks or SQL: it takes one operation after the other. Whatever the
-journal makes of many at once must be what the model makes of them in the order put, device by device.
+journal makes of many at once must be what the model makes of them in the order put.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from messaging.journal.journal import Journal
-from messaging.journal.turns import TURN
 from messaging.protocol.errors import Refused
 from messaging.protocol.frames import Delete, Edit, Send
 from messaging.protocol.server.actions import Stored, Write
@@ -168,16 +167,15 @@ class World:
         """Operations that are put in one turn; each answer is what the model says."""
         ids, versions = self.ids(), [row.version for row in self.model.rows]
         answers: dict[int, Stored | Refused] = {}
-        frames: dict[int, Write] = {}
-        expected: list[tuple[int, str | tuple[int, ...]]] = []
-        for n in _in_turns(steps):
-            frames[n], outcome = self._operation(steps[n], ids, versions)
-            expected.append((n, _told(outcome)))
+        expected: list[tuple[str, str | tuple[int, ...]]] = []
         for n, step in enumerate(steps):
-            journal.put(self.seats[step[1]].device, frames[n], partial(answers.__setitem__, n))
+            seat = self.seats[step[1]]
+            frame, outcome = self._operation(step, ids, versions)
+            expected.append((str(step), _told(outcome)))
+            journal.put(seat.device, frame, partial(answers.__setitem__, n))
         await scene.eventually(lambda: len(answers) == len(steps))
-        for n, told in expected:
-            assert _seen(answers[n], told) == told, steps[n]
+        for n, (said, told) in enumerate(expected):
+            assert _seen(answers[n], told) == told, said
 
     def _operation(
         self, step: tuple[Any, ...], ids: list[str], versions: list[int]
@@ -202,13 +200,6 @@ class World:
             " deleted IS NOT NULL FROM messaging_message WHERE conversation_id = %s ORDER BY position",
             [self.room.id],
         ).fetchall()
-
-
-def _in_turns(steps: list[tuple[Any, ...]]) -> list[int]:
-    """The order in which they are done: those of the device that came first, then those of the next."""
-    assert len(steps) <= TURN
-    came = list(dict.fromkeys(step[1] for step in steps))
-    return sorted(range(len(steps)), key=lambda n: came.index(steps[n][1]))
 
 
 def _told(outcome: Outcome) -> str | tuple[int, ...]:

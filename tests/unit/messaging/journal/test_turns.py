@@ -2,13 +2,21 @@
 
 from collections import deque
 
-from hypothesis import given
+import pytest
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from messaging.journal.batching import BATCH_BYTES
-from messaging.journal.turns import TURN, Turns
+from messaging.journal import turns as module
+from messaging.journal.batching import BATCH_BYTES, BATCH_ROWS
+from messaging.journal.turns import FEW_BATCHES, TURN, Turns
 from messaging.journal.writer import Entry
 from messaging.protocol.frames import Send
+
+
+@pytest.fixture
+def crowded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if more than a few batches waited already."""
+    monkeypatch.setattr(module, "FEW_BATCHES", 0)
 
 
 def entry(device: str, number: int = 0, *, size: int = 1) -> Entry:
@@ -31,6 +39,21 @@ def taken(turns: Turns, most: int) -> list[str]:
     return devices
 
 
+def test_as_long_as_few_wait_who_came_first_is_first() -> None:
+    turns, few = Turns(), FEW_BATCHES * BATCH_ROWS
+    for number in range(few):
+        turns.append(entry("ab"[number % 2], number))
+    turns.append(entry("a", few))
+    turns.append(entry("c"))
+    assert taken(turns, few) == ["a", "b"] * (few // 2)
+    turns.append(entry("a", few + 1))
+    assert taken(turns, 500) == ["a", "a", "c"]
+    turns.append(entry("c"))
+    turns.append(entry("a"))
+    assert taken(turns, 500) == ["c", "a"]
+
+
+@pytest.mark.usefixtures("crowded")
 def test_who_comes_with_little_is_in_the_next_batch_however_much_the_others_have() -> None:
     turns = filled(a=1_000, b=1_000)
     assert "c" not in taken(turns, 100)
@@ -38,11 +61,13 @@ def test_who_comes_with_little_is_in_the_next_batch_however_much_the_others_have
     assert taken(turns, 100)[0] == "c"
 
 
+@pytest.mark.usefixtures("crowded")
 def test_devices_with_much_take_turns() -> None:
     turns = filled(a=1_000, b=1_000)
     assert taken(turns, 3 * TURN) == ["a"] * TURN + ["b"] * TURN + ["a"] * TURN
 
 
+@pytest.mark.usefixtures("crowded")
 def test_many_who_come_with_little_again_and_again_hold_up_nobody_for_ever() -> None:
     turns = filled(bulk=TURN + 1)
     taken(turns, TURN)
@@ -56,6 +81,7 @@ def test_many_who_come_with_little_again_and_again_hold_up_nobody_for_ever() -> 
     assert number < 3
 
 
+@pytest.mark.usefixtures("crowded")
 def test_what_is_next_stays_so_until_it_is_dropped() -> None:
     turns = filled(a=50)
     first = list(turns.head(20))
@@ -65,6 +91,7 @@ def test_what_is_next_stays_so_until_it_is_dropped() -> None:
     assert list(turns.head(20))[:15] == first[5:]
 
 
+@pytest.mark.usefixtures("crowded")
 def test_the_head_is_no_more_than_a_batch_in_bytes() -> None:
     turns = Turns()
     for number in range(100):
@@ -72,6 +99,7 @@ def test_the_head_is_no_more_than_a_batch_in_bytes() -> None:
     assert len(turns.head(500)) == 4
 
 
+@pytest.mark.usefixtures("crowded")
 def test_what_is_put_back_is_next() -> None:
     turns = filled(a=30)
     head = list(turns.head(20))
@@ -82,6 +110,7 @@ def test_what_is_put_back_is_next() -> None:
     assert len(turns) == 31
 
 
+@pytest.mark.usefixtures("crowded")
 def test_nothing_is_kept_of_who_waits_no_more() -> None:
     turns = Turns()
     for number in range(1_000):
@@ -102,6 +131,8 @@ STEPS = st.lists(
 )
 
 
+@pytest.mark.usefixtures("crowded")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
 def test_each_device_s_order_is_kept_and_nothing_is_lost(steps: list[tuple[str, int]]) -> None:
     turns, model = Turns(), [deque[int]() for _ in range(4)]
