@@ -18,6 +18,7 @@ from pathlib import Path
 from perf.rig.children import RigError
 
 NOBODY = "02:00:00:00:00:fe"  # locally administered, of no card
+THEIRS = "uplink"  # the host's end of the pair
 WIDTH = 30  # of the network: the two addresses of the pair
 NETWORKS = 1 << 14  # of four addresses each in 10.231.0.0/16
 
@@ -47,20 +48,20 @@ class Host:
     def cut(self) -> None:
         """Nothing passes any more, in either direction; nobody is told. Raises RigError."""
         _ip("neigh", "replace", self.address, "lladdr", NOBODY, "nud", "permanent", "dev", self._ours)  # fmt: skip
-        self._inside("neigh", "replace", self.gateway, "lladdr", NOBODY, "nud", "permanent", "dev", self._theirs)  # fmt: skip
+        self._inside("neigh", "replace", self.gateway, "lladdr", NOBODY, "nud", "permanent", "dev", THEIRS)  # fmt: skip
 
     def join(self) -> None:
         """Everything passes again. Raises RigError."""
         _ip("neigh", "del", self.address, "dev", self._ours)
-        self._inside("neigh", "del", self.gateway, "dev", self._theirs)
+        self._inside("neigh", "del", self.gateway, "dev", THEIRS)
 
     def _make(self) -> None:
         _ip("netns", "add", self.name)
-        _ip("link", "add", self._ours, "type", "veth", "peer", "name", self._theirs, "netns", self.name)  # fmt: skip
+        _ip("link", "add", self._ours, "type", "veth", "peer", "name", THEIRS, "netns", self.name)  # fmt: skip
         _ip("addr", "add", f"{self.gateway}/{WIDTH}", "dev", self._ours)
         _ip("link", "set", self._ours, "up")
-        self._inside("addr", "add", f"{self.address}/{WIDTH}", "dev", self._theirs)
-        for device in (self._theirs, "lo"):
+        self._inside("addr", "add", f"{self.address}/{WIDTH}", "dev", THEIRS)
+        for device in (THEIRS, "lo"):
             self._inside("link", "set", device, "up")
 
     def _inside(self, *arguments: str) -> None:
@@ -70,26 +71,24 @@ class Host:
     def _ours(self) -> str:
         return f"lockstep{self.number}"  # at most 15 characters
 
-    @property
-    def _theirs(self) -> str:
-        return "uplink"
-
 
 @asynccontextmanager
 async def host(directory: Path) -> AsyncIterator[Host]:
     """A host for the run of this directory; gone afterwards. Raises RigError."""
     one = Host(name=directory.name, number=os.getpid() % NETWORKS)
-    await asyncio.to_thread(one._make)
     try:
+        await asyncio.to_thread(one._make)
         yield one
     finally:
         await asyncio.to_thread(forget, directory)
 
 
 def forget(directory: Path) -> None:
-    """Remove the host of a run, if there is one; its end of the pair goes with it."""
-    with suppress(OSError):  # no ip(8), no host
-        subprocess.run(["ip", "netns", "del", directory.name], capture_output=True, check=False)
+    """Remove the host of a run, if there is one, and the pair: the kernel ends a namespace, and what is in it, a little later."""
+    with suppress(RigError):  # it has no pair, or there is no host, or no ip(8)
+        _ip("-n", directory.name, "link", "del", THEIRS)
+    with suppress(RigError):
+        _ip("netns", "del", directory.name)
 
 
 def why_not() -> str:

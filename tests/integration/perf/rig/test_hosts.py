@@ -62,11 +62,20 @@ async def test_a_host_hears_nothing_while_it_is_cut_off_and_all_again_when_it_is
 
 @as_root
 @pytest.mark.slow
+async def test_one_host_may_follow_another_at_once(tmp_path: Path) -> None:
+    """The kernel took a while to end the first one's network, and the second one's has the same name."""
+    for n in range(10):
+        async with hosts.host(tmp_path / f"lockstep-test-{os.getpid()}-{n}"):
+            pass
+
+
+@as_root
+@pytest.mark.slow
 def test_cleanup_removes_the_host_of_a_run_whose_keeper_was_killed_too(tmp_path: Path) -> None:
     directory = tmp_path / f"{cleanup.PREFIX}{os.getpid()}"
     directory.mkdir()
-    Host(name=directory.name, number=os.getpid() % NETWORKS)._make()
     try:
+        Host(name=directory.name, number=os.getpid() % NETWORKS)._make()
         cleanup.remove(Leftover(directory=directory, processes=()))
         listed = subprocess.run(["ip", "netns"], capture_output=True, text=True, check=True)
         assert directory.name not in listed.stdout
