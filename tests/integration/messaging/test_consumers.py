@@ -96,6 +96,7 @@ async def test_what_one_device_sends_the_other_gets_and_the_sender_is_told_its_p
 async def test_refusals_come_back_with_their_reference(attach: Any, room: Room) -> None:
     ann, bob = await attach(room.first), await attach(room.second)
     sent = await ann.write(room.id, "m1")
+    await bob.reaches(room.id, 3)  # live: a page that is read later has the edit alone
     edit = {"type": "edit", "message": sent["message"], "base_version": 1, "client_id": "e1"}
     assert (await bob.ask(**edit, body="mine"))["code"] == "forbidden"
     assert (await ann.ask(**edit, body="better"))["version"] == 2
