@@ -101,7 +101,7 @@ class Server:
 
     def workers(self) -> list[psutil.Process]:
         """The processes that serve, for who wants to stop or kill one."""
-        return [one for one in self.family()[1:] if _name(one) not in (LOADS, SPARE)]
+        return [one for one in self.family()[1:] if _name(one) not in ("", LOADS, SPARE)]
 
     async def until_spare(self) -> None:
         """Wait, at most READY_S, until the spare process has loaded, if it keeps one."""

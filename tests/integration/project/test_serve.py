@@ -44,13 +44,13 @@ class Running:
 
     def workers(self) -> list[psutil.Process]:
         """The processes that serve, oldest first."""
-        return [child for child in self.children() if _is(child, r"\d+")]
+        return [child for child in self.children() if _serves(name_of(child))]
 
     def spare(self) -> psutil.Process:
         """The process that waits to be needed; it is waited for, too."""
         for _ in daemons.pauses(PATIENCE_S):
             for child in self.children():
-                if _is(child, "spare"):
+                if name_of(child) == "lockstep spare":
                     return child
         raise AssertionError(self.children())
 
@@ -58,10 +58,15 @@ class Running:
         return psutil.Process(self.process.pid).children()
 
 
-def _is(process: psutil.Process, what: str) -> bool:
-    with contextlib.suppress(psutil.Error):  # it has just ended
-        return re.fullmatch(f"lockstep {what}", process.name()) is not None
-    return False
+def _serves(name: str) -> bool:
+    return re.fullmatch(r"lockstep \d+", name) is not None
+
+
+def name_of(process: psutil.Process) -> str:
+    """What it calls itself; nothing if it has just ended."""
+    with contextlib.suppress(psutil.Error):
+        return str(process.name())
+    return ""
 
 
 def own_database(database_url: str) -> str:
@@ -262,7 +267,8 @@ def until(look: Callable[[], bool]) -> None:
 
 def named(running: Running) -> dict[int, str]:
     """The processes that serve, and what each is called."""
-    return {worker.pid: worker.name() for worker in running.workers()}
+    names = {child.pid: name_of(child) for child in running.children()}
+    return {pid: name for pid, name in names.items() if _serves(name)}
 
 
 def page_of(running: Running, path: str) -> str:
