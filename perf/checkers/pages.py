@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from perf.checkers.judgement import Judgement
+from perf.checkers.operations import Operation
 from perf.checkers.truth import Thread, Truth
 from perf.history.events import Change, Page
 from perf.history.reader import UNSEEN, Evidence
@@ -186,15 +187,15 @@ def _same_change(change: Change, row: Change, label: str) -> Iterator[Wrong]:
     elif change.position != row.position:
         what = f"{label} at position {change.position}, which all others place at {row.position}"
         yield Wrong("diverged order", what, change.seq)
-    elif (change.version, change.deleted, change.device, change.client_id) != (
-        row.version,
-        row.deleted,
-        row.device,
-        row.client_id,
+    elif (change.version, change.deleted, _source(change)) != (
+        *(row.version, row.deleted, _source(row)),
     ):
         yield Wrong("inconsistent", f"{label} unlike it is stored", change.seq)
     elif change.digest != row.digest:
         yield Wrong("corrupt", f"{label} with another body than is stored", change.seq)
+    elif change.envelope != row.envelope:
+        what = f"{label} as another kind or answer or with other files than is stored"
+        yield Wrong("corrupt", what, change.seq)
 
 
 def _earlier_change(
@@ -213,7 +214,22 @@ def _earlier_change(
         whose = f"version {owner[1]} of {owner[0]}" if owner is not None else "no first version"
         what = f"{label} in version {change.version}, though this number is that of {whose}"
         yield Wrong("diverged order", what, change.seq)
-    elif (change.device, change.client_id) != (row.device, row.client_id):
-        yield Wrong("inconsistent", f"{label} as another's than it is stored", change.seq)
-    elif made is not None and not change.deleted and made.sent.digest != change.digest:
+    elif _source(change) != _source(row):
+        what = f"{label} as another's, or of another moment, than it is stored"
+        yield Wrong("inconsistent", what, change.seq)
+    elif made is not None and not change.deleted:
+        yield from _unlike_sent(change, made, label, truth)
+
+
+def _source(change: Change) -> tuple[str | None, str | None, int]:
+    """Whose a message is and of when, which nothing changes."""
+    return change.device, change.client_id, change.origin
+
+
+def _unlike_sent(change: Change, made: Operation, label: str, truth: Truth) -> Iterator[Wrong]:
+    send = truth.operations.get(change.client_id or "")
+    if made.sent.digest != change.digest:
         yield Wrong("corrupt", f"{label} with another body than was sent", change.seq)
+    elif send is not None and send.sent.envelope != change.envelope:
+        what = f"{label} as another kind or answer or with other files than was sent"
+        yield Wrong("corrupt", what, change.seq)

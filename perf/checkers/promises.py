@@ -184,6 +184,8 @@ def _judge_row(
     wanted = made.sent if made is not None and made.sent.what != "delete" else None
     if wanted is not None and not row.deleted and wanted.digest != row.digest:
         yield "corrupt", "is stored with another body than was sent"
+    if made is not None and not row.deleted and operation.sent.envelope != row.envelope:
+        yield "corrupt", "is stored as another kind or answer or with other files than was sent"
 
 
 def _count_row(operation: Operation, judgement: Judgement) -> None:

@@ -69,7 +69,7 @@ class Closed(Event, frozen=True, array_like=True, tag="close"):
 
 class Sent(Event, frozen=True, array_like=True, tag="send"):
     """An operation was begun: its first attempt (retries keep the key). `intended` is when the plan
-    wanted it; `digest` is `digest()` of the body; edits and deletions name their `message`."""
+    wanted it; `digest` and `envelope` are those of `recorder.py`; edits and deletions name their `message`."""
 
     device: DeviceNumber
     intended: int
@@ -78,6 +78,7 @@ class Sent(Event, frozen=True, array_like=True, tag="send"):
     digest: int
     what: Literal["send", "edit", "delete"] = "send"
     message: str | None = None
+    envelope: int = 0
 
 
 class Acked(Event, frozen=True, array_like=True, tag="ok"):
@@ -104,7 +105,7 @@ class Refused(Event, frozen=True, array_like=True, tag="refused"):
 class Change(NamedTuple):
     """One message as a frame of changes, a REST page or the database shows it.
 
-    `digest` is `digest()` of its body (0 when it is deleted); `device` is the sender's id.
+    `digest` (0 when it is deleted), `envelope` and `origin` are those of `recorder.py`; `device` is the sender's id.
     """
 
     seq: int
@@ -115,6 +116,8 @@ class Change(NamedTuple):
     client_id: str | None
     digest: int
     deleted: bool = False
+    envelope: int = 0
+    origin: int = 0
 
 
 class Page(Event, frozen=True, array_like=True, tag="page"):

@@ -35,6 +35,20 @@ def digest(body: str) -> int:
     return zlib.crc32(body.encode())
 
 
+def envelope(kind: str, reply_to: str | None, files: Sequence[str]) -> int:
+    """What it keeps of what the sender says beside the body, and no edit changes: the CRC-32 of the kind, the message that is
+    answered and the ids of the files; 0 of a text without them.
+    """
+    if kind == "text" and not reply_to and not files:
+        return 0
+    return zlib.crc32(" ".join((kind, reply_to or "", *files)).encode())
+
+
+def origin(user: str | None, created: int) -> int:
+    """What it keeps of who has said it, by the server, and when (ms since the Unix epoch): a CRC-32."""
+    return zlib.crc32(f"{user} {created}".encode())
+
+
 def change(message: frames.Message) -> Change:
     """What a history keeps of a message on the wire."""
     deleted = message.deleted is not None
@@ -47,6 +61,8 @@ def change(message: frames.Message) -> Change:
         message.client_id,
         0 if deleted else digest(message.body),
         deleted,
+        envelope(message.kind, message.reply_to, [file.id for file in message.attachments]),
+        origin(message.user, message.created),
     )
 
 

@@ -24,7 +24,7 @@ from perf.history.events import (
     Reset,
     Sent,
 )
-from perf.history.recorder import Recorder
+from perf.history.recorder import Recorder, digest, envelope
 
 __all__ = ["WHAT", "Testimony", "clock"]
 
@@ -40,6 +40,10 @@ WHAT: dict[type, Literal["send", "edit", "delete"]] = {
 def nanoseconds(moment: float) -> int:
     """A moment as the history has it."""
     return int(moment * 1e9)
+
+
+def _envelope(request: frames.Send) -> int:
+    return envelope(request.kind, request.reply_to, request.attachments)
 
 
 class Testimony:
@@ -85,7 +89,6 @@ class Testimony:
         now: float,
         *,
         intended: float,
-        digest: int,
     ) -> None:
         """A request was begun."""
         self._record(
@@ -95,9 +98,10 @@ class Testimony:
                 intended=nanoseconds(intended),
                 client_id=request.client_id,
                 conversation=conversation,
-                digest=digest,
+                digest=0 if isinstance(request, frames.Delete) else digest(request.body),
                 what=WHAT[type(request)],
                 message=None if isinstance(request, frames.Send) else request.message,
+                envelope=_envelope(request) if isinstance(request, frames.Send) else 0,
             )
         )
 

@@ -14,7 +14,6 @@ from messaging.protocol import frames
 from messaging.protocol.client.client import Client, Phase
 from messaging.protocol.client.happenings import Applied, Confirmed
 from messaging.protocol.client.saved import Saved
-from perf.history.recorder import digest
 from perf.history.testimony import Testimony, clock
 from perf.load import wire
 from perf.load.line import CONNECT_S, FAILURES, LOST, Line
@@ -85,14 +84,15 @@ class Device:
         body: str,
         *,
         intended: float | None = None,
+        reply_to: str | None = None,
         attachments: tuple[str, ...] = (),
     ) -> Sent:
         """Queue a message; it leaves with the next `flush`, or with the answer to what was just read."""
         key = self._requests.key()
-        entry = self.client.send(conversation, body, client_id=key, attachments=attachments)
-        return self._requests.begin(
-            entry.request, conversation, intended=intended, digest=digest(body)
+        entry = self.client.send(
+            conversation, body, client_id=key, reply_to=reply_to, attachments=attachments
         )
+        return self._requests.begin(entry.request, conversation, intended=intended)
 
     def edit(self, sent: Sent, body: str, *, intended: float | None = None) -> Sent:
         """Queue an edit of a message of ours that is stored."""
@@ -103,9 +103,7 @@ class Device:
             body=body,
             client_id=self._requests.key(),
         )
-        return self._requests.begin(
-            entry.request, sent.conversation, intended=intended, digest=digest(body)
-        )
+        return self._requests.begin(entry.request, sent.conversation, intended=intended)
 
     def delete(self, sent: Sent, *, intended: float | None = None) -> Sent:
         """Queue the deletion of a message of ours that is stored."""
@@ -115,7 +113,7 @@ class Device:
             base_version=sent.version,
             client_id=self._requests.key(),
         )
-        return self._requests.begin(entry.request, sent.conversation, intended=intended, digest=0)
+        return self._requests.begin(entry.request, sent.conversation, intended=intended)
 
     def read(self, conversation: str, upto: int | None = None) -> None:
         """Mark what has arrived as read, all of it or up to a change; the mark leaves with the next `flush`."""

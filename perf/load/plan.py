@@ -17,13 +17,15 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-What: TypeAlias = Literal["send", "edit", "delete", "read", "resume", "type", "status"]
+What: TypeAlias = Literal["send", "edit", "delete", "read", "resume", "type", "status", "reply"]
 Gaps: TypeAlias = Literal["poisson", "constant"]
 
-KINDS: tuple[What, ...] = ("send", "edit", "delete", "read", "resume", "type", "status")
+KINDS: tuple[What, ...] = ("send", "edit", "delete", "read", "resume", "type", "status", "reply")
 SHORTEST, LONGEST = 20, 200  # characters of a body
-SETTLED_S = 1.0  # only what was sent so long before is edited or deleted: its answer is there
-TARGETS = 4  # of the messages of a device how many wait to be edited or deleted
+SETTLED_S = (
+    1.0  # only what was sent so long before is edited, deleted or replied to: it is stored by then
+)
+TARGETS = 4  # of the messages of a device how many wait for that
 NOTHING = -1  # the target of what needs none
 
 
@@ -61,7 +63,8 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True):
 class Mix(msgspec.Struct, frozen=True, kw_only=True):
     """How requests are shared out, as weights.
 
-    `resume`: the device is cut off and comes back; `type`: its user types; `status`: the user says how they are.
+    `resume`: the device is cut off and comes back; `type`: its user types; `status`: the user says how they are;
+    `reply`: a message that answers an earlier one of its own.
     """
 
     send: float = 1.0
@@ -71,12 +74,13 @@ class Mix(msgspec.Struct, frozen=True, kw_only=True):
     resume: float = 0.0
     type: float = 0.0
     status: float = 0.0
+    reply: float = 0.0
 
 
 class Arrival(NamedTuple):
     """One request of a plan: `at` seconds after the start, device `device` of the fleet does `what`.
 
-    `length` is that of the body; `target` the number of the send that is edited or deleted.
+    `length` is that of the body; `target` the number of the message that is edited, deleted or replied to.
     """
 
     number: int
@@ -118,7 +122,7 @@ class Plan:
 
     @property
     def targets(self) -> frozenset[int]:
-        """The sends that a later request edits or deletes."""
+        """The messages that a later request edits, deletes or replies to."""
         return frozenset(number for number in self.target if number != NOTHING)
 
     def part(self, first: int, count: int) -> Plan:
@@ -154,7 +158,7 @@ def make(
     """Return the plan of this seed: requests of random devices, with bodies of 20 to 200 characters.
 
     `gaps` between them are exponential (Poisson arrivals, as independent people make them) or even.
-    An edit or deletion without a message to apply to is a send instead.
+    An edit, deletion or reply without a message to apply to is a send instead.
     """
     dice = random.Random(seed)
     weights = list(msgspec.structs.astuple(mix or Mix()))
@@ -163,11 +167,11 @@ def make(
         device = dice.randrange(devices)
         what = dice.choices(KINDS, weights)[0]
         target = NOTHING
-        if what in ("edit", "delete"):
+        if what in ("edit", "delete", "reply"):
             target = settled.take(device, at)
             what = what if target != NOTHING else "send"
         length = dice.randint(SHORTEST, LONGEST)
-        if what == "send":
+        if what in ("send", "reply"):
             settled.add(device, at, len(plan))
         plan.add(at, device, what, length=length, target=target)
     return plan
@@ -190,7 +194,7 @@ def _gap(dice: random.Random, gaps: Gaps) -> float:
 
 
 class _Settled:
-    """Which sends of a device may be edited: stored by then, and each only once."""
+    """Which messages of a device may be a target: stored by then, and each only once."""
 
     def __init__(self) -> None:
         self._of: dict[int, deque[tuple[float, int]]] = {}

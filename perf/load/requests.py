@@ -38,9 +38,7 @@ class Requests:
         self._made += 1
         return f"{self._prefix}.{self._made}"
 
-    def begin(
-        self, request: Request, conversation: str, *, intended: float | None, digest: int
-    ) -> Sent:
+    def begin(self, request: Request, conversation: str, *, intended: float | None) -> Sent:
         """A request was queued."""
         now = clock()
         sent = Sent(
@@ -53,7 +51,7 @@ class Requests:
             base_version=0 if isinstance(request, frames.Send) else request.base_version,
         )
         self.pending[sent.client_id] = sent
-        self._testimony.sent(request, conversation, now, intended=sent.intended, digest=digest)
+        self._testimony.sent(request, conversation, now, intended=sent.intended)
         self._around.observer.sent(self._device, sent)
         return sent
 

@@ -78,12 +78,8 @@ class OpenLoop:
         intended = min(intended, clock())
         self._noted(device, arrival, intended)
         match arrival.what:
-            case "send":
-                sent = device.send(
-                    conversation, body(arrival.length, arrival.number), intended=intended
-                )
-                if arrival.number in self._targets:
-                    self._sends[arrival.number] = sent
+            case "send" | "reply":
+                self._send(device, arrival, intended)
             case "edit" | "delete":
                 self._change(device, arrival, intended)
             case "read":
@@ -95,6 +91,17 @@ class OpenLoop:
             case "status":
                 device.be(text=str(arrival.number))
         device.flush()
+
+    def _send(self, device: Device, arrival: Arrival, intended: float) -> None:
+        target = self._sends.pop(arrival.target, None)  # none of what is no reply
+        sent = device.send(
+            device.account.conversations[0],
+            body(arrival.length, arrival.number),
+            intended=intended,
+            reply_to=None if target is None else target.message,
+        )
+        if arrival.number in self._targets:
+            self._sends[arrival.number] = sent
 
     def _change(self, device: Device, arrival: Arrival, intended: float) -> None:
         sent = self._sends.pop(arrival.target)

@@ -11,7 +11,7 @@ import msgspec
 import psycopg
 
 from perf.history.events import AnyStored, Change, Stay, StoredConversation, StoredMark
-from perf.history.recorder import digest
+from perf.history.recorder import digest, envelope, origin
 
 Connection: TypeAlias = psycopg.AsyncConnection[tuple[Any, ...]]
 
@@ -27,10 +27,13 @@ SELECT conversation, max(since) FROM (
 CHANGES = """
 SELECT c.id::text, s.since, c.last_seq, c.history,
        m.seq, m.id::text, m.position, m.version, m.device_id::text, m.client_id, m.body,
-       m.deleted IS NOT NULL
+       m.deleted IS NOT NULL, m.kind, m.reply_to_id::text,
+       array(SELECT file->>'id' FROM jsonb_array_elements(m.attachments) AS file),
+       d.user_id::text, CASE WHEN isfinite(m.created) THEN (extract(epoch FROM m.created) * 1000)::bigint ELSE 0 END
   FROM unnest(%s::uuid[], %s::bigint[]) AS s (conversation, since)
   JOIN messaging_conversation c ON c.id = s.conversation
   LEFT JOIN messaging_message m ON m.conversation_id = c.id AND m.seq > s.since
+  LEFT JOIN presence_device d ON d.id = m.device_id
  ORDER BY c.id, m.seq
 """
 STAYS = """
@@ -136,9 +139,15 @@ def _conversation(facts: tuple[Any, ...], changes: Iterable[Change]) -> StoredCo
 
 
 def _change(row: tuple[Any, ...]) -> Change:
-    seq, name, position, version, device, client_id, body, deleted = row
-    kept = 0 if deleted else digest(body)
-    return Change(seq, name, position, version, device, client_id, kept, deleted)
+    seq, name, position, version, device, client_id, body, deleted, *rest = row
+    kind, reply_to, files, user, created = rest
+    return Change(
+        *(seq, name, position, version, device, client_id),
+        0 if deleted else digest(body),
+        deleted,
+        envelope(kind, reply_to, files),
+        origin(user, created),
+    )
 
 
 async def _streamed(

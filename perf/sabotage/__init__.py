@@ -30,6 +30,7 @@ ALL = (
     Sabotage("swap", "two changes of a frame change places", "reordered"),
     Sabotage("repeat", "a frame is sent twice", "duplicated"),
     Sabotage("resurrect", "a deleted message is delivered as it was", "resurrected"),
+    Sabotage("redate", "every 100th delivery shows another moment", "inconsistent"),
     Sabotage("leave", "who leaves is still sent what follows", "delivery after a fence"),
     Sabotage("revocation", "a revocation answers, but ends no session", "delivery after a fence"),
     Sabotage("receipt", "older marks are shown after newer ones", "receipt regression"),

@@ -12,6 +12,7 @@ MODULES = {
     "swap": "frames",
     "repeat": "frames",
     "resurrect": "frames",
+    "redate": "frames",
     "ack": "promises",
     "idempotency": "promises",
     "leave": "fences",

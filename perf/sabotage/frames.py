@@ -11,7 +11,7 @@ from messaging.protocol.server.batch import Batch
 from messaging.protocol.server.session import Session
 from perf.sabotage.every import Every
 
-DROPPED, SWAPPED, REPEATED = 1_000, 100, 200  # deliveries between two
+DROPPED, SWAPPED, REPEATED, REDATED = 1_000, 100, 200, 100  # deliveries between two
 
 
 def drop() -> None:
@@ -62,6 +62,21 @@ def resurrect() -> None:
         gone = {one.id for one in batch.messages if one.deleted is not None} & living.keys()
         living.update((one.id, one) for one in batch.messages if one.deleted is None)
         yield _with(batch, [_revived(one, living) for one in batch.messages]) if gone else batch
+
+    _send_instead(change)
+
+
+def redate() -> None:
+    """Deliver a message as if it had been said a millisecond later."""
+    every = Every(REDATED)
+
+    def change(batch: Batch) -> Iterator[Batch]:
+        every.count(batch.count)
+        if batch.count and every.due():
+            *others, last = batch.messages
+            yield _with(batch, [*others, msgspec.structs.replace(last, created=last.created + 1)])
+        else:
+            yield batch
 
     _send_instead(change)
 

@@ -38,7 +38,7 @@ RATE, QUICK_RATE = 200.0, 80.0  # requests a second; the baseline's rate
 SECONDS, QUICK_SECONDS = 60.0, 4.0
 WARM_UP_S = 1.0  # of the plan, not counted
 LATER_S = 30.0  # patience with the last receipts, as with all that is late (T11): that they come is no matter of time
-MIX = Mix(send=0.8, edit=0.06, delete=0.02, read=0.06, type=0.04, status=0.02)
+MIX = Mix(send=0.76, edit=0.06, delete=0.02, read=0.06, type=0.04, status=0.02, reply=0.04)
 GOALS = frozenset({"lost", "lost ack", "reordered", "lost receipt", "receipt regression", "deletion seen"})  # fmt: skip
 
 

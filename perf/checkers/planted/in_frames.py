@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import msgspec
 
@@ -166,24 +167,34 @@ def _elsewhere(history: History, chance: random.Random) -> bool:
     return True
 
 
-def _corrupt(history: History, chance: random.Random) -> bool:
+def _corrupt(history: History, chance: random.Random, *, make: Callable[[Change], Change]) -> bool:
     stands = _stands(history)
-    return show_otherwise(history, chance, lambda it: stands(it) and not it.deleted, _other_body)
+    return show_otherwise(history, chance, lambda it: stands(it) and not it.deleted, make)
 
 
-def _corrupt_earlier(history: History, chance: random.Random) -> bool:
-    """A change that was replaced since is shown with another body than was sent."""
+def _corrupt_earlier(
+    history: History, chance: random.Random, *, make: Callable[[Change], Change]
+) -> bool:
+    """A change that was replaced since is shown otherwise than it was sent."""
     rows = newest(history)
     keys = {ack.client_id for ack in history.all(Acked)}
 
     def fit(change: Change) -> bool:
         return change.version == 1 < rows[change.id].version and change.client_id in keys
 
-    return show_otherwise(history, chance, fit, _other_body)
+    return show_otherwise(history, chance, fit, make)
 
 
 def _other_body(change: Change) -> Change:
     return change._replace(digest=change.digest ^ 1)
+
+
+def _other_envelope(change: Change) -> Change:
+    return change._replace(envelope=change.envelope ^ 1)
+
+
+def _other_origin(change: Change) -> Change:
+    return change._replace(origin=change.origin ^ 1)
 
 
 def _go_back(history: History, chance: random.Random) -> bool:
@@ -236,8 +247,26 @@ MUTANTS = (
     Mutant("diverged order", "a device gets two messages with each other's numbers", _exchange),
     Mutant("phantom", "a message comes that nobody wrote", _invent),
     Mutant("phantom", "a frame comes of a conversation that does not exist", _elsewhere),
-    Mutant("corrupt", "a message comes with another body", _corrupt),
-    Mutant("corrupt", "an earlier version comes with another body", _corrupt_earlier),
+    Mutant("corrupt", "a message comes with another body", partial(_corrupt, make=_other_body)),
+    Mutant(
+        "corrupt",
+        "an earlier version comes with another body",
+        partial(_corrupt_earlier, make=_other_body),
+    ),
+    Mutant("corrupt", "a message comes with another file", partial(_corrupt, make=_other_envelope)),
+    Mutant(
+        "corrupt",
+        "an earlier version comes as no answer",
+        partial(_corrupt_earlier, make=_other_envelope),
+    ),
+    Mutant(
+        "inconsistent", "a message comes as somebody else's", partial(_corrupt, make=_other_origin)
+    ),
+    Mutant(
+        "inconsistent",
+        "an earlier version comes as of another moment",
+        partial(_corrupt_earlier, make=_other_origin),
+    ),
     Mutant("resurrected", "a message goes back by a version", _go_back),
     Mutant("resurrected", "a deleted message comes back", _undelete),
     Mutant("inconsistent", "a frame names another request", _rename),

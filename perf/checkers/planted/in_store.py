@@ -97,6 +97,13 @@ def _store_corrupt(history: History, chance: random.Random) -> bool:
     return False
 
 
+def _store_without_files(history: History, chance: random.Random) -> bool:
+    for sent, _, _ in _promised(history, chance):
+        history.replace(sent, msgspec.structs.replace(sent, envelope=sent.envelope ^ 1))
+        return True
+    return False
+
+
 def _undelete_stored(history: History, chance: random.Random) -> bool:
     """A deletion is promised, but the message is still there."""
     deletions = {sent.client_id for sent in history.all(Sent) if sent.what == "delete"}
@@ -273,6 +280,7 @@ MUTANTS = (
     Mutant("phantom", "a message is stored that nobody sent", _forget_request),
     Mutant("misrouted", "a message is stored in another conversation", _store_elsewhere),
     Mutant("corrupt", "a message is stored with another body", _store_corrupt),
+    Mutant("corrupt", "a message is stored without its files", _store_without_files),
     Mutant("resurrected", "a deletion is promised and not done", _undelete_stored),
     Mutant("resurrected", "a read shows a deleted message", partial(_read_earlier, deleted=True)),
     Mutant("stale read", "a read lacks a message that was known", _read_without),

@@ -109,7 +109,8 @@ class Model(Scribe):
         key = f"{RUN}.{machine.number}.{machine.keys}"
         now = self._now()
         digest = 0 if what == "delete" else zlib.crc32(key.encode())
-        sent = Sent(now, machine.number, now, key, room.name, digest, what, message)
+        envelope = choice % 4 if what == "send" else 0  # some answer others, or bring files
+        sent = Sent(now, machine.number, now, key, room.name, digest, what, message, envelope)
         self._tell(machine, sent)
         machine.requests.append(Request(sent))
 
@@ -129,7 +130,9 @@ class Model(Scribe):
         if old is None:
             self._fresh += 1
             change = Change(
-                0, f"message-{self._fresh}", 0, 1, machine.id, sent.client_id, sent.digest
+                *(0, f"message-{self._fresh}", 0, 1, machine.id, sent.client_id, sent.digest),
+                envelope=sent.envelope,
+                origin=self._clock,
             )
         else:
             deleted = sent.what == "delete"

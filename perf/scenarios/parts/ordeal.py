@@ -42,8 +42,8 @@ from perf.scenarios.parts.shared import conversations_of
 from perf.targets import TABLE
 
 RESTLESS_SHARE = 0.1  # of that rate, by the restless ones
-STEADY_MIX = Mix(send=0.85, edit=0.1, read=0.05)
-RESTLESS_MIX = Mix(send=0.5, edit=0.2, delete=0.1, read=0.1, resume=0.1)
+STEADY_MIX = Mix(send=0.8, edit=0.1, read=0.05, reply=0.05)
+RESTLESS_MIX = Mix(send=0.45, edit=0.2, delete=0.1, read=0.1, resume=0.1, reply=0.05)
 WARM_S = 1.0
 LIMIT_S = TABLE["T11"].limit
 SETTLE_S = 45.0  # who has lost its connection unnoticed sees it after 28 s (the client's rule)

@@ -129,4 +129,4 @@ def test_lines_that_are_cut_by_a_chunk_are_put_together(
 def test_what_is_written_is_what_the_recorder_writes(tmp_path: Path) -> None:
     """One form of a history: an event that is encoded here is decoded there."""
     line = msgspec.json.encode(Sent(1, 2, 3, "key", "room", 4))
-    assert line == b'["send",1,2,3,"key","room",4,"send",null]'
+    assert line == b'["send",1,2,3,"key","room",4,"send",null,0]'

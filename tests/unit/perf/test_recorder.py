@@ -20,7 +20,7 @@ from perf.history.events import (
     RunBegan,
     RunEnded,
 )
-from perf.history.recorder import CHUNK, FLUSH_S, Recorder, digest
+from perf.history.recorder import CHUNK, FLUSH_S, Recorder, change, digest, envelope, origin
 from perf.load.fleet import until
 
 read = msgspec.json.Decoder(AnyEvent).decode_lines
@@ -52,7 +52,9 @@ def test_a_page_keeps_what_identifies_each_message_and_tombstones_have_no_digest
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "0.jsonl"
-    said = frames.Message(id="m1", seq=4, position=4, body="Grüße", device="d", client_id="k")
+    said = frames.Message(
+        id="m1", seq=4, position=4, body="Grüße", device="d", user="u", client_id="k", created=7
+    )
     gone = frames.Message(id="m2", seq=5, position=2, version=2, body="", deleted=1)
     with recorder(path) as history:
         assert history.page("c", 3, 5, [said, gone]) == 1
@@ -61,9 +63,27 @@ def test_a_page_keeps_what_identifies_each_message_and_tombstones_have_no_digest
     assert isinstance(page, Page)
     assert (page.conversation, page.since, page.upto) == ("c", 3, 5)
     assert page.changes == (
-        (4, "m1", 4, 1, "d", "k", digest("Grüße"), False),
-        (5, "m2", 2, 2, None, None, 0, True),
+        (4, "m1", 4, 1, "d", "k", digest("Grüße"), False, 0, origin("u", 7)),
+        (5, "m2", 2, 2, None, None, 0, True, 0, origin(None, 0)),
     )
+
+
+PLAIN = frames.Message(id="m1", seq=4, position=4, user="u", created=7)
+FILE = frames.Attachment(id="f", name="a.png", size=1, type="image/png", sha256="0")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"kind": "data"}, {"reply_to": "m0"}, {"attachments": (FILE,)}, {"user": "v"}, {"created": 8}],
+    ids=lambda other: next(iter(other)),
+)
+def test_a_page_tells_what_no_edit_changes_from_anything_else(other: dict[str, object]) -> None:
+    assert change(msgspec.structs.replace(PLAIN, **other)) != change(PLAIN)
+
+
+def test_an_answer_without_a_file_is_none_with_one() -> None:
+    kinds = [("text", None, []), ("text", "a", []), ("text", None, ["a"]), ("text", "a", ["a"])]
+    assert len({envelope(*one) for one in kinds}) == len(kinds)
 
 
 def test_device_numbers_of_two_workers_never_meet(tmp_path: Path) -> None:

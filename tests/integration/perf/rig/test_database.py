@@ -6,12 +6,24 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from messaging.protocol import frames
 from perf.history.events import AnyStored, Stay, StoredConversation, StoredMark
-from perf.history.recorder import digest
+from perf.history.recorder import change, digest
 from perf.rig.database import Named, connected, erase, final_reads, named, write_final_reads
 from tests import scene
+from tests.integration.messaging.files import shelf
 
 pytestmark = pytest.mark.django_db
+
+SAY = """
+INSERT INTO messaging_message (conversation_id, seq, position, device_id, client_id, kind, body, reply_to_id)
+VALUES (%s, 4, 4, %s, 'k', 'data', '{}', %s)
+"""
+WIRE = """
+SELECT messaging_wire(m.id, m.seq, m.position, m.kind, m.body, m.version, m.created, m.device_id, d.user_id,
+                      m.client_id, m.reply_to_id, m.edited, m.deleted, m.attachments)
+  FROM messaging_message m JOIN presence_device d ON d.id = m.device_id WHERE m.id = %s
+"""
 
 
 async def read(starts: dict[str, int], users: list[str]) -> list[AnyStored]:
@@ -43,6 +55,23 @@ async def test_final_reads_show_a_deleted_message_without_its_text(sql: scene.Ps
     assert isinstance(conversation, StoredConversation)
     (change,) = conversation.changes
     assert (change.seq, change.deleted, change.digest) == (4, True, 0)
+
+
+async def test_final_reads_have_all_that_the_wire_shows(sql: scene.Psql) -> None:
+    room = scene.new_room(sql)
+    answered = scene.insert(sql, room.id, "Why?")
+    with sql.transaction():
+        sql.execute("SET LOCAL lockstep.writer = 'journal'")
+        sql.execute(SAY, [room.id, room.first.device, answered])
+    message = str(scene.one(sql, "SELECT id::text FROM messaging_message WHERE client_id = 'k'"))
+    for name in ("a.png", "b.png"):
+        shelf.upload(sql, room.first, name, message=message)
+    shown = scene.one(sql, WIRE, message)
+    (conversation, *_) = await read({room.id: 3}, [])
+    assert isinstance(conversation, StoredConversation)
+    wired = msgspec.json.decode(shown, type=frames.Message)
+    assert (wired.user, len(wired.attachments)) == (room.first.user, 2)
+    assert conversation.changes == (change(wired),)
 
 
 async def test_final_reads_follow_users_into_conversations_that_nobody_named(

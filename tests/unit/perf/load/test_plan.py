@@ -72,6 +72,16 @@ def test_edits_and_deletions_name_an_earlier_send_of_their_device_once() -> None
     assert set(plan.counts) == {"send", "edit", "delete", "read", "resume"}
 
 
+def test_a_reply_names_an_earlier_message_and_is_edited_like_any_other() -> None:
+    plan = steady(mix=Mix(send=2, edit=2, reply=2), rate=400, seconds=20)
+    rows = list(plan)
+    replies = [row for row in rows if row.what == "reply"]
+    assert len(replies) > 500
+    assert all(rows[row.target].what in ("send", "reply") for row in replies)
+    assert len({row.target for row in rows if row.target != NOTHING}) == len(plan.targets)
+    assert any(rows[row.target].what == "reply" for row in rows if row.what == "edit")
+
+
 def test_bodies_keep_their_bounds() -> None:
     plan = steady(rate=2_000)
     assert min(plan.length) == SHORTEST

@@ -42,7 +42,7 @@ def requests() -> Requests:
 
 
 def sent(requests: Requests, *, session: int) -> None:
-    requests.begin(SEND, "c", intended=None, digest=0)
+    requests.begin(SEND, "c", intended=None)
     requests.went(SEND, session)
 
 

@@ -26,8 +26,8 @@ class Recording:
         self.done: list[tuple[str, float, float]] = []
         self._stores = stores
 
-    def send(self, conversation: str, text: str, *, intended: float) -> Sent:
-        self.done.append(("send", intended, clock()))
+    def send(self, conversation: str, text: str, *, intended: float, reply_to: str | None) -> Sent:
+        self.done.append(("send" if reply_to is None else "reply", intended, clock()))
         return Sent(
             conversation=conversation,
             client_id=text,
@@ -103,7 +103,7 @@ async def test_edits_wait_for_nothing_and_are_skipped_if_their_message_is_not_st
 ) -> None:
     plan = {
         "phases": [Phase(seconds=1.2, rate=300, to=300)],
-        "mix": Mix(send=5, edit=2, delete=1, read=1, resume=1),
+        "mix": Mix(send=5, edit=2, delete=1, read=1, resume=1, reply=1),
     }
     fast, slow = Recording(), Recording(stores=False)
     loop, _ = work(tmp_path, fast, **plan)
