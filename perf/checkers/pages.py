@@ -169,10 +169,13 @@ def judge_change(change: Change, thread: Thread, truth: Truth) -> Iterator[Wrong
 
 def _not_stored(change: Change, label: str, truth: Truth) -> Iterator[Wrong]:
     operation = truth.operations.get(change.client_id or "")
-    if operation is not None and operation.acks:
-        return  # the promise was broken, too, and is judged as such
     if operation is None:
         yield Wrong("phantom", f"{label}, which nobody sent and which is not stored", change.seq)
+    elif operation.acks:
+        promised = {ack.message for ack in operation.acks}
+        if change.id not in promised:  # else the promise was broken, too, and is judged as such
+            what = f"{label}, which is not stored, and was promised as message {min(promised)}"
+            yield Wrong("inconsistent", what, change.seq)
     elif operation.outcome == "failed":
         yield Wrong("aborted read", f"{label}, which was refused for good", change.seq)
     else:

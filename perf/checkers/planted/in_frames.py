@@ -229,6 +229,17 @@ def _rename(history: History, chance: random.Random) -> bool:
     )
 
 
+def _roll_back(history: History, chance: random.Random) -> bool:
+    """A message is shown that was rolled back: repeated, it is stored, and promised, as another one."""
+    stands, keys = _stands(history), {ack.client_id for ack in history.all(Acked)}
+    return show_otherwise(
+        history,
+        chance,
+        lambda it: stands(it) and it.client_id in keys,
+        lambda it: it._replace(id=f"{it.id}-rolled-back"),
+    )
+
+
 def _stands(history: History) -> Callable[[Change], bool]:
     """Whether a change is still what is stored."""
     rows = newest(history)
@@ -270,4 +281,5 @@ MUTANTS = (
     Mutant("resurrected", "a message goes back by a version", _go_back),
     Mutant("resurrected", "a deleted message comes back", _undelete),
     Mutant("inconsistent", "a frame names another request", _rename),
+    Mutant("inconsistent", "a message comes that was rolled back", _roll_back),
 )
