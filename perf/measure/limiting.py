@@ -37,6 +37,11 @@ def limiting(usage: Usage) -> str:
     known = [one for one in (_server(usage), _postgres(usage), _machine(usage)) if one is not None]
     if not known:
         return "Nothing is known about the limiting resource: no processes and no services were sampled."
+    if usage.server_percent is None:
+        return (
+            "Nothing is known about the limiting resource: no process of the server was found on this machine, "
+            "where nothing was at its limit."
+        )
     nearest = max(known)
     return (
         f"No resource was at its limit; nearest is {nearest.resource} ({100 * nearest.share:.0f} % of what it can give). "

@@ -67,7 +67,7 @@ class ProcessGroups:
             figures, busiest = self._of(members)
             spent = self._spent(name, members)
             used += spent
-            if not first:
+            if figures["processes"] and not first:  # who is not here is not idle
                 figures["cpu_percent"] = round(100 * spent / passed, 1)
                 figures["busiest_percent"] = round(100 * busiest / passed, 1)
             found |= {f"{name}.{figure}": value for figure, value in figures.items()}

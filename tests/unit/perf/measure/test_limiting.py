@@ -60,6 +60,13 @@ def test_what_nobody_looked_at_is_not_judged() -> None:
     assert limiting(Usage()).startswith("Nothing is known")
 
 
+def test_of_a_server_elsewhere_nothing_is_known_however_idle_this_machine_is() -> None:
+    seen = {name: IDLE[name] for name in IDLE if not name.startswith(("server", "postgres_", "valkey"))}
+    said = limiting(Usage(**seen))  # type: ignore[arg-type]
+    assert said.startswith("Nothing is known about the limiting resource: no process of the server")
+    assert "more load" not in said
+
+
 def test_a_generator_at_its_limit_is_named_before_everything_else() -> None:
     usage = Usage(**{**IDLE, "server_busiest_percent": 100.0, "generator_busiest_percent": 91.0})  # type: ignore[arg-type]
     assert limiting(usage).startswith("Limited by the load generator")

@@ -78,7 +78,7 @@ def test_cpu_is_what_was_used_since_the_last_look(child: Child) -> None:
     burn(child)
     busy = look()
     assert busy["child.cpu_percent"] > 5
-    assert busy["nobody.cpu_percent"] == 0
+    assert "nobody.cpu_percent" not in busy  # it is not idle: nothing is known of it
     assert busy["nobody.processes"] == 0
 
 
