@@ -4,7 +4,8 @@ Laws: the lock belongs to the very session that migrates, so it is free only whe
 can commit any more, however its process ended. Whoever waits asks again and again: a statement that
 waited in PostgreSQL's queue would itself be waited for by CREATE INDEX CONCURRENTLY, a deadlock.
 Nor is a table waited for in that queue for long: whoever reads or writes it would wait behind us, for as long as
-a backup takes that reads it.
+a backup takes that reads it. Only a migration that commits step by step (`atomic = False`) waits as long as it has to:
+what was done of it can't be done once more.
 """
 
 import time
@@ -33,11 +34,12 @@ SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 
 class Command(DjangoMigrate):
     """Bring the tables to the state of this version; several processes may try at once."""
 
+    _connection: BaseDatabaseWrapper
     _told = False  # that a table is in use
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Wait for whoever migrates already, then migrate what is left to do."""
-        connection = connections[options["database"]]
+        self._connection = connection = connections[options["database"]]
         only_looks = options["check_unapplied"] or options["plan"]
         if only_looks or connection.vendor != "postgresql":
             super().handle(*args, **options)
@@ -66,6 +68,17 @@ class Command(DjangoMigrate):
             if connection.is_usable():
                 _say(connection, "RESET lock_timeout")
         return True
+
+    def migration_progress_callback(
+        self,
+        action: str,
+        migration: Any = None,
+        fake: bool = False,  # noqa: FBT001, FBT002 - Django's signature
+    ) -> None:
+        """Say how long the migration that begins now waits for a lock, then what Django says of it."""
+        if action in ("apply_start", "unapply_start") and self._connection.vendor == "postgresql":
+            _say(self._connection, f"SET lock_timeout = {LOCK_MS if migration.atomic else 0}")
+        super().migration_progress_callback(action, migration, fake)
 
     @contextmanager
     def _alone(self, connection: BaseDatabaseWrapper) -> Iterator[None]:

@@ -16,7 +16,7 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 
 from project import daemons
-from project.management.commands.migrate import HOLDER, KEY
+from project.management.commands.migrate import HOLDER, KEY, LOCK_MS
 from tests import scene
 from tests.frozen import frozen
 
@@ -95,11 +95,11 @@ class Empty:
         self._block.execute("CREATE TABLE django_migrations ()")
         self.sql = psycopg.connect(url, autocommit=True)
 
-    def start(self, *command: str) -> "subprocess.Popen[str]":
+    def start(self, *command: str, **environment: str) -> "subprocess.Popen[str]":
         return subprocess.Popen(
             [sys.executable, "manage.py", *command],
             cwd=ROOT,
-            env=os.environ | {"DATABASE_URL": self.url, "DEBUG": "0"},
+            env=os.environ | {"DATABASE_URL": self.url, "DEBUG": "0"} | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -212,6 +212,62 @@ def test_a_migration_that_waits_for_a_backup_lets_everybody_else_work(empty: Emp
     assert migrate.returncode == 0
     assert "Applying messaging.0011" in said
     assert wrong.count("in use") == 1
+
+
+IN_STEPS = """
+from django.db import migrations
+
+def tell(apps, schema_editor):
+    message = apps.get_model("messaging", "Message")
+    for room in apps.get_model("messaging", "Conversation").objects.order_by("title"):
+        message.objects.create(conversation_id=room.pk, body="We have moved")
+
+class Migration(migrations.Migration):
+    atomic = False
+    dependencies = [("messaging", "0013_guards")]
+    operations = [migrations.RunPython(tell)]
+"""
+
+WAITED_OR_BEGAN_AGAIN = """
+SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+   AND clock_timestamp() - query_start > make_interval(secs => %s)
+UNION ALL SELECT 1 FROM messaging_message HAVING count(*) > 1
+"""
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> dict[str, str]:
+    """A site with an app of its own, whose migration commits step by step: the environment that chooses it."""
+    (tmp_path / "shop/migrations").mkdir(parents=True)
+    for package in ("shop", "shop/migrations"):
+        (tmp_path / package / "__init__.py").touch()
+    (tmp_path / "shop/migrations/0001_initial.py").write_text(IN_STEPS)
+    settings = "from project.settings import *\nINSTALLED_APPS = [*INSTALLED_APPS, 'shop']\n"
+    (tmp_path / "shop_settings.py").write_text(settings)
+    return {"PYTHONPATH": str(tmp_path), "DJANGO_SETTINGS_MODULE": "shop_settings"}
+
+
+@pytest.mark.long
+def test_a_migration_that_commits_step_by_step_waits_and_is_not_begun_again(
+    empty: Empty, shop: dict[str, str]
+) -> None:
+    """After a second's wait all of it was done once more: who had been told already was told twice."""
+    empty.release()
+    empty.start("migrate", "-v0").communicate(timeout=PATIENCE_S)
+    empty.sql.execute("INSERT INTO messaging_conversation (title) VALUES ('A'), ('B')")
+    with psycopg.connect(empty.url) as slow:
+        slow.execute("SELECT FROM messaging_conversation WHERE title = 'B' FOR UPDATE")
+        migrate = empty.start("migrate", "shop", **shop)
+        for _ in daemons.pauses(PATIENCE_S):
+            if empty.sql.execute(WAITED_OR_BEGAN_AGAIN, [2 * LOCK_MS / 1000]).fetchone():
+                break
+    _, wrong = migrate.communicate(timeout=PATIENCE_S)
+    assert migrate.returncode == 0, wrong
+    told = "SELECT title, count(*) FROM messaging_message JOIN messaging_conversation c ON c.id = conversation_id"
+    assert empty.sql.execute(f"{told} GROUP BY title ORDER BY title").fetchall() == [
+        ("A", 1),
+        ("B", 1),
+    ]
 
 
 @pytest.mark.slow
