@@ -39,7 +39,7 @@ class SlowLanes:
         self._settling, self._recall = settling, recall
         self._writer = Writer("lockstep slow lane", lock_timeout_ms=LOCK_TIMEOUT_MS)
         self._lanes: dict[str, deque[Entry]] = {}
-        self._since: dict[str, float] = {}  # when those that are not met the lock
+        self._since: dict[str, float] = {}  # when the first attempt began of those that meet a lock
         self._ends: dict[str, float] = {}  # when those that are empty end
         self._work = asyncio.Event()
 
@@ -56,7 +56,6 @@ class SlowLanes:
     def put(self, entry: Entry, lane: str) -> None:
         """Have a write wait for its conversation, and everything that comes behind it."""
         self._lanes.setdefault(lane, deque()).append(entry)
-        self._since.setdefault(lane, monotonic())
         self._ends.pop(lane, None)
         self._work.set()
 
@@ -89,12 +88,14 @@ class SlowLanes:
         waiting = self._lanes[lane]
         entries: Sequence[Entry] = cut(waiting)
         began = monotonic()
+        self._since.setdefault(lane, began)
         try:
             outcomes = await self._append(entries, skip_locked=not in_line)
         except (pg.LockNotAvailable, pg.DeadlockDetected):
             self._met_lock(lane)
             return
         except psycopg.OperationalError as error:
+            del self._since[lane]
             if self._settling.outage(error, since=began):
                 self._refuse(lane, Refusal.DATABASE_UNAVAILABLE)
             else:
@@ -123,10 +124,10 @@ class SlowLanes:
         waiting.extendleft(reversed(locked))
         if locked:
             self._met_lock(lane)
-        elif waiting:
-            self._since[lane] = monotonic()
-        else:
-            del self._lanes[lane], self._since[lane]
+            return
+        del self._since[lane]
+        if not waiting:
+            del self._lanes[lane]
 
     async def _append(self, entries: Sequence[Entry], *, skip_locked: bool) -> list[Outcome]:
         """Commit the entries, or the first alone if one of them can't be stored. Raises if that is the first."""

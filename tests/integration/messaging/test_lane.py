@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
 
 from messaging.journal.journal import Journal
+from messaging.journal.lane import LOCKED_S
 from messaging.protocol.errors import Refusal, Refused
 from messaging.protocol.frames import Edit
 from messaging.protocol.server.actions import Stored
@@ -156,6 +158,50 @@ async def test_many_locked_conversations_are_busy_at_once_and_hold_up_none_that_
             assert (await freed).seq == 3
             assert set(await asyncio.gather(*held)) == {"busy"}
         long.execute("ROLLBACK")
+
+
+@contextlib.contextmanager
+def slow_to_store(sql: Psql, body: str) -> Iterator[None]:
+    """What a site's own trigger, or a slow disk, makes of messages with this body: longer than somebody may be locked out."""
+    sql.execute(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS"
+        f" $$ BEGIN PERFORM pg_sleep({LOCKED_S + 0.2}); RETURN NULL; END $$"
+    )
+    sql.execute(
+        "CREATE TRIGGER slow AFTER INSERT ON messaging_message FOR EACH ROW"
+        f" WHEN (NEW.body = '{body}') EXECUTE FUNCTION slow()"
+    )
+    try:
+        yield
+    finally:
+        sql.execute("DROP FUNCTION slow CASCADE")
+
+
+@pytest.mark.slow
+async def test_a_lock_that_is_met_late_is_waited_for_as_any_other(
+    journal: Journal, room: Room, sql: Psql
+) -> None:
+    """One of another process's short batch: whoever had waited for a slow one before it was refused at the first look."""
+    other, device = scene.new_room(sql, *room.seats), room.first.device
+    stores = "application_name = 'lockstep slow lane' AND wait_event = 'PgSleep'"
+    waits = "application_name = 'lockstep slow lane' AND wait_event_type = 'Lock'"
+    with slow_to_store(sql, "slow"), contextlib.ExitStack() as stack:
+        first, second, third = (stack.enter_context(scene.connect()) for _ in range(3))
+        for foreign, locked in ((first, room), (second, other)):
+            foreign.execute("BEGIN")
+            foreign.execute(LOCK, [locked.id])
+        slow = asyncio.ensure_future(journal.submit(device, send(room, "slow")))
+        behind = asyncio.ensure_future(journal.submit(device, send(other, "m")))
+        await scene.eventually(lambda: len(list(journal._slow)) == 2)
+        first.execute("ROLLBACK")
+        await scene.eventually(lambda: scene.count(sql, "pg_stat_activity", stores))
+        second.execute("ROLLBACK")
+        third.execute("BEGIN")
+        third.execute(LOCK, [other.id])
+        await slow
+        await scene.eventually(lambda: behind.done() or scene.count(sql, "pg_stat_activity", waits))
+        third.execute("ROLLBACK")
+        assert (await behind).seq == 3
 
 
 @pytest.mark.parametrize("released", [True, False], ids=["released", "held"])
