@@ -97,7 +97,9 @@ SELECT c.id::text, c.last_seq, count(d.id), count(*) FILTER (WHERE r.delivered >
 EPOCH = "SELECT value::text FROM messaging_epoch"
 BEGIN_EPOCH = "INSERT INTO messaging_epoch DEFAULT VALUES ON CONFLICT DO NOTHING RETURNING id"
 
-AWAY = (psycopg.OperationalError, psycopg.InterfaceError)  # no fault of what is read
+AWAY = (psycopg.OperationalError, psycopg.InterfaceError)
+# Classes of SQLSTATE that psycopg counts among these, but are of what is read: it passes a limit, its disk can't give it.
+OF_WHAT_IS_READ = ("54", "58")
 
 _decode_fences = msgspec.json.Decoder(list[Fence]).decode
 
@@ -140,10 +142,10 @@ class FeedReader:
         """Read these in one statement, or each alone if one of them can't be read: it keeps nobody from theirs."""
         try:
             await self._read(asked)
-        except AWAY as error:  # those who asked are told
-            _fail(asked, error)
         except Exception as error:
-            if len(asked) > 1:
+            if _is_away(error):  # those who asked are told
+                _fail(asked, error)
+            elif len(asked) > 1:
                 for key, future in asked.items():
                     await self._read_apart({key: future})
             else:
@@ -303,6 +305,11 @@ def _firsts(asked: Iterable[Key]) -> dict[Key, Key]:
 def _reaches(page: Batch | None, key: Key) -> bool:
     """Whether the page has what is asked for; None is the answer of all who ask for the conversation."""
     return page is None or not page.cut or page.upto > key[1]
+
+
+def _is_away(error: Exception) -> bool:
+    """Whether it is the database that can't be reached, and no fault of what is read."""
+    return isinstance(error, AWAY) and (error.sqlstate or "")[:2] not in OF_WHAT_IS_READ
 
 
 def _fail(asked: dict[Key, asyncio.Future[Batch | None]], error: BaseException) -> None:

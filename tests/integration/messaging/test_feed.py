@@ -186,17 +186,26 @@ async def test_devices_that_lack_nearly_the_same_get_one_page_if_it_reaches_them
         assert found.since <= since < found.upto
 
 
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [("created = 'infinity'", "infinity"), ("body = repeat('[', 60000)", "stack depth")],
+    ids=["data error", "operational error"],
+)
 async def test_a_conversation_that_cannot_be_read_keeps_no_other_from_its_pages(
-    feed: FeedReader, room: Room, sql: Psql, caplog: pytest.LogCaptureFixture
+    feed: FeedReader, room: Room, sql: Psql, caplog: pytest.LogCaptureFixture, how: str, why: str
 ) -> None:
+    """psycopg calls it operational, as a lost connection is, if a row passes a limit, or its disk has a bad sector."""
     damaged = scene.new_room(sql, *room.seats)
-    scene.damage(sql, damaged.id)
+    with sql.transaction():
+        sql.execute("SET LOCAL lockstep.writer = 'journal'")
+        statement = f"UPDATE messaging_message SET {how} WHERE conversation_id = %s"
+        sql.execute(statement.encode(), [damaged.id])
     for _ in range(2):
         good, bad = await asyncio.gather(feed.page(room.id, 0), feed.page(damaged.id, 0))
         assert good is not None
         assert (good.conversation, good.upto, bad) == (room.id, 2, None)
     [told] = [record.getMessage() for record in caplog.records if damaged.id in record.getMessage()]
-    assert "infinity" in told
+    assert why in told
 
 
 async def test_the_reader_comes_back_after_its_connection_is_lost(
