@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from messaging.client import Client, ClosedError, RequestRefused
-from messaging.protocol import Refused
+from messaging.protocol import Phase, Refused
 from messaging.protocol.client.happenings import AnyHappening, TypingChanged
 from project import services
 from tests import scene
@@ -24,6 +24,11 @@ PEOPLE = """
     SELECT name, password, '', '', '', false, false, true, now()
     FROM presence_user, unnest(ARRAY['cleo', 'dan']) AS name WHERE username = 'alice'
 """  # with the demo user's password
+
+LOOKS = """
+    SELECT FROM pg_stat_activity
+     WHERE application_name = 'lockstep presence' AND wait_event_type = 'Lock' AND query_start > %s
+"""
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +145,25 @@ async def test_after_a_reconnect_the_server_knows_again_who_is_away(
         await scene.eventually(lambda: not both.dan.stale, what=lambda: "the return")
         await both.dan.set_presence(text="again")  # is answered after what was said again
         await both.sees("away", "again")
+
+
+async def test_who_comes_while_nobody_can_look_sees_who_is_here(
+    site: Serving, sql: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    """The first look that works greets it, stale still; what follows says only that it is so no more."""
+    async with pair(site) as both:
+        with psycopg.connect(services.locate(site.directory).database_url) as holder:
+            holder.execute("LOCK TABLE presence_status")  # it can't be read, and devices can come
+            await both.dan.set_presence(state="away")  # somebody is to be looked at
+            await scene.eventually(lambda: both.cleo.stale)
+            comes = await _device(site, "cleo")
+            async with comes:
+                await scene.eventually(lambda: comes.core.phase is Phase.OPEN)
+                [(opened,)] = sql.execute("SELECT clock_timestamp()").fetchall()
+                await scene.eventually(lambda: sql.execute(LOOKS, [opened]).fetchall())
+                holder.rollback()
+                await scene.eventually(lambda: not comes.stale)
+                assert comes.presence[both.dan.core.user or ""].state == "away"
 
 
 @pytest.mark.usefixtures("sql")

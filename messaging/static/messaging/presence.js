@@ -1,7 +1,8 @@
 /**
  * How users are here, as this device was told (`Others`), and what it tells the server of its own user (`Wishes`).
  *
- * Laws: the first `presence` frame of a session names everybody who is not simply offline, every later one only changes.
+ * Laws: by its first `presence` frame that is neither stale nor an answer a session has named everybody who is not simply
+ * offline, every later one only changes.
  * A wish lasts until it is answered, over reconnects; one frame of a kind is under way at a time, and what is wished
  * meanwhile goes out together, after its answer.
  */
@@ -10,7 +11,7 @@ const STATUS = /^[^\0\p{Surrogate}]{0,140}$/u; // what the server stores as a te
 
 /** The newest presence told of each user; who is not in it is offline, as far as one can know. */
 export class Others {
-  #isFirst = true;
+  #named = new Set(); // by the session; null once that is everybody who is not offline
 
   constructor() {
     this.users = new Map(); // user -> {user, state, text?, until?, last_seen?, invisible?, devices?}
@@ -19,7 +20,7 @@ export class Others {
 
   /** A new session is open. */
   restart() {
-    this.#isFirst = true;
+    this.#named = new Set();
   }
 
   /** The connection is lost: what is known stays, but may be wrong by now. */
@@ -28,12 +29,14 @@ export class Others {
   }
 
   heard({ users = [], stale = false, ref = null }) {
-    if (this.#isFirst && ref === null && !stale) {
-      this.#isFirst = false;
-      this.users.clear();
+    for (const one of users) {
+      this.users.set(one.user, one);
+      this.#named?.add(one.user);
     }
-    for (const one of users) this.users.set(one.user, one);
     this.stale = stale;
+    if (this.#named === null || ref !== null || stale) return;
+    for (const user of this.users.keys()) if (!this.#named.has(user)) this.users.delete(user);
+    this.#named = null;
   }
 }
 

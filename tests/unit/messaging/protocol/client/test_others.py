@@ -51,6 +51,18 @@ def test_a_stale_frame_and_an_answer_forget_nobody() -> None:
     assert others.heard(Presence(users=[CAROL])) == [told(BOB_GONE)]
 
 
+def test_whom_the_session_has_named_before_it_was_certain_stays() -> None:
+    """They are told once; what is certain then tells only what changed since."""
+    others = Others()
+    others.heard(Presence(users=[BOB]))
+    others.lose()
+    others.restart()
+    others.heard(Presence(users=[CAROL], stale=True))
+    others.heard(Presence(users=[DAVE_GONE], ref="watch-1"))
+    assert others.heard(Presence()) == [told(BOB_GONE)]
+    assert others.users == {"u3": CAROL, "u4": DAVE_GONE}
+
+
 def test_the_server_says_when_it_can_not_know() -> None:
     """And when it knows again."""
     others = Others()
