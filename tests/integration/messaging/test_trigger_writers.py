@@ -1,13 +1,15 @@
 """Who writes, and how: the journal, lazy and lost sessions, many at once, and a purge."""
 
+import unittest
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
 import psycopg
 import pytest
+from django import test
 from django.core.management import call_command
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, connection, connections, transaction
 
 from messaging.models import Conversation, Epoch, Message
 from presence.models import User
@@ -134,3 +136,33 @@ class TestPurge:
         assert Epoch.objects.get().value != before
         with pytest.raises(IntegrityError), transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("TRUNCATE messaging_message CASCADE")
+
+    def test_another_database_of_the_site_is_flushed_as_django_does(self, world: Any) -> None:
+        """As at the end of each TransactionTestCase of a site that has one: it has no table of ours, and no such setting."""
+        legacy = {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
+        both = connections.configure_settings({**connections.settings, "legacy": legacy})
+
+        class Case(test.TransactionTestCase):
+            databases = set(both)
+
+            def test_nothing(self) -> None:
+                pass
+
+        told = unittest.TestResult()
+        with (
+            test.override_settings(DATABASE_ROUTERS=[Apart()]),
+            pytest.MonkeyPatch.context() as patch,
+        ):
+            patch.setitem(connections.settings, "legacy", both["legacy"])
+            Case("test_nothing")(told)
+            connections["legacy"].close()
+            del connections["legacy"]
+        assert told.errors == []
+        assert (told.testsRun, Message.objects.count()) == (1, 0)
+
+
+class Apart:
+    """A router as on Django's page of several databases: the second one is of one app only."""
+
+    def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool:
+        return (db == "legacy") == (app_label == "legacy")
