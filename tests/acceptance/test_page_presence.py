@@ -186,6 +186,24 @@ def test_invisible_user_is_offline_to_others_and_says_so_to_themselves(
     eventually(desk.chrome, lambda: [dot(alice), *says(alice)], ["online", "online", "secret"])
 
 
+def test_status_says_only_what_was_changed_in_it(desk: Desk, known: tuple[Device, Device]) -> None:
+    """A page that has not heard of the own status yet shows none; whoever hides must not be shown for that."""
+    alice, bob = known
+    sheet = Status(desk, bob)
+    sheet.field("invisible").click()
+    sheet.save()
+    eventually(desk.chrome, lambda: dot(alice), "offline")
+    bob.switch()
+    desk.chrome.refresh()
+    eventually(desk.chrome, lambda: [alice.phase, bob.phase], ["open", "closed"])
+    sheet = Status(desk, bob)
+    sheet.write("on a train")
+    sheet.save()
+    bob.switch()
+    eventually(desk.chrome, lambda: bob.texts(".mine"), ["invisible · on a train"])
+    assert dot(alice) == "offline"
+
+
 def test_own_devices_are_listed_with_their_states(desk: Desk, known: tuple[Device, Device]) -> None:
     """By name, and as they change."""
     _, bob = known

@@ -7,6 +7,7 @@ const RANK = { online: 0, away: 1, offline: 2 };
 
 export class Status {
   #names = new Map(); // device -> name, as the server has it
+  #chosen = ""; // the end that the form showed first
   #shows = "";
 
   constructor(sheet) {
@@ -22,11 +23,13 @@ export class Status {
   async open(pane) {
     this.pane = pane;
     const { text = "", until = null, invisible = false } = this.#own ?? {};
-    this.form.reset();
-    this.form.text.value = text;
-    this.form.invisible.checked = invisible;
-    this.form.until.querySelector("[value=keep]").hidden = !until;
-    if (until) this.form.until.value = "keep";
+    const { form } = this;
+    form.text.defaultValue = text;
+    form.invisible.defaultChecked = invisible;
+    form.reset();
+    form.until.querySelector("[value=keep]").hidden = !until;
+    if (until) form.until.value = "keep";
+    this.#chosen = form.until.value;
     this.#tell("");
     this.#shows = "";
     this.refresh(pane);
@@ -67,11 +70,15 @@ export class Status {
     }
   }
 
+  /** Says what was changed in the form; the rest may not have been known when it was opened, or is otherwise by now. */
   #save() {
     const { text, until, invisible } = this.form;
     const end = this.#end(until.value);
+    const isSaid = text.value !== text.defaultValue || until.value !== this.#chosen;
+    const isTurned = invisible.checked !== invisible.defaultChecked;
+    const said = isSaid && { text: text.value.trim(), ...(end && { until: end }) };
     try {
-      this.pane.client.setPresence({ text: text.value.trim(), invisible: invisible.checked, ...(end && { until: end }) });
+      this.pane.client.setPresence({ ...said, ...(isTurned && { invisible: invisible.checked }) });
       this.sheet.close();
     } catch (error) {
       this.#tell(error.message);
