@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import OperationalError
+from django.db import IntegrityError, OperationalError
 
 from messaging import conf, retention
 
@@ -43,6 +43,11 @@ class Command(BaseCommand):
             work(days, purge_days)
         except (OperationalError, OSError) as error:
             raise CommandError(f"{_line(error)} Run it again: what is done is done.") from error
+        except IntegrityError as error:
+            raise CommandError(
+                f"{_line(error)} Give the ForeignKey of that table db_constraint=False (docs/django.md), "
+                "migrate, and run it again: what is done is done."
+            ) from error
 
     def _work(self, days: float | None, purge_days: float | None) -> None:
         if days is not None:

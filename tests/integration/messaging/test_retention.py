@@ -148,6 +148,31 @@ async def test_a_conversation_that_stays_locked_ends_it_with_one_line(
             await retain("--days", "30")
 
 
+ORDERS = """
+CREATE TABLE shop_order (message_id uuid CONSTRAINT shop_order_message_fk
+    REFERENCES messaging_message DEFERRABLE INITIALLY DEFERRED)
+"""
+
+
+async def test_a_table_of_the_sites_own_that_refers_to_a_tombstone_is_named_in_a_line(
+    room: Room, sql: Psql
+) -> None:
+    """It was a stack trace, night after night, and nothing behind it ever went."""
+    scene.insert(sql, room.id, "ordered")
+    sql.execute(BURY)
+    age(sql, room, upto=3)
+    sql.execute(ORDERS)
+    try:
+        sql.execute("INSERT INTO shop_order SELECT id FROM messaging_message WHERE position = 3")
+        with pytest.raises(
+            CommandError, match=r"^.* on table \"shop_order\"\. .*db_constraint=False.*$"
+        ):
+            await retain("--purge-days", "30")
+    finally:
+        sql.execute("DROP TABLE shop_order")
+    assert await retain("--purge-days", "30") == "1 tombstones are gone.\n"
+
+
 def test_without_an_age_nothing_goes_and_a_line_says_so() -> None:
     with pytest.raises(CommandError, match="set retention_days"):
         retain_now()
