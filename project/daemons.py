@@ -32,23 +32,32 @@ def spawn(name: str, home: Home, command: list[str], *, log: Path, dead: Iterabl
     """Start `command` in a session of its own, with a fresh log and without the `dead` one's files; return its pid.
 
     The shell in between ends at once, so the server is nobody's child: it survives its starter,
-    and no zombie of it stays with us. Raises ServiceError if one runs where we don't see it.
+    and no zombie of it stays with us. Raises ServiceError if one runs where we don't see it, or none can be started.
     """
+    with lock(home, f"{log.stem}.lock", fcntl.LOCK_UN) as held:
+        if not _is_ours(held):
+            raise ServiceError(
+                f"{home.directory} is in use by a {name} of another container or machine: "
+                "do this where that one runs, or set DATABASE_URL and REDIS_URL."
+            )
+        for file in dead:
+            file.unlink(missing_ok=True)
+        if log.exists():
+            log.replace(log.with_suffix(".log.old"))
+        shell = ["/bin/sh", "-c", 'umask 077; "$@" >"$0" 2>&1 & echo $!', str(log)]
+        result = run(home, [*shell, *command], keeps=(held,))
+        if not result.stdout:  # the shell could not start it
+            raise ServiceError(explain(result.stderr.strip().rpartition("\n")[2], home.directory))
+        return int(result.stdout)
+
+
+def _is_ours(held: int) -> bool:
+    """Take the lock of this open file, unless somebody keeps it."""
     for _ in pauses(GONE_S):
-        with (
-            contextlib.suppress(BlockingIOError),
-            lock(home, f"{log.stem}.lock", fcntl.LOCK_EX | fcntl.LOCK_NB) as held,
-        ):
-            for file in dead:
-                file.unlink(missing_ok=True)
-            if log.exists():
-                log.replace(log.with_suffix(".log.old"))
-            shell = ["/bin/sh", "-c", 'umask 077; "$@" >"$0" 2>&1 & echo $!', str(log)]
-            return int(run(home, [*shell, *command], keeps=(held,)).stdout)
-    raise ServiceError(
-        f"{home.directory} is in use by a {name} of another container or machine: "
-        "do this where that one runs, or set DATABASE_URL and REDIS_URL."
-    )
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+    return False
 
 
 @contextlib.contextmanager

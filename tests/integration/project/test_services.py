@@ -356,6 +356,32 @@ def test_data_that_a_server_in_another_container_has_open_is_left_to_it(director
         assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
+@needs_root
+@pytest.mark.parametrize(
+    ("processes", "why"), [(0, "Resource temporarily unavailable"), (2, "Cannot fork")]
+)
+def test_where_no_process_can_be_started_that_is_the_reason(
+    directory: Path, processes: int, why: str
+) -> None:
+    """With the limit at the shell or behind it; a server of another container was said to have the directory."""
+    os.chown(directory, 54_322, 54_322)
+    attempt = (
+        "import os, pathlib, resource, sys\nfrom project import daemons, home\n"
+        "place = pathlib.Path(sys.argv[1])\n"
+        "own = home.Home(directory=place, sockets=place, uid=54_322, gid=54_322)\n"
+        "os.setgroups([]); os.setgid(54_322); os.setuid(54_322)\n"
+        f"resource.setrlimit(resource.RLIMIT_NPROC, ({processes}, {processes}))\n"
+        "with home.one_line_errors(place):\n"
+        "    daemons.spawn('PostgreSQL', own, ['true'], log=place / 'server.log', dead=())"
+    )
+    tried = subprocess.run(
+        [sys.executable, "-c", attempt, str(directory)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert f"ServiceError: {directory}: " in tried.stderr
+    assert why in tried.stderr
+
+
 def ended() -> int:
     """The number of a process that has ended."""
     with subprocess.Popen(["true"]) as process:
