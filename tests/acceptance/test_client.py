@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -281,6 +281,25 @@ async def test_a_revoked_device_stops_and_says_so(address: str) -> None:
         assert "revoked" in ended.reason
         with pytest.raises(ClosedError, match="revoked"):
             await ann.send(conversation, "too late")
+
+
+async def test_a_store_goes_on_with_no_other_device_of_its_user(
+    address: str, site: Serving, tmp_path: Path
+) -> None:
+    """Its keys are the device's: what is stored, and was not answered, would be posted twice."""
+    path = tmp_path / "ann.sqlite"
+    async with line_to(site) as (proxy, url), device(address, "ann") as (ann, heard):
+        client, conversation = await impatient(url, outbox=path)
+        async with client:
+            await until(client, Connected)
+            proxy.impose({"down": Rule(stuck=True)})
+            client.send(conversation, "once")
+            assert await heard.until(conversation, 1) == ["once"]
+        other = Client(address, token=ann.token, outbox=path)
+        async with other, asyncio.timeout(PATIENCE_S):
+            with suppress(ClosedError):
+                await other.settled()
+            assert "another device" in other.core.reason, await stored(ann, conversation)
 
 
 async def test_a_wrong_password_and_an_absent_server_are_told_in_one_line(address: str) -> None:

@@ -31,11 +31,10 @@ from messaging.protocol.client.outbox import Outbox
 from messaging.protocol.client.patience import Patience, Silence
 from messaging.protocol.client.presence import Presence
 from messaging.protocol.client.reconnect import LOST, Backoff, may_return, repeat_ms
-from messaging.protocol.client.saved import Saved
+from messaging.protocol.client.saved import Saved, not_ours
 
 WELCOME_MS = 10_000.0  # a connection that has not said welcome by then is dead
-NOT_OURS = 1008  # RFC 6455, a violated policy: what is stored is another user's
-ANOTHER_USER = "What is stored here is another user's; give each user a store of their own."
+NOT_OURS = 1008  # RFC 6455, a violated policy: what is stored is another's
 
 
 class Phase(enum.Enum):
@@ -211,8 +210,8 @@ class Client:
         return happened
 
     def _on_welcome(self, frame: frames.Welcome) -> None:
-        if self.user not in (None, frame.user):  # or one would speak with the other's words
-            self._happened = self.closed(NOT_OURS, self._silence.heard, reason=ANOTHER_USER)
+        if why := not_ours(frame, user=self.user, device=self.device, epoch=self.epoch):
+            self._happened = self.closed(NOT_OURS, self._silence.heard, reason=why)
             return
         self._happened.append(
             Connected(device=frame.device, user=frame.user, session=frame.session)

@@ -5,6 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from messaging.protocol.client.happenings import Request
+from messaging.protocol.frames import Welcome
+
+ANOTHER_USER = "What is stored here is another user's; give each user a store of their own."
+ANOTHER_DEVICE = "What is stored here is another device's; give each device a store of its own."
 
 
 class Saved(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,3 +25,14 @@ class Saved(msgspec.Struct, frozen=True, kw_only=True):
     purged: dict[str, int] = {}
     unsettled: list[str] = []
     outbox: list[tuple[str, Request]] = []
+
+
+def not_ours(it: Welcome, *, user: str | None, device: str | None, epoch: str | None) -> str:
+    """Why what is stored may not be said in this session; "" if it may be.
+
+    One would speak with another user's words. A key of one device is none of another's: what is stored, and was
+    not answered, would be posted twice; but not in another database, which has nothing of a device that it does not know.
+    """
+    if user not in (None, it.user):
+        return ANOTHER_USER
+    return ANOTHER_DEVICE if device not in (None, it.device) and epoch == it.epoch else ""

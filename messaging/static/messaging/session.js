@@ -22,6 +22,7 @@ const KEY = /^[^\0\p{Surrogate}]{1,64}$/u; // what the server takes as a client_
 const BODY_BYTES = 65_536; // of a text in UTF-8: what the server stores
 const WELCOME_MS = 10_000; // a connection that has not said welcome by then is given up
 const ANOTHER_USER = "What is stored here is another user's; give each user a store of their own.";
+const ANOTHER_DEVICE = "What is stored here is another device's; give each device a store of its own.";
 
 /** A new idempotency key: 128 random bits. (randomUUID exists on secure origins only.) */
 export function newId() {
@@ -241,7 +242,8 @@ export class Session {
 
   #welcome(frame, now) {
     const { device, user, epoch } = frame;
-    if (this.user !== null && this.user !== user) return this.#leaveToOthers();
+    if (this.user !== null && this.user !== user) return this.#leaveToOthers(ANOTHER_USER);
+    if (this.device !== null && this.device !== device && this.epoch === epoch) return this.#leaveToOthers(ANOTHER_DEVICE);
     // The epoch and the cursors change in one step, or a lost connection would leave old cursors under the new epoch.
     if (this.epoch !== null && this.epoch !== epoch) for (const id of this.conversations.keys()) this.#forget(id);
     Object.assign(this, { device, user, epoch, limits: frame.limits, phase: "open", reason: "" });
@@ -254,10 +256,10 @@ export class Session {
     this.wishes.restart();
   }
 
-  /** One user would speak with another's words, and see what the other had. */
-  #leaveToOthers() {
+  /** One user would speak with another's words; what one device had stored, and heard no answer to, another would post again. */
+  #leaveToOthers(why) {
     this.disconnect();
-    this.#stop(ANOTHER_USER);
+    this.#stop(why);
   }
 
   #forget(conversation, purged) {
