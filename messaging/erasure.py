@@ -69,7 +69,7 @@ def traces(user: UUID) -> Traces:
 
 
 def erase(user: UUID) -> None:
-    """Erase a user. Raises OperationalError if a conversation stays locked: what was done is done."""
+    """Erase a user. Raises OperationalError if a conversation stays locked: what was done is done; RuntimeError inside of a transaction."""
     erasure.forget(user)
     for _ in in_turns(_steps(user)):
         pass

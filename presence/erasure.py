@@ -32,10 +32,12 @@ def nobody(key: UUID) -> str:
 def forget(user: UUID) -> None:
     """Log a user out for ever and empty all that tells who they were; a repeat does no harm.
 
-    When it returns nothing reaches their devices any more. Raises psycopg.Error when the database is away.
+    When it returns nothing reaches their devices any more. Raises psycopg.Error when the database is away, and
+    RuntimeError inside of a transaction: a revocation, which has a connection of its own, would wait for that one.
     """
     users = get_user_model()._default_manager.filter(pk=user)
-    users.update(is_active=False)  # from now on no device can be added
+    with transaction.atomic(durable=True):
+        users.update(is_active=False)  # from now on no device can be added
     devices = list(Device.objects.filter(user=user).values_list("pk", flat=True))
     for device in devices:
         async_to_sync(roster.revoke)(str(device))

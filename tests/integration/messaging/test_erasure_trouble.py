@@ -7,8 +7,8 @@ from threading import Event
 from typing import Any
 
 import pytest
-from django.core.management import CommandError
-from django.db import connection
+from django.core.management import CommandError, call_command
+from django.db import connection, transaction
 from django.db.models.signals import pre_save
 
 from messaging import tombstones
@@ -92,6 +92,13 @@ def test_a_device_that_stays_locked_ends_the_command_with_a_line(
         holder.execute("SELECT FROM presence_device FOR NO KEY UPDATE")
         with pytest.raises(CommandError, match=f"timeout. Run it again with {person.user.pk}"):
             erase_now(MARK)
+
+
+def test_in_somebody_elses_transaction_it_is_refused_at_once(person: Person) -> None:
+    """As in a view under ATOMIC_REQUESTS: the revocation waited for what that one had locked, ten seconds, each time."""
+    with pytest.raises(RuntimeError, match="durable"), transaction.atomic():
+        call_command("erase_user", MARK)
+    assert User.objects.filter(username=MARK, is_active=True).exists()
 
 
 def test_what_a_storage_that_fails_leaves_is_removed_by_a_repeat(
