@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
-from django.db import connection, connections
+from django.db import ProgrammingError, connection, connections
 from django.db.migrations.executor import MigrationExecutor
 
 from project import demo, ports, services, supervisor
@@ -94,7 +94,13 @@ class Command(BaseCommand):
 
     def _look_for_tables(self) -> None:
         """Raise ServiceError if the tables are not those of this version: nothing would be served."""
-        executor = MigrationExecutor(connection)
+        try:
+            executor = MigrationExecutor(connection)
+        except ProgrammingError as error:  # who does not own them may have rights on ours alone
+            user = connection.settings_dict["USER"]
+            raise ServiceError(
+                f"{error}: have the owner say GRANT SELECT ON django_migrations TO {user};"
+            ) from error
         left = [one for one, _ in executor.migration_plan(executor.loader.graph.leaf_nodes())]
         if left:
             raise ServiceError(

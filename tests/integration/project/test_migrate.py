@@ -282,6 +282,21 @@ def test_what_is_left_to_migrate_is_a_line_where_serve_may_not_do_it(empty: Empt
     )
 
 
+@pytest.mark.long
+def test_a_user_who_may_not_see_what_is_migrated_is_told_so_in_one_line(empty: Empty) -> None:
+    """`--no-migrate` is for those who do not own the tables, and may have rights on those of the apps alone."""
+    empty.release()
+    empty.start("migrate", "-v0").communicate(timeout=PATIENCE_S)
+    other = f"{empty.url}{'&' if '?' in empty.url else '?'}options=-c%20role%3Dpg_monitor"
+    said, wrong = empty.start("serve", "--no-migrate", DATABASE_URL=other).communicate(
+        timeout=PATIENCE_S
+    )
+    assert said == ""
+    assert re.fullmatch(
+        r"error: permission denied for table django_migrations: .*GRANT SELECT.*\n", wrong
+    )
+
+
 def _until_served(process: "subprocess.Popen[str]") -> str:
     assert process.stdout is not None
     lines = [""]
