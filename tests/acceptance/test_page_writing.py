@@ -153,6 +153,23 @@ def test_key_that_ends_an_input_method_sends_nothing(pair: tuple[Device, Device]
 
 
 @pytest.mark.long
+def test_key_that_ends_the_candidates_of_an_input_method_leaves_an_edit_alone(
+    pair: tuple[Device, Device],
+) -> None:
+    """Escape is for them, not for the edit: that would be gone."""
+    alice, bob = pair
+    alice.say("kana")
+    bob.shows("kana")
+    alice.use("kana", ".edit")
+    alice.write("!")
+    for kind in ("rawKeyDown", "keyUp"):
+        key = {"type": kind, "key": "Escape", "windowsVirtualKeyCode": 229}
+        alice.chrome.execute_cdp_cmd("Input.dispatchKeyEvent", key)
+    assert (alice.draft, alice.find(".doing").is_displayed()) == ("kana!", True)
+    alice.write(Keys.ESCAPE)
+
+
+@pytest.mark.long
 def test_key_that_is_held_sends_no_draft_that_comes_after(
     desk: Desk, pair: tuple[Device, Device]
 ) -> None:

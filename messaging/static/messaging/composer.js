@@ -98,8 +98,8 @@ export class Composer {
   }
 
   #pressed(event) {
-    const isComposing = event.isComposing || event.keyCode === IN_USE; // Safari tells of the end before the key that brought it
-    if (event.key === "Enter" && !event.shiftKey && !isComposing) {
+    if (event.isComposing || event.keyCode === IN_USE) return; // Safari tells of the end before the key that brought it
+    if (event.key === "Enter" && !event.shiftKey) {
       event.preventDefault();
       if (!event.repeat) this.#submit(); // the next draft may be in the field by now
     }
