@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from selenium.webdriver import Keys
+from selenium.webdriver import ActionChains, Keys
 
 from messaging.client import Client
 from project import services
@@ -184,6 +184,25 @@ def test_key_that_is_held_sends_no_draft_that_comes_after(
     key = {"type": "rawKeyDown", "key": "Enter", "windowsVirtualKeyCode": 13, "autoRepeat": True}
     desk.chrome.execute_cdp_cmd("Input.dispatchKeyEvent", key)
     assert alice.draft == "not yet"
+    alice.write(*SELECT_ALL, Keys.BACKSPACE)
+
+
+@pytest.mark.long
+def test_second_click_of_a_double_one_sends_no_draft_and_the_field_stays_in_use(
+    desk: Desk, pair: tuple[Device, Device]
+) -> None:
+    """On a phone the keyboard would fold away with each message; what is typed next would go nowhere."""
+    alice, bob = pair
+    alice.say("clicked")
+    bob.shows("clicked")
+    alice.write("not yet")
+    alice.use("clicked", ".edit")
+    alice.write("!")
+    ActionChains(desk.chrome).double_click(alice.find(".send")).perform()
+    bob.shows("clicked!")
+    assert alice.draft == "not yet"
+    ActionChains(desk.chrome).send_keys(Keys.END, ", still").perform()
+    assert alice.draft == "not yet, still"
     alice.write(*SELECT_ALL, Keys.BACKSPACE)
 
 

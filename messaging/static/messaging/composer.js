@@ -34,6 +34,10 @@ export class Composer {
       event.preventDefault();
       this.#submit();
     });
+    find(".send").addEventListener("click", (event) => {
+      if (event.detail > 1) event.preventDefault(); // of a double click: the next draft may be in the field by now
+      this.text.focus(); // or the keyboard of a phone would fold away
+    });
     find(".cancel").addEventListener("click", () => this.#stop());
     this.text.addEventListener("input", () => this.#typed());
     this.text.addEventListener("keydown", (event) => this.#pressed(event));
