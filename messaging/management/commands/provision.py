@@ -28,7 +28,7 @@ SELECT name, %s, '', '', name || '@provision.invalid', true, false, false, now()
     ON CONFLICT (username) DO NOTHING
 """
 USER_IDS = """
-SELECT u.id FROM unnest(%s::text[]) WITH ORDINALITY AS n (name, place)
+SELECT u.id, u.email = name || '@provision.invalid' FROM unnest(%s::text[]) WITH ORDINALITY AS n (name, place)
   JOIN presence_user u ON u.username = n.name ORDER BY n.place
 """
 CONVERSATIONS = """
@@ -94,10 +94,14 @@ class Command(BaseCommand):
 
 
 def make_users(prefix: str, count: int, *, password: str | None) -> list[UUID]:
-    """Return the users `<prefix>-0` and so on, each with the conversation with oneself."""
+    """Return the users `<prefix>-0` and so on, each with the conversation with oneself. Raises CommandError if one is somebody else."""
     names = [f"{prefix}-{n}" for n in range(count)]
     _run(USERS, make_password(password), names)  # one hash for all: it takes long on purpose
-    users = [user for (user,) in _run(USER_IDS, names)]
+    found = _run(USER_IDS, names)
+    for name, (_, is_made) in zip(names, found, strict=True):
+        if not is_made:  # whoever has the tokens that are printed would be them
+            raise CommandError(f"{name} is somebody's already; choose another --prefix.")
+    users = [user for user, _ in found]
     _run(CONVERSATIONS, "self", users, [""] * count)
     _run(STAYS, users, users, ["member"] * count)
     return users

@@ -71,6 +71,15 @@ def test_a_password_opens_the_login_of_the_new_users() -> None:
     assert Client().post("/api/login", body, content_type="application/json").status_code == 200
 
 
+def test_a_person_of_such_a_name_gets_no_device_that_others_have_the_token_of() -> None:
+    """`--prefix team` gave out a token of somebody's account, and put them into its groups."""
+    person = User.objects.create_user("team-1", "team-1@example.org")
+    with pytest.raises(CommandError, match=r"^team-1 is .*--prefix\.$"):
+        provision(users=2, prefix="team")
+    assert not Device.objects.filter(user=person).exists()
+    assert not User.objects.filter(username="team-0").exists()
+
+
 @pytest.mark.parametrize(
     "options", [{"users": 0}, {"users": 2, "members": 3}, {"devices": -1}, {"conversations": -1}]
 )
