@@ -70,6 +70,22 @@ const STORIES = {
     return { cursor: conversations.c1.cursor, messages: conversations.c1.messages.map(({ id }) => id), epoch };
   },
 
+  joined() {
+    const store = new LocalStore(NAME);
+    const session = opened(store);
+    const messages = [{ id: "m1", seq: 1, position: 1 }];
+    session.received([{ type: "conversation", ...LISTED, conversation: "c2" }], 1);
+    keep(store, session);
+    session.received([{ type: "events", conversation: "c2", since: 0, upto: 1, messages }], 1);
+    const { saves, frames } = session.take();
+    store.save(saves, session); // and the tab is killed
+    const again = new Session({ token: "t", saved: new LocalStore(NAME).load() });
+    again.connect(2);
+    again.opened(2);
+    const [hello] = again.take().frames;
+    return { acknowledged: frames.at(-1).marks, said: hello.cursors.c2 };
+  },
+
   crowded() {
     const store = new LocalStore(NAME);
     const session = opened(store);

@@ -171,6 +171,12 @@ def test_store_never_holds_a_cursor_beyond_its_messages(page: Chrome) -> None:
     assert found == {"cursor": 2, "messages": ["m1", "m2"], "epoch": "e1"}
 
 
+def test_new_conversation_is_stored_before_it_is_acknowledged(page: Chrome) -> None:
+    """The feed of one that is not stored would go on at the mark: what was acknowledged, and lost with the tab, never came."""
+    found = page.execute_async_script(RUN, "/tests/stores.js", json.dumps("joined"))
+    assert found == {"acknowledged": [{"conversation": "c2", "delivered": 1}], "said": 0}
+
+
 def test_cursor_of_a_tab_that_slept_through_a_restore_counts_for_nothing(page: Chrome) -> None:
     """Under the new database's epoch it would hide as many changes as it is ahead."""
     found = page.execute_async_script(RUN, "/tests/stores.js", json.dumps("asleep"))

@@ -231,7 +231,10 @@ export class Session {
     error: (frame, now) => this.#error(frame, now),
     events: (frame) => this.#events(frame),
     receipts: (frame) => this.feeds.mark(frame, this.device),
-    conversation: (frame) => this.feeds.list(frame),
+    conversation: (frame) => {
+      this.feeds.list(frame);
+      this.saves.session = true; // at once: a feed whose cursor is not stored goes on at what was acknowledged
+    },
     left: (frame) => this.#left(frame),
     reset: ({ conversation, purged }) => this.#forget(conversation, purged),
     presence: (frame) => this.#presence(frame),
