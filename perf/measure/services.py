@@ -6,10 +6,12 @@ Counters are given as what came since the last look; states as they are.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from statistics import median
 from time import perf_counter
 from typing import Any
 
+import psutil
 import psycopg
 from redis.asyncio import Redis
 
@@ -109,13 +111,17 @@ def _named(facts: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, floa
 
 
 async def valkey_pid(client: Redis) -> int | None:
-    """Valkey's process, if it is of this machine (it is asked over a Unix socket or loopback)."""
+    """Valkey's process, if it is of this machine: asked over a Unix socket or loopback, and in no container."""
     place = client.connection_pool.connection_kwargs
     local = "path" in place or place.get("host") in {"localhost", "127.0.0.1", "::1"}
     if not local:
         return None
     facts: dict[str, Any] = await client.info("server")
-    return int(facts["process_id"]) if "process_id" in facts else None
+    with suppress(KeyError, psutil.Error):  # a container's number is somebody else's here
+        process = psutil.Process(int(facts["process_id"]))
+        if any(name in process.name() for name in ("valkey", "redis")):
+            return process.pid
+    return None
 
 
 async def fsync_ms(connection: Connection, *, tries: int = 20) -> float | None:

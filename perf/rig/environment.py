@@ -8,9 +8,11 @@ processes that are spoken to through `manage.py` and sockets. Readiness is probe
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -75,15 +77,17 @@ class Environment:
         return parts.port or (443 if parts.scheme == "https" else 80)
 
     def server_processes(self) -> list[psutil.Process]:
-        """The servers' processes on this machine: our own, else those that listen on the port."""
+        """The servers' processes on this machine: our own, else those of a Lockstep that listen on the port."""
         if self.servers:
             return [process for server in self.servers for process in server.family()]
+        if not is_here(urlsplit(self.url).hostname or ""):
+            return []  # whoever listens on that port here is somebody else
         listening = {
             connection.pid
             for connection in psutil.net_connections("tcp")
             if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (self.port,)
         }
-        found = [one for pid in listening if pid is not None for one in family(pid)]
+        found = [one for pid in listening if pid and serves(pid) for one in family(pid)]
         return list({one.pid: one for one in found}.values())
 
     @asynccontextmanager
@@ -120,6 +124,24 @@ class Environment:
             self.ended.append(len(began - set(server.family())))
             await server.stop()
             self.servers.remove(server)
+
+
+@cache
+def is_here(host: str) -> bool:
+    """Whether a host is this machine: only whoever has an address may bind it."""
+    with suppress(OSError):
+        for kind, _, _, _, address in socket.getaddrinfo(host, 0, type=socket.SOCK_DGRAM):
+            with suppress(OSError), socket.socket(kind, socket.SOCK_DGRAM) as one:
+                one.bind(address)
+                return True
+    return False
+
+
+def serves(pid: int) -> bool:
+    """Whether a process is a server of Lockstep, and not a proxy or a tunnel to one."""
+    with suppress(psutil.Error):
+        return "project.worker" in psutil.Process(pid).cmdline()
+    return False
 
 
 def look_at(url: str, accounts_file: Path) -> list[Account]:

@@ -61,7 +61,9 @@ def test_what_nobody_looked_at_is_not_judged() -> None:
 
 
 def test_of_a_server_elsewhere_nothing_is_known_however_idle_this_machine_is() -> None:
-    seen = {name: IDLE[name] for name in IDLE if not name.startswith(("server", "postgres_", "valkey"))}
+    seen = {
+        name: IDLE[name] for name in IDLE if not name.startswith(("server", "postgres_", "valkey"))
+    }
     said = limiting(Usage(**seen))  # type: ignore[arg-type]
     assert said.startswith("Nothing is known about the limiting resource: no process of the server")
     assert "more load" not in said

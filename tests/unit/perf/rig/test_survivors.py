@@ -29,9 +29,8 @@ def place(port: int, logs: Path) -> Environment:
 
 def test_a_server_that_ends_is_named(tmp_path: Path) -> None:
     port = free_port()
-    with subprocess.Popen(
-        [sys.executable, "-c", LISTEN, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
+    command = [sys.executable, "-c", LISTEN, str(port), "project.worker"]  # as a server's would be
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
         survivors = Survivors(place(port, tmp_path))
