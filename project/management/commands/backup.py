@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
 from messaging.files.cleaning import places
-from messaging.files.contents import storage, sync
+from messaging.files.contents import reaching, sync
 from messaging.models import Attachment
 from project import dumps
 
@@ -45,16 +45,28 @@ class Command(BaseCommand):
             return
         draft = directory.with_name(directory.name + UNFINISHED)
         shutil.rmtree(draft, ignore_errors=True)
+        named = set(Attachment.objects.exclude(file="").values_list("file", flat=True))
         try:
             draft.mkdir(mode=0o700, parents=True)
             archive = draft / DATABASE
             dumps.run("pg_dump", "--format=custom", NO_EPOCH, "--file", str(archive))
-            copied = sum(copy(place, draft / FILES) for place in places())
+            copied = {place for place in places() if copy(place, draft / FILES)}
+            if named and not named & copied:
+                raise CommandError(
+                    f"The storage of files has none of the {len(named)} contents that messages name: is LOCKSTEP_DATA the site's?"
+                )
             publish(draft, directory)
         except OSError as error:
-            raise CommandError(f"{draft} can't be written: {error.strerror or error}.") from error
+            raise CommandError(describe(error, draft)) from error
         size = (directory / DATABASE).stat().st_size
-        self.stdout.write(f"{directory}: a database of {size:,} bytes, {copied} contents.")
+        self.stdout.write(f"{directory}: a database of {size:,} bytes, {len(copied)} contents.")
+        if lost := len(named - copied):
+            self.stderr.write(f"{lost} contents that messages name are not in the storage.")
+
+
+def describe(error: OSError, place: Path) -> str:
+    """What went wrong, and where: at `place` unless the error names a file."""
+    return f"{error.filename or place}: {error.strerror}." if error.strerror else f"{error}."
 
 
 def publish(draft: Path, directory: Path) -> None:
@@ -64,14 +76,14 @@ def publish(draft: Path, directory: Path) -> None:
     sync(directory.parent)
 
 
-def copy(place: str, folder: Path) -> int:
-    """Copy one content out of the storage; 0 if it is gone meanwhile. Raises OSError."""
+def copy(place: str, folder: Path) -> bool:
+    """Copy one content out of the storage; False if it is gone meanwhile. Raises OSError."""
     target = folder / place
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with storage().open(place) as source, target.open("wb") as copied:
+        with reaching() as shelf, shelf.open(place) as source, target.open("wb") as copied:
             shutil.copyfileobj(source, copied)
     except FileNotFoundError:
         target.unlink(missing_ok=True)
-        return 0
-    return 1
+        return False
+    return True

@@ -15,11 +15,11 @@ from django.core.files import File
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
-from messaging.files.contents import settle, storage
+from messaging.files.contents import reaching, settle, storage
 from messaging.management.commands.begin_epoch import begin_epoch
 from messaging.models import Attachment
 from project import dumps
-from project.management.commands.backup import DATABASE, FILES
+from project.management.commands.backup import DATABASE, FILES, describe
 
 # It measures for the server's operator: a superuser is needed for it, for the site none.
 OF_THE_SERVER = re.compile(r"EXTENSION (- )?pg_stat_statements\b")
@@ -55,8 +55,12 @@ class Command(BaseCommand):
         if options["dry_run"]:
             self.stdout.write(f"Would restore the database and {len(contents)} contents.")
             return
-        for content in contents:
-            put(content, place=content.relative_to(directory / FILES).as_posix())
+        try:
+            for content in contents:
+                put(content, place=content.relative_to(directory / FILES).as_posix())
+        except OSError as error:
+            words = describe(error, directory)
+            raise CommandError(f"{words} Mend that, and run it again.") from error
         restore_rows(str(archive))
         self._report()
 
@@ -86,10 +90,11 @@ def restore_rows(archive: str) -> None:
 
 
 def put(content: Path, *, place: str) -> None:
-    """Store a content unless it is there, whole; the disk has it before a row names it."""
-    if storage().exists(place):
-        if storage().size(place) == content.stat().st_size:
-            return
-        storage().delete(place)
-    with content.open("rb") as source:
-        settle(storage().save(place, File(source)))
+    """Store a content unless it is there, whole; the disk has it before a row names it. Raises OSError."""
+    with reaching() as shelf:
+        if shelf.exists(place):
+            if shelf.size(place) == content.stat().st_size:
+                return
+            shelf.delete(place)
+        with content.open("rb") as source:
+            settle(shelf.save(place, File(source)))
