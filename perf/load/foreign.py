@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import psycopg
@@ -35,13 +35,14 @@ COPY = "COPY messaging_message (conversation_id, body) FROM STDIN"
 LOCK = "SELECT 1 FROM messaging_conversation WHERE id = %(conversation)s::uuid FOR UPDATE"
 READ = """
 SELECT count(*), max(h) FROM (
-    SELECT md5(m.body || n.n) AS h FROM messaging_message m, generate_series(1, 20) AS n(n) ORDER BY h
+    SELECT md5(m.body || n.n) AS h FROM messaging_message m, generate_series(1, 20) AS n(n)
+     WHERE m.conversation_id = ANY (%(conversations)s::uuid[]) ORDER BY h
 ) AS s
 """
 
 
 class Foreigners:
-    """What they did. `conversations` are where they write and lock, never anywhere else."""
+    """What they did. `conversations` are where they write, lock and read, never anywhere else."""
 
     def __init__(self, url: str, *, conversations: Sequence[str], seed: int) -> None:
         self.done: Counter[str] = Counter()
@@ -85,10 +86,11 @@ class Foreigners:
                         await asyncio.sleep(LOCK_S)
 
     async def read(self, going_on: Callable[[], bool]) -> None:
-        """Sort everything that is stored, many times over."""
+        """Sort all that was said there, many times over."""
         async with self._connected() as connection:
             while going_on():
-                await self._do("heavy reads", connection, READ, {})
+                facts = {"conversations": self._conversations}
+                await self._do("heavy reads", connection, READ, facts)
 
     async def hoard(self, going_on: Callable[[], bool]) -> None:
         """Take every connection that is to be had, until it is over; whatever becomes free, too."""
@@ -107,7 +109,7 @@ class Foreigners:
                     await asyncio.sleep(FULL_S)
 
     async def _do(
-        self, what: str, connection: Connection, statement: str, parameters: dict[str, object]
+        self, what: str, connection: Connection, statement: str, parameters: Mapping[str, object]
     ) -> None:
         with self._counted():
             cursor = await connection.execute(statement, parameters)
