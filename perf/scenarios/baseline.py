@@ -215,6 +215,9 @@ async def _conclude(it: Baseline, findings: Findings) -> None:
     """Hold everything against the targets."""
     findings.outcomes = baseline_table.outcomes(it)
     findings.figures |= baseline_table.figures(it)
+    if it.probe is not None:
+        ended = "the rig's own connection to the database ended, so T3 is not known: "
+        findings.unknown.extend(ended + reason for reason in it.probe.failures)
     if it.statements is not None:
         findings.figures["database_statements"] = await it.statements.top()
     findings.resources = dict(it.resources.usage)

@@ -60,7 +60,10 @@ def _connects(seconds: Sequence[float]) -> Latency:
 
 
 def _database_time(it: Baseline) -> Outcome:
-    """The worse of what the rig's own connection and what the server itself measured."""
+    """The worse of what the rig's own connection and what the server itself measured; unknown if that one was lost."""
+    if it.probe is not None and it.probe.failures:
+        why = f"the rig's own connection ended: {it.probe.failures[0]}"
+        return outcome("T3", None, source=why)
     ours = it.probe.latency.percentile(99) if it.probe is not None else None
     theirs = metrics.percentile_ms(metrics.merged(metrics.since(it.before, it.after)), 99)
     named = {"a connection of the rig": ours, "the server's /metrics": theirs}
