@@ -23,7 +23,11 @@ def main() -> None:
             signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         with services.for_command(sys.argv[1:]):
-            execute_from_command_line(sys.argv)
+            try:
+                execute_from_command_line(sys.argv)
+            finally:  # however impatient somebody is
+                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                    signal.signal(number, signal.SIG_IGN)
     except services.ServiceError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

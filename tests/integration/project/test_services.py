@@ -170,6 +170,39 @@ def test_a_terminal_that_is_closed_ends_serve_and_its_servers_unless_nohup_keeps
     assert pids(place) == (None, None)
 
 
+MIGRATES = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted"
+
+
+def _until_it_migrates(place: services.Services) -> None:
+    for _ in daemons.pauses(60):
+        with (
+            contextlib.suppress(psycopg.OperationalError),
+            psycopg.connect(place.database_url) as connection,
+        ):
+            if connection.execute(MIGRATES).fetchone():
+                return
+    raise AssertionError("nobody migrates")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_is_impatient_while_serve_starts_leaves_no_server_running(
+    directory: Path, number: signal.Signals
+) -> None:
+    place = services.locate(directory)
+    own = {"LOCKSTEP_DATA": str(directory), "DATABASE_URL": "", "REDIS_URL": ""}
+    with subprocess.Popen(
+        [sys.executable, "manage.py", "serve", "--processes", "1", "--no-spare"],
+        cwd=ROOT, env=os.environ | own, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as serve:  # fmt: skip
+        _until_it_migrates(place)
+        while serve.poll() is None:
+            serve.send_signal(number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                serve.wait(0.02)
+        assert serve.returncode == 128 + number
+    assert pids(place) == (None, None)
+
+
 def test_a_server_that_another_process_uses_is_not_stopped(directory: Path) -> None:
     with services.use(directory) as place:
         before = pids(place)
