@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from selenium.webdriver import Chrome, Keys
+from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.command import Command
 
@@ -62,6 +62,22 @@ def test_message_counts_as_unread_until_the_device_is_used(
     bob.look()
     eventually(desk.chrome, lambda: bob.unread, "")
     eventually(desk.chrome, lambda: alice.ticks("two"), "read")
+
+
+def test_first_click_on_a_conversation_of_a_card_not_in_use_counts(
+    desk: Desk, pair: tuple[Device, Device]
+) -> None:
+    """Pressing reads what the card shows, which changes the strip under the mouse."""
+    alice, bob = pair
+    alice.say("unread")
+    eventually(desk.chrome, lambda: bob.unread, "1")
+    notes = bob.texts(".list .title").index("Notes to self")
+    pressed = bob.card.find_elements(By.CSS_SELECTOR, ".list .title")[notes]
+    ActionChains(desk.chrome).click_and_hold(pressed).perform()
+    eventually(desk.chrome, lambda: bob.unread, "")
+    ActionChains(desk.chrome).release().perform()
+    eventually(desk.chrome, lambda: bob.texts(SELECTED), ["Notes to self"])
+    bob.choose("alice")
 
 
 def test_receipts_are_told_in_a_sentence_on_a_click(

@@ -48,7 +48,8 @@ export function dot(state) {
   return element;
 }
 
-function paint(element, state) {
+/** Shows a state by a dot that there is. */
+export function paint(element, state) {
   if (element.dataset.state === state) return;
   element.dataset.state = state;
   element.title = state;

@@ -1,33 +1,27 @@
 /** The conversations of one device on screen: a strip of buttons, the one in use marked. */
 
-import { dot, stateOf } from "./here.js";
+import { dot, paint, stateOf } from "./here.js";
+import { Items } from "./items.js";
 import { unread } from "./standing.js";
 
 const RANK = { direct: 0, group: 1, self: 2 };
 const COUNTED = 99; // of many messages only the newest are here
 
 export class List {
-  #shows = "";
-
   constructor(list) {
-    this.list = list;
+    this.items = new Items(list, { make, fill });
   }
 
   draw({ client, directory, selected }) {
-    const shows = sorted(client.conversations).map((one) => ({
-      id: one.id,
+    const rows = sorted(client.conversations).map((one) => ({
+      key: one.id,
       title: directory.title(one),
       state: one.left === null && directory.peer(one) ? stateOf(client.presence, directory.peer(one)) : null,
       unread: unread(one, client.session.user),
       isSelected: one.id === selected,
       isLeft: one.left !== null,
     }));
-    if (this.#shows === JSON.stringify(shows)) return;
-    this.#shows = JSON.stringify(shows);
-    const { list } = this;
-    const focused = list.contains(document.activeElement) && document.activeElement.dataset.conversation;
-    list.replaceChildren(...shows.map(item));
-    if (focused) list.querySelector(`[data-conversation="${focused}"]`)?.focus();
+    this.items.draw(rows);
   }
 }
 
@@ -36,21 +30,29 @@ function sorted(conversations) {
   return all.sort((one, other) => RANK[one.kind] - RANK[other.kind] || one.id.localeCompare(other.id));
 }
 
-function item({ id, title, state, unread, isSelected, isLeft }) {
+function make({ key }) {
   const element = document.createElement("li");
   const button = document.createElement("button");
   button.type = "button";
-  button.dataset.conversation = id;
-  if (isSelected) button.setAttribute("aria-current", "true");
-  button.classList.toggle("over", isLeft);
-  if (state) button.append(dot(state));
-  button.append(span("title", title));
-  if (unread) button.append(span("badge", unread > COUNTED ? `${COUNTED}+` : String(unread)), span("hidden", " unread"));
+  button.dataset.conversation = key;
+  button.append(span("title"), span("badge"), span("hidden", " unread"));
   element.append(button);
   return element;
 }
 
-function span(className, text) {
+function fill({ firstElementChild: button }, { title, state, unread, isSelected, isLeft }) {
+  const part = (name) => button.querySelector(`.${name}`);
+  button.ariaCurrent = isSelected ? "true" : null;
+  button.classList.toggle("over", isLeft);
+  if (!state) part("dot")?.remove();
+  else if (part("dot")) paint(part("dot"), state);
+  else button.prepend(dot(state));
+  part("title").textContent = title;
+  part("badge").textContent = !unread ? "" : unread > COUNTED ? `${COUNTED}+` : unread;
+  for (const name of ["badge", "hidden"]) part(name).hidden = !unread;
+}
+
+function span(className, text = "") {
   const element = document.createElement("span");
   element.className = className;
   element.textContent = text;

@@ -12,7 +12,7 @@ import { Backoff } from "./reconnect.js";
 import { isForNow } from "./rest.js";
 import { unread } from "./standing.js";
 import { askFirst } from "./sure.js";
-import { Thread, rows } from "./thread.js";
+import { rows, thread } from "./thread.js";
 import { listenToTools } from "./tools.js";
 import { walkByKey } from "./walk.js";
 
@@ -59,7 +59,7 @@ export class Pane {
     this.list = new List(this.part("list").querySelector("ul"));
     this.previews = new Previews(this.part("thread"), this.client);
     const preview = (button, file) => this.previews.watch(button, file);
-    this.thread = new Thread(this.part("messages"), { template: templates.message, preview });
+    this.thread = thread(this.part("messages"), { template: templates.message, preview });
     this.#dress();
     this.#listen();
     if (!record.isCut) this.client.connect();

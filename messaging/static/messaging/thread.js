@@ -1,11 +1,10 @@
 /**
  * The messages of one conversation on screen: stored ones by position, then those still in the outbox.
- *
- * Rows are kept by key and touched only when what they show has changed, so focus and selection stay.
  */
 
 import { announcement } from "./announcements.js";
 import { bytes } from "./bytes.js";
+import { Items } from "./items.js";
 import { standing } from "./standing.js";
 
 const TICKS = {
@@ -77,48 +76,17 @@ function row(message, { isGrouped, conversation, session, roster, nameOf }) {
   };
 }
 
-/** Keeps an <ol> in step with rows. */
-export class Thread {
-  #items = new Map(); // key -> {element, shows}
+/** An <ol> that is kept in step with such rows; `preview` is told of each file's button. */
+export function thread(list, { template, preview }) {
+  const make = ({ type }) => (type === "message" ? template.content.firstElementChild.cloneNode(true) : line(type));
+  const show = (element, row) => (row.type === "message" ? fill(element, row, preview) : (element.textContent = row.text));
+  return new Items(list, { make, fill: show });
+}
 
-  /** `preview` is told of each file's button. */
-  constructor(list, { template, preview }) {
-    Object.assign(this, { list, template, preview });
-  }
-
-  draw(rows) {
-    const keys = new Set(rows.map(({ key }) => key));
-    for (const [key, { element }] of this.#items) {
-      if (keys.has(key)) continue;
-      element.remove();
-      this.#items.delete(key);
-    }
-    let place = this.list.firstElementChild;
-    for (const row of rows) {
-      const element = this.#item(row);
-      if (element === place) place = place.nextElementSibling;
-      else this.list.insertBefore(element, place);
-    }
-  }
-
-  #item(row) {
-    const shows = JSON.stringify(row);
-    let item = this.#items.get(row.key);
-    if (!item) this.#items.set(row.key, (item = { element: this.#make(row), shows: "" }));
-    if (item.shows !== shows) {
-      if (row.type === "message") fill(item.element, row, this.preview);
-      else item.element.textContent = row.text;
-      item.shows = shows;
-    }
-    return item.element;
-  }
-
-  #make({ type }) {
-    if (type === "message") return this.template.content.firstElementChild.cloneNode(true);
-    const element = document.createElement("li");
-    element.className = type;
-    return element;
-  }
+function line(type) {
+  const element = document.createElement("li");
+  element.className = type;
+  return element;
 }
 
 function fill(element, row, preview) {
