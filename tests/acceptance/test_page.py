@@ -18,6 +18,20 @@ COUNT_DRAWINGS = """
     window.setTimeout = (...given) => (count++, plain(...given));
     plain(() => done(((window.setTimeout = plain), count)), 500);
 """
+# A slow line: who has a message is answered when the test says so.
+HOLD = """
+    window.held = [], window.plain = window.fetch;
+    window.fetch = async (url, ...more) => {
+        const answer = await window.plain(url, ...more);
+        if (url.endsWith("/receipts")) await new Promise((go) => window.held.push(go));
+        return answer;
+    };
+"""
+ANSWER = """
+    const [held, done] = arguments;
+    window.held[held]();
+    window.plain(location).then((later) => later.text()).then(done);
+"""
 # Each script and sheet of the page, and how many bytes came: none if the browser did not ask.
 TAKEN = r"""
     const files = performance.getEntriesByType("resource").filter(({ name }) => /\.(js|css)$/.test(name));
@@ -95,6 +109,41 @@ def test_receipts_are_told_in_a_sentence_on_a_click(
     assert "bob, Laptop: delivered by" in box.text
     alice.write(Keys.ESCAPE)
     assert bob.texts()[-1] == "who has this?"
+
+
+def test_late_receipts_open_nothing_and_are_those_of_the_message_asked_about(
+    desk: Desk, pair: tuple[Device, Device]
+) -> None:
+    """On a slow line the user has gone on: the box would take the keys, or say of one message what is true of another."""
+    alice, bob = pair
+    chrome = desk.chrome
+    alice.say("with bob")
+    eventually(chrome, lambda: alice.ticks("with bob"), "delivered")
+    bob.switch()
+    alice.say("on its way")
+    eventually(chrome, lambda: alice.ticks("on its way"), "stored")
+    box = chrome.find_element(By.ID, "receipts")
+    chrome.execute_script(HOLD)
+
+    def ask(body: str, held: int) -> None:
+        alice.find("textarea").click()  # not below the tools of another message
+        alice.message(body).find_element(By.CSS_SELECTOR, ".ticks").click()
+        eventually(chrome, lambda: chrome.execute_script("return window.held.length"), held)
+
+    try:
+        ask("with bob", 1)
+        ask("on its way", 2)
+        for first in (1, 0):
+            chrome.execute_async_script(ANSWER, first)
+            assert box.text.split("\n")[0] == "delivered to 0 of 1 device, read by 0"
+        ask("with bob", 3)
+        alice.find("textarea").click()
+        chrome.execute_async_script(ANSWER, 2)
+        ActionChains(chrome).send_keys("goes on").perform()
+        assert (alice.draft, box.is_displayed()) == ("goes on", False)
+    finally:
+        chrome.execute_script("window.fetch = window.plain")
+    alice.write(*SELECT_ALL, Keys.BACKSPACE)
 
 
 def test_edits_and_deletions_show_on_every_device(desk: Desk, pair: tuple[Device, Device]) -> None:

@@ -173,17 +173,23 @@ class Desk {
     }
   }
 
-  /** Says beside the ticks who has a message. */
+  /** Says beside the ticks who has a message; once that is answered nobody may want to know it any more. */
   async showReceipts(pane, message, button) {
-    const box = find("#receipts");
     const answer = pane.directory.receipts(pane.conversation, message);
-    const { summary, marks } = await answer.catch(({ message: summary }) => ({ summary, marks: [] }));
+    this.asked = answer;
+    this.#showReceipts(pane, { summary: "Asking…" }, button);
+    const told = await answer.catch(({ message: summary }) => ({ summary }));
+    if (this.asked === answer && find("#receipts").matches(":popover-open")) this.#showReceipts(pane, told, button);
+  }
+
+  #showReceipts({ directory }, { summary, marks }, button) {
+    const box = find("#receipts");
     const heading = document.createElement("p");
     heading.textContent = summary;
     const list = document.createElement("ul");
-    list.append(...(marks ?? []).map((mark) => receipt(mark, `${pane.directory.nameOf(mark.user)}, ${this.deviceName(mark)}`)));
+    list.append(...(marks ?? []).map((mark) => receipt(mark, `${directory.nameOf(mark.user)}, ${this.deviceName(mark)}`)));
     box.replaceChildren(heading, list);
-    box.showPopover();
+    box.togglePopover(true);
     place(box, button);
   }
 
