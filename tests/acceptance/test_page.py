@@ -287,6 +287,17 @@ def test_new_messages_are_spoken_and_their_ticks_are_not(
         alice.message("spoken").find_element(By.CSS_SELECTOR, one) for one in (".body", ".ticks")
     ]
     assert [desk.chrome.execute_script(live, one) for one in parts] == ["polite", "off"]
+    alice.choose("Notes to self")
+    alice.choose("bob")
+    alice.shows("spoken")
+    alice.say("news")
+    alice.shows("spoken", "news")
+    bodies = [
+        alice.message(one).find_element(By.CSS_SELECTOR, ".body") for one in ("spoken", "news")
+    ]
+    assert [desk.chrome.execute_script(live, one) for one in bodies] == ["off", "polite"], (
+        "of a conversation that is turned to, all would be read"
+    )
 
 
 @pytest.mark.parametrize("width", [360, 768, 1400])

@@ -35,6 +35,7 @@ export class Pane {
   #trouble = ""; // what it said
   #backoff = new Backoff(Math.random);
   #looked = new Set(); // conversations shown on this connection
+  #turned = {}; // {conversation, since}: what is on screen, and the newest change of it when it came there
 
   /** `record` is what the page keeps of the device: {key, token, user, username, name, isCut, selected}. */
   constructor(record, { templates, desk }) {
@@ -287,8 +288,9 @@ export class Pane {
 
   #drawThread(conversation) {
     const { directory, client } = this;
+    if (this.#turned.conversation !== conversation) this.#turned = { conversation, since: conversation.cursor ?? 0 };
     const roster = directory.roster(conversation);
-    const shown = rows({ conversation, outbox: client.outbox, session: client.session, roster, nameOf: directory.nameOf });
+    const shown = rows({ ...this.#turned, outbox: client.outbox, session: client.session, roster, nameOf: directory.nameOf });
     this.thread.draw(shown);
     this.previews.look();
     this.part("nothing").hidden = shown.length > 0 || !this.#loaded;

@@ -19,8 +19,8 @@ const DAY = { weekday: "long", day: "numeric", month: "long" };
 const day = new Intl.DateTimeFormat(undefined, DAY);
 const dayOfAnotherYear = new Intl.DateTimeFormat(undefined, { ...DAY, year: "numeric" });
 
-/** What the screen is to show, in order: [{key, type, …}]. */
-export function rows({ conversation, outbox, session, roster, nameOf }) {
+/** What the screen is to show, in order: [{key, type, isNews, …}]; news is what came after the change `since`. */
+export function rows({ conversation, since, outbox, session, roster, nameOf }) {
   const waiting = outbox.filter((entry) => entry.conversation === conversation.id);
   const changes = new Map(waiting.filter(({ frame }) => frame.message).map(({ frame }) => [frame.message, frame]));
   const known = conversation.visible().map((message) => shown(message, changes.get(message.id)));
@@ -30,8 +30,9 @@ export function rows({ conversation, outbox, session, roster, nameOf }) {
   for (const message of [...known, ...sends]) {
     const today = new Date(message.created).toDateString();
     const isGrouped = before?.today === today && before.user === message.user && before.kind !== "system";
-    const shows = row(message, { isGrouped, conversation, session, roster, nameOf });
-    if (today !== before?.today) result.push({ key: `day of ${shows.key}`, type: "day", text: dayOf(message.created) });
+    const isNews = Boolean(message.unsent) || message.position > since;
+    const shows = { ...row(message, { isGrouped, conversation, session, roster, nameOf }), isNews };
+    if (today !== before?.today) result.push({ key: `day of ${shows.key}`, type: "day", text: dayOf(message.created), isNews });
     result.push(shows);
     before = { today, user: message.user, kind: message.kind };
   }
@@ -79,7 +80,11 @@ function row(message, { isGrouped, conversation, session, roster, nameOf }) {
 /** An <ol> that is kept in step with such rows; `preview` is told of each file's button. */
 export function thread(list, { template, preview }) {
   const make = ({ type }) => (type === "message" ? template.content.firstElementChild.cloneNode(true) : line(type));
-  const show = (element, row) => (row.type === "message" ? fill(element, row, preview) : (element.textContent = row.text));
+  const show = (element, row) => {
+    element.ariaLive = row.isNews ? null : "off"; // or a screen reader would read all of a conversation that is turned to
+    if (row.type === "message") fill(element, row, preview);
+    else element.textContent = row.text;
+  };
   return new Items(list, { make, fill: show });
 }
 
