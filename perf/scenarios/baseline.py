@@ -215,10 +215,10 @@ async def _conclude(it: Baseline, findings: Findings) -> None:
     """Hold everything against the targets."""
     findings.outcomes = baseline_table.outcomes(it)
     findings.figures |= baseline_table.figures(it)
-    if it.probe is not None:
+    if it.probe is not None and it.probe.failures:
         ended = "the rig's own connection to the database ended, so T3 is not known: "
-        findings.unknown.extend(ended + reason for reason in it.probe.failures)
-    if it.statements is not None:
+        findings.unknown.append(ended + it.probe.failures[0])
+    elif it.statements is not None:
         findings.figures["database_statements"] = await it.statements.top()
     findings.resources = dict(it.resources.usage)
     note_troubles(it.fleet, findings, it.flow)
