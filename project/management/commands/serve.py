@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 from django.db import ProgrammingError, connection, connections
+from django.db.backends.postgresql.base import DatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 
 from project import demo, ports, services, supervisor
@@ -77,7 +78,8 @@ class Command(BaseCommand):
             self._look_for_room(options["processes"])
             for each in connections.all(initialized_only=True):
                 each.close()
-                each.close_pool()  # type: ignore[attr-defined]
+                if isinstance(each, DatabaseWrapper):  # others have no pool
+                    each.close_pool()
             own = services.directory_in_use()
             supervisor.supervise(
                 server=options["server"],

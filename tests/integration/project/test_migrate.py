@@ -270,6 +270,38 @@ def test_a_migration_that_commits_step_by_step_waits_and_is_not_begun_again(
     ]
 
 
+LEGACY = """
+DATABASES["legacy"] = {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
+"""
+OPENS_IT = """
+from django.apps import AppConfig
+
+class Shop(AppConfig):
+    name = "shop"
+
+    def ready(self):
+        from django.db import connections
+        connections["legacy"].ensure_connection()
+"""
+
+
+@pytest.mark.long
+def test_a_site_that_has_opened_another_database_is_served(
+    empty: Empty, shop: dict[str, str], tmp_path: Path
+) -> None:
+    """Its connection has no pool to be closed, unless it is PostgreSQL's."""
+    (tmp_path / "shop/apps.py").write_text(OPENS_IT)
+    with (tmp_path / "shop_settings.py").open("a") as settings:
+        settings.write(LEGACY)
+    empty.release()
+    serving = empty.start("serve", "--processes", "1", "--no-spare", **shop)
+    try:
+        _until_served(serving)
+    finally:
+        serving.terminate()
+        serving.communicate(timeout=PATIENCE_S)
+
+
 @pytest.mark.slow
 def test_what_is_left_to_migrate_is_a_line_where_serve_may_not_do_it(empty: Empty) -> None:
     """It served, and all that it was asked for failed."""
