@@ -248,6 +248,8 @@ class Client:
         )
 
     def _on_left(self, frame: frames.Left) -> None:
+        if self.left.get(frame.conversation) == frame.upto:
+            return  # it is said after each welcome
         # The cursor stays: who is added again goes on where they left, without a hole.
         self.left[frame.conversation] = frame.upto
         self._drop(frame.conversation)

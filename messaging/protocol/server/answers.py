@@ -35,6 +35,7 @@ def opening(
     yield from plan.resets
     for state in plan.listed[LISTED:]:
         yield announced(state)
+    yield from plan.over
     # Bounded: a stranger may name as many as a frame holds.
     for conversation in plan.foreign[:LISTED]:
         yield frames.Left(conversation=conversation, upto=0)

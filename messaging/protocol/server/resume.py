@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from messaging.protocol.frames import Conversation, ConversationState, Frame, Hello, Reset
+from messaging.protocol.frames import Conversation, ConversationState, Frame, Hello, Left, Reset
 from messaging.protocol.server.actions import Standing
 
 
@@ -15,7 +15,8 @@ from messaging.protocol.server.actions import Standing
 class Resumption:
     """`starts`: the feeds and their cursors. `listed`: what the device lacks. `resets`: what starts anew.
 
-    `cursors`: what the device has of conversations that its user left, should they be added again.
+    `cursors`: what the device has of conversations that its user left, should they be added again; `over`: that they left,
+    for the connection may have ended before that was told.
     `foreign`: cursors of conversations that the user never was in (they were made after a backup that was restored).
     """
 
@@ -23,13 +24,14 @@ class Resumption:
     starts: list[tuple[Standing, int]] = field(default_factory=list)
     listed: list[ConversationState] = field(default_factory=list)
     resets: list[Reset] = field(default_factory=list)
+    over: list[Left] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
 
 
 def resume(hello: Hello, standings: Iterable[Standing], *, epoch: str) -> Resumption:
     """Compare the device's cursors with its standings.
 
-    A stay that ended and is already known in full is left out. Listed is what the device lacks, and
+    A stay that ended and is already known in full is not listed. Listed is what the device lacks, and
     what it gave no cursor for: it can't know where its feed goes on. A cursor of another epoch, or beyond
     the last change (a restored backup), starts from 0; so does one that was away since before changes that
     are gone for real, for nobody could tell the device what to drop, unless it started anew after they went.
@@ -51,6 +53,7 @@ def resume(hello: Hello, standings: Iterable[Standing], *, epoch: str) -> Resump
             plan.starts.append((standing, since))
         elif cursor is not None:
             plan.cursors[standing.conversation] = cursor
+            plan.over.append(Left(conversation=standing.conversation, upto=standing.last))
         if lacks or (cursor is None and standing.left_seq is None):
             plan.listed.append(listed(standing, since))
     plan.foreign.extend(each for each in hello.cursors if each not in known)

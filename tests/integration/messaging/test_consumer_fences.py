@@ -10,9 +10,10 @@ from messaging.consumers import DeviceConsumer
 from messaging.engine import Engine
 from messaging.protocol.errors import CloseCode
 from messaging.protocol.frames import Send
+from messaging.protocol.server.outgoing import MESSAGE_BYTES
 from presence import roster
 from tests import scene
-from tests.device import Device, InProcess, greeted
+from tests.device import Closed, Device, InProcess, greeted
 from tests.scene import Psql, Room, sessions
 
 pytestmark = pytest.mark.django_db
@@ -144,6 +145,36 @@ async def test_a_removed_member_gets_nothing_beyond_the_fence_and_then_left(
     await bob.reaches(room.id, ann.cursors[room.id])
     assert bob.bodies(room.id)[-1] == "welcome back"
     assert len(scene.bodies(sql, room.id)) == total + 1
+
+
+class Breaking(InProcess):
+    """A line that breaks behind the first changes."""
+
+    _is_over = False
+
+    async def receive(self) -> str:
+        """The next text message. Raises Closed."""
+        if self._is_over:
+            await self.cut()
+            raise Closed(None)
+        data = await super().receive()
+        self._is_over = '"type":"events"' in data
+        return data
+
+
+async def test_who_lost_the_line_between_the_last_change_and_left_is_told_at_the_next_hello(
+    attach: Any, room: Room, sql: Psql
+) -> None:
+    """Behind a large frame `left` is a message of its own, and with all of its changes the device lacks nothing."""
+    ann, bob = await attach(room.first), Device(room.second.token)
+    await ann.write(room.id, "x" * (MESSAGE_BYTES - 500))
+    fence = scene.leave(sql, room.id, room.second.user)
+    await bob.connect(Breaking(DeviceConsumer()))
+    await bob.ended()
+    assert (bob.cursors[room.id], bob.count("left")) == (fence, 0)
+    await attach(bob)
+    left = await bob.hear("left")
+    assert (left["conversation"], left["upto"]) == (room.id, fence)
 
 
 async def test_a_member_since_joined_never_sees_older_messages_even_when_they_are_edited(

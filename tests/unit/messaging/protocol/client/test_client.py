@@ -5,7 +5,14 @@ import pytest
 
 from messaging.protocol import LOST, Client, Phase, Refused, Saved
 from messaging.protocol.client.client import WELCOME_MS
-from messaging.protocol.client.happenings import Confirmed, Connected, Disconnected, Joined, Problem
+from messaging.protocol.client.happenings import (
+    Confirmed,
+    Connected,
+    Disconnected,
+    Joined,
+    LeftConversation,
+    Problem,
+)
 from messaging.protocol.client.patience import Patience
 from messaging.protocol.frames import (
     ConversationState,
@@ -13,6 +20,7 @@ from messaging.protocol.frames import (
     Events,
     Frame,
     Goodbye,
+    Left,
     Ok,
     Ping,
     Pong,
@@ -38,6 +46,14 @@ def test_a_client_tells_what_welcome_brought() -> None:
     assert connected == Connected(device="d1", user="u1", session="s1")
     assert isinstance(joined, Joined)
     assert (joined.since, joined.last_seq, joined.title) == (3, 4, "T")
+
+
+def test_what_was_left_is_told_to_the_application_once() -> None:
+    """The server says it after each welcome; who was added meanwhile, and removed again, is told so."""
+    client, left = opened(), Left(conversation="c1", upto=4)
+    assert client.received([left], 1) == [LeftConversation(conversation="c1", upto=4)]
+    assert client.received([left], 2) == []
+    assert client.received([Left(conversation="c1", upto=6)], 3)
 
 
 def test_a_socket_that_opens_after_disconnect_is_not_greeted() -> None:

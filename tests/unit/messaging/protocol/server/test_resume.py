@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from messaging.protocol.frames import Conversation, ConversationState, Hello, Reset
+from messaging.protocol.frames import Conversation, ConversationState, Hello, Left, Reset
 from messaging.protocol.server.actions import Standing
 from messaging.protocol.server.resume import Resumption, listed, rejoin, resume, start
 
@@ -91,6 +91,7 @@ def test_former_member_who_has_the_whole_stay_gets_nothing() -> None:
         found = plan(standing(left=10), cursor)
         assert (found.starts, found.listed) == ([], [])
         assert found.cursors == {HERE: cursor}  # it goes on there when the user is back
+        assert found.over == [Left(conversation=HERE, upto=10)]  # it may not have heard so
     assert plan(standing(left=10, delivered=10), None).listed == []
 
 
