@@ -92,11 +92,15 @@ def plain(page: str) -> tuple[dict[str, float], dict[str, float]]:
 
 
 def since(before: Buckets, after: Buckets) -> Buckets:
-    """What came between two readings."""
-    return {
+    """What came between two readings. Empty if the first one did not come, or if the second one counts less:
+    then it is another server's, behind a balancer, or of one that began anew.
+    """
+    risen = {
         name: {le: count - before.get(name, {}).get(le, 0) for le, count in buckets.items()}
         for name, buckets in after.items()
     }
+    fell = any(rise < 0 for buckets in risen.values() for rise in buckets.values())
+    return {} if fell or not before else risen
 
 
 def merged(buckets: Buckets) -> dict[float, float]:

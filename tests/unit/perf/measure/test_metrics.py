@@ -28,7 +28,20 @@ def test_a_percentile_beyond_the_last_bound_is_at_least_that_bound() -> None:
 def test_only_what_came_between_two_readings_counts() -> None:
     buckets = parse(PAGE)
     assert percentile_ms(merged(since(buckets, buckets)), 99) is None
-    assert merged(since({}, buckets))[float("inf")] == 102
+    fewer = {"append": buckets["append"]}
+    assert merged(since(fewer, buckets))[float("inf")] == 2
+
+
+def test_pages_of_two_servers_or_of_one_that_began_anew_have_no_difference() -> None:
+    """Behind a balancer each may be another's; a percentile of fewer than none met every limit."""
+    busy = parse(PAGE)
+    other = {"append": {le: count / 2 for le, count in busy["append"].items()}}
+    assert since(busy, other) == {}
+    assert percentile_ms(merged(since(busy, other)), 99) is None
+
+
+def test_without_a_first_page_nobody_knows_what_came_since() -> None:
+    assert since({}, parse(PAGE)) == {}
 
 
 def test_a_page_without_statements_has_no_percentile() -> None:
