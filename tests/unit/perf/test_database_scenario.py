@@ -19,7 +19,8 @@ def test_the_writers_of_the_held_conversation_are_apart_from_all_others() -> Non
 
 
 def test_costs_are_what_came_in_between_for_each_message() -> None:
-    before = Books(commits=100, wal_bytes=10_000, batches=5, served={})
+    first = {"append": {0.005: 0.0, 0.01: 0.0, float("inf"): 0.0}}
+    before = Books(commits=100, wal_bytes=10_000, batches=5, served=first)
     served = {"append": {0.005: 90.0, 0.01: 100.0, float("inf"): 100.0}}
     after = Books(commits=150, wal_bytes=110_000, batches=30, served=served)
     spent = after.since(before, messages=100)
