@@ -26,7 +26,7 @@ class Refusal(enum.Enum):
     NOT_READY = "Say hello first, and wait for welcome."
     ALREADY_OPEN = "The session is open already; a second hello needs a new connection."
     UNAUTHORIZED = "The token is unknown or revoked; log in and register the device again."
-    REVOKED = "This device was revoked; log in and register it again."
+    REVOKED = "This device was revoked; log in and register a new one, with another installation."
     NO_SUCH_CONVERSATION = "There is no such conversation among yours."
     NO_SUCH_MESSAGE = "There is no such message in your conversations."
     NO_SUCH_ATTACHMENT = "There is no such file: {detail}."
@@ -149,7 +149,7 @@ CLOSE_TEXTS = {
     CloseCode.UNAVAILABLE: "The database does not answer; nothing acknowledged is lost, come back later.",
     CloseCode.FULL: "This server lets nobody else in now; come back after `reconnect_after`.",
     CloseCode.UNAUTHORIZED: "The token is unknown; log in and register the device again.",
-    CloseCode.REVOKED: "This device was revoked; log in and register it again.",
+    CloseCode.REVOKED: "This device was revoked; log in and register a new one, with another installation.",
     CloseCode.ORIGIN: "Pages of this origin are not allowed; add it to LOCKSTEP_MESSAGING['allowed_origins'].",
     CloseCode.SUBPROTOCOL: "Offer lockstep.v1.json or lockstep.v1.msgpack as subprotocol.",
 }

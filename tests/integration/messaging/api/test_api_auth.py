@@ -13,6 +13,7 @@ from asgiref.sync import sync_to_async
 from django.db import connection, connections
 from django.test import Client
 
+from messaging.protocol.errors import CloseCode
 from presence import attempts, logins
 from presence.models import Device, User
 from presence.tokens import rotate
@@ -147,6 +148,19 @@ def test_the_token_of_an_inactive_user_is_refused(ann: Person) -> None:
 def test_a_token_costs_one_query(ann: Person, django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(3):  # the token with its user, the list, and who is here
         assert ann.call("GET", "/devices").status == 200
+
+
+def test_whoever_does_what_a_revoked_device_is_told_comes_in_again(ann: Person) -> None:
+    """Registered anew as it was, it is refused for ever."""
+    Device.objects.filter(pk=ann.device.pk).update(revoked=datetime.now(UTC))
+    for told in (str(ann.call("GET", "/devices").json["message"]), CloseCode.REVOKED.text):
+        assert "another installation" in told
+    login = f"Login {log_in('ann').json()['login']}"
+    answers = [
+        post("/devices", {"installation": installation}, authorization=login)
+        for installation in (ann.device.installation, "another installation")
+    ]
+    assert [answer.status_code for answer in answers] == [401, 200]
 
 
 def test_a_revoked_device_is_refused_and_its_sister_still_lists_it(ann: Person) -> None:
