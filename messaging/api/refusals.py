@@ -113,10 +113,18 @@ class Declined(LockstepError):
         return self.problem.text(self.detail)
 
 
-class RefusalOut(Shown):
-    """Why a request was refused. One with `retry_after` may be repeated then, unchanged."""
+def _codes() -> str:
+    """All codes, by their usual status, for whoever writes a client."""
+    found: dict[HTTPStatus, list[str]] = {}
+    for one, status in (*STATUS.items(), *((problem, problem.status) for problem in Problem)):
+        found.setdefault(status, []).append(f"`{one.code}`")
+    return "; ".join(f"{status:d}: {', '.join(found[status])}" for status in sorted(found))
 
-    code: str
+
+class RefusalOut(Shown):
+    """Why a request was refused. One with `retry_after` may be repeated then, unchanged; so may, after a while, what was answered with 408 or from 500 on, or not by this server."""
+
+    code: str = Field(description=f"{_codes()}.")
     message: str
     retry_after: int | None = Field(None, description="Milliseconds; also the header Retry-After.")
     definite: bool = Field(

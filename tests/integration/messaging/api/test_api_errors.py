@@ -179,6 +179,13 @@ def test_the_checked_in_contract_is_the_one_served() -> None:
     assert json.loads(stored.read_text()) == served, f"run {mend}"
 
 
+def test_the_contract_names_every_code() -> None:
+    """Who writes a client reads no code, and has to know what each of them asks of it."""
+    schemas = Client().get("/api/openapi.json").json()["components"]["schemas"]
+    told = set(re.findall(r"`(\w+)`", schemas["RefusalOut"]["properties"]["code"]["description"]))
+    assert {one.code for one in (*Refusal, *Problem)} == told
+
+
 @pytest.mark.parametrize("what", ["register", "rotate", "issue", "link"])
 def test_a_user_who_is_locked_is_busy_and_nobody_waits_without_end(
     ann: Person, monkeypatch: pytest.MonkeyPatch, what: str
