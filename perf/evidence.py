@@ -11,7 +11,7 @@ from perf.checkers import judge
 from perf.history.reader import load
 from perf.history.rundir import RunDirectory
 from perf.rig.children import RigError
-from perf.rig.database import connected, last_seqs, write_final_reads
+from perf.rig.database import connected, is_standby, last_seqs, write_final_reads
 from perf.rig.environment import Environment
 from perf.scenario import Findings
 from perf.smallest import write_smallest
@@ -27,10 +27,16 @@ async def starts_of(place: Environment) -> dict[str, int]:
     names = {name for account in place.accounts for name in account.conversations}
     try:
         async with connected(place.database_url) as connection:
+            standby = await is_standby(connection)
             starts = await last_seqs(connection, names)
     except psycopg.OperationalError as error:
         reason = " ".join(str(error).split())
         raise RigError(f"{reason}: is --database (or DATABASE_URL) that of {place.url}?") from None
+    if standby:
+        raise RigError(
+            "that is a standby, which may not have yet what the server has acknowledged: "
+            "give --database (or DATABASE_URL) of the primary"
+        )
     if missing := len(names - starts.keys()):
         raise RigError(
             f"{missing} of the accounts' {len(names)} conversations are not in the database: "

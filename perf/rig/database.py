@@ -86,6 +86,12 @@ async def connected(url: str) -> AsyncIterator[Connection]:
         yield connection
 
 
+async def is_standby(connection: Connection) -> bool:
+    """Whether it follows another database, and may be behind it."""
+    row = await (await connection.execute("SELECT pg_is_in_recovery()")).fetchone()
+    return bool(row and row[0])
+
+
 async def last_seqs(connection: Connection, conversations: Iterable[str]) -> dict[str, int]:
     """Where each conversation stands."""
     cursor = await connection.execute(LAST_SEQS, [list(conversations)])
