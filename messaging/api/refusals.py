@@ -115,9 +115,11 @@ class Declined(LockstepError):
 
 def _codes() -> str:
     """All codes, by their usual status, for whoever writes a client."""
+    every = [(status, one.code) for one, status in STATUS.items()]
+    every += [(one.status, one.code) for one in Problem]
     found: dict[HTTPStatus, list[str]] = {}
-    for one, status in (*STATUS.items(), *((problem, problem.status) for problem in Problem)):
-        found.setdefault(status, []).append(f"`{one.code}`")
+    for status, code in every:
+        found.setdefault(status, []).append(f"`{code}`")
     return "; ".join(f"{status:d}: {', '.join(found[status])}" for status in sorted(found))
 
 
