@@ -60,8 +60,8 @@ class Leftover:
 def workplace() -> Iterator[Path]:
     """A directory for a run's services and children; gone afterwards, as far as this process can."""
     directory = Path(tempfile.mkdtemp(prefix=PREFIX))
-    claim(directory)
     try:
+        claim(directory)
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)

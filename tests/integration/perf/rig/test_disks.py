@@ -1,13 +1,14 @@
 """A small disk says ENOSPC when it is full, takes more when there is room, and is not left behind."""
 
 import errno
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from perf.rig import cleanup, disks
 from perf.rig.cleanup import Leftover
-from perf.rig.disks import MOUNTS, Disk
+from perf.rig.disks import FILLER, MOUNTS, Disk
 from project.home import prepare
 
 pytestmark = pytest.mark.skipif(bool(disks.why_not()), reason=disks.why_not())
@@ -26,6 +27,21 @@ def test_a_full_disk_refuses_what_it_takes_when_there_is_room(tmp_path: Path) ->
     finally:
         disk.unmount()
     assert not disk.path.exists()
+
+
+def test_a_run_without_room_for_its_claim_leaves_no_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(path=tmp_path / "small", size=1 << 20, uid=0, gid=0)
+    disk.mount()
+    try:
+        disk.fill()
+        monkeypatch.setattr(tempfile, "tempdir", str(disk.path))
+        with pytest.raises(OSError, match="No space left"), cleanup.workplace():
+            raise AssertionError("it was claimed")
+        assert [one.name for one in disk.path.iterdir()] == [FILLER]
+    finally:
+        disk.unmount()
 
 
 def test_what_a_killed_run_left_mounted_is_found_by_its_directory(tmp_path: Path) -> None:
