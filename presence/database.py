@@ -122,11 +122,25 @@ def _hang_up(connection: psycopg.AsyncConnection[Any]) -> None:
 
 @contextlib.contextmanager
 def brief() -> Iterator[None]:
-    """A transaction of Django's that raises django.db.OperationalError rather than wait long for a lock."""
+    """A transaction of Django's that raises django.db.OperationalError rather than wait long for a lock.
+
+    Within another one that one waits as before, behind it.
+    """
+    within = connections[DEFAULT_DB_ALIAS].in_atomic_block
     with transaction.atomic():
-        with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
-            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [str(LOCK_TIMEOUT_MS)])
+        before = _wait_for_locks(f"{LOCK_TIMEOUT_MS}ms")
         yield
+        if within:  # raised through here it is so by itself
+            _wait_for_locks(before)
+
+
+def _wait_for_locks(most: str) -> str:
+    """Say how long the rest of the transaction waits for a lock; returns what was said before."""
+    with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
+        said = "SELECT current_setting('lock_timeout'), set_config('lock_timeout', %s, true)"
+        cursor.execute(said, [most])
+        before: str = cursor.fetchone()[0]
+        return before
 
 
 def let_go() -> None:

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from messaging.models import Membership
@@ -51,6 +51,15 @@ def test_a_repeat_gives_the_same_device_with_a_fresh_token_and_ends_the_old_one(
     assert owner_of(old) is None
     assert owner_of(new) == device
     assert Device.objects.get().name == "renamed"
+
+
+def test_a_transaction_that_registers_a_device_waits_for_locks_as_before(ann: User) -> None:
+    """Of a site's own code, say, that signs somebody up and goes on: it gave up whatever was locked for a second."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL lock_timeout = '1min'")
+        register(user=ann, installation="i1")
+        cursor.execute("SHOW lock_timeout")
+        assert cursor.fetchone() == ("1min",)
 
 
 def test_installations_of_two_users_do_not_meet(ann: User) -> None:
