@@ -106,6 +106,19 @@ const STORIES = {
     return { waiting: bodies().length, kept: [c1, c2].map(({ cursor, floor, messages }) => [cursor, floor, messages.length]) };
   },
 
+  outgrown() {
+    const store = new LocalStore(NAME);
+    const session = opened(store);
+    const message = (seq, body) => ({ id: `m${seq}`, seq, position: seq, body });
+    const long = Array.from({ length: 100 }, (_, n) => message(n + 1, "x".repeat(60_000)));
+    session.received([{ type: "events", conversation: "c1", since: 0, upto: 100, messages: long }], 1);
+    session.received([{ type: "events", conversation: "c2", since: 0, upto: 1, messages: [message(1, "short")] }], 2);
+    keep(store, session);
+    store.flush();
+    const { c1, c2 } = new LocalStore(NAME).load().conversations;
+    return { long: c1.cursor, short: [c2.cursor, c2.messages.length] };
+  },
+
   orphaned() {
     const stores = [new LocalStore(NAME), new LocalStore(NAME)];
     const [gone, other] = stores.map(opened);

@@ -239,6 +239,12 @@ def test_request_goes_before_stored_messages_where_there_is_no_room_for_both(
     assert found == {"waiting": 1, "kept": [[2, 3, 0], [None, None, 0]]}
 
 
+def test_conversation_without_room_keeps_no_other_from_being_stored(page: Chrome) -> None:
+    """Or of all others nothing was stored any more, and with each connection the user was told that what waits is lost."""
+    found = page.execute_async_script(RUN, "/tests/stores.js", json.dumps("outgrown"))
+    assert found == {"long": 0, "short": [1, 1]}
+
+
 def test_tab_sends_what_another_one_of_the_device_did_not_live_to_send(page: Chrome) -> None:
     """In the order in which it was asked; not only after a reload."""
     found = page.execute_async_script(RUN, "/tests/stores.js", json.dumps("orphaned"))

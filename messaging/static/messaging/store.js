@@ -120,7 +120,7 @@ export class LocalStore {
     if (!this.#session) return;
     this.#flushOutbox();
     const { conversations, device, user, epoch, unsettled } = this.#session;
-    for (const id of this.#dirty) this.#put(`${this.#prefix}conversation:${id}`, { ...conversations.get(id).saved(), epoch });
+    for (const id of this.#dirty) this.#putIfRoom(`${this.#prefix}conversation:${id}`, { ...conversations.get(id).saved(), epoch });
     this.#dirty.clear();
     this.#put(`${this.#prefix}session`, { device, user, epoch, unsettled: [...unsettled] });
   }
@@ -139,6 +139,15 @@ export class LocalStore {
 
   #get(key) {
     return JSON.parse(this.storage.getItem(key) ?? "null");
+  }
+
+  /** What finds no room stays as it was stored before, until it changes again: the server has the rest. */
+  #putIfRoom(key, value) {
+    try {
+      this.#put(key, value);
+    } catch {
+      // Others may find some.
+    }
   }
 
   #put(key, value) {
