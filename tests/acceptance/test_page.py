@@ -18,6 +18,10 @@ COUNT_DRAWINGS = """
     window.setTimeout = (...given) => (count++, plain(...given));
     plain(() => done(((window.setTimeout = plain), count)), 500);
 """
+FIELD_SIZES = """
+    const fields = document.querySelectorAll("textarea, select, input:not([type=checkbox], [type=file])");
+    return [...fields].map((field) => [field.name, parseFloat(getComputedStyle(field).fontSize)]);
+"""
 # A slow line: who has a message is answered when the test says so.
 HOLD = """
     window.held = [], window.plain = window.fetch;
@@ -310,6 +314,20 @@ def test_page_fits_the_window(desk: Desk, pair: tuple[Device, Device], width: in
     try:
         measure = "return [innerWidth, document.documentElement.scrollWidth <= innerWidth]"
         eventually(desk.chrome, lambda: desk.chrome.execute_script(measure), [width, True])
+    finally:
+        desk.chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_no_field_is_so_small_that_a_phone_zooms_into_it(
+    desk: Desk, pair: tuple[Device, Device]
+) -> None:
+    """iOS does so below 16 px, and stays there: the rest of the page is beside the screen then."""
+    metrics = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    desk.chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        sizes = desk.chrome.execute_script(FIELD_SIZES)
+        assert len(sizes) >= 7
+        assert [(name, size) for name, size in sizes if size < 16] == []
     finally:
         desk.chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
