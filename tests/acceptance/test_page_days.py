@@ -33,6 +33,14 @@ NOTE = """
     SELECT c.id, %s, %s FROM messaging_conversation c JOIN messaging_membership s ON s.conversation_id = c.id
       JOIN presence_user u ON u.id = s.user_id WHERE c.kind = 'self' AND u.username = 'alice'
 """
+PURGE = """
+    SET lockstep.purge = on;
+    WITH gone AS (DELETE FROM messaging_message WHERE deleted IS NOT NULL RETURNING conversation_id, seq)
+    UPDATE messaging_conversation c SET purged_seq = (SELECT max(seq) FROM gone WHERE conversation_id = c.id)
+     WHERE id IN (SELECT conversation_id FROM gone)
+"""
+# What the server answered to who asked for receipts.
+RECEIPTS = "return performance.getEntriesByType('resource').filter(({ name }) => name.endsWith('/receipts')).map((one) => one.responseStatus)"
 # How often the conversations were asked for: what else the screen needs is, once they are known.
 LOADED = "return performance.getEntriesByType('resource').filter(({ name }) => name.endsWith('/conversations')).length"
 # The browser tells of a scroll by a script a frame later, of a user's at once: until then the page would go to the end again.
@@ -120,6 +128,25 @@ def test_long_thread_lets_go_of_what_is_far_above_and_brings_it_back(
     assert alice.texts()[0] == f"old {first}", "whoever reads back keeps what they read"
     alice.find(".newer").click()
     eventually(desk.chrome, lambda: alice.unread, "")
+
+
+def test_tombstone_that_is_gone_for_real_troubles_nobody_who_still_has_it(
+    desk: Desk, pair: tuple[Device, Device], sql: psycopg.Connection[Any]
+) -> None:
+    """The server knows it no more: whoever asks for its receipts is told so, in red, with each connection."""
+    alice, bob = pair
+    alice.say("let go")
+    bob.shows("let go")
+    alice.delete("let go")
+    bob.shows("This message was deleted")
+    sql.execute(PURGE)
+    desk.chrome.refresh()
+    desk.pair()
+    eventually(desk.chrome, lambda: desk.chrome.execute_script(LOADED) >= 2, True)
+    bob.say("and on")
+    alice.shows("and on")
+    assert set(desk.chrome.execute_script(RECEIPTS)) <= {200}
+    alice.tells("")
 
 
 def test_days_are_told_apart_by_their_year_and_in_any_order(

@@ -121,9 +121,9 @@ export class Directory {
     await this.receipts(conversation, message);
   }
 
-  /** The message whose receipts name every device: nobody's or this device's own, for the sender's is left out. */
+  /** The message whose receipts name every device: nobody's or this device's own, for the sender's is left out. A tombstone may be gone for real. */
   #witness(conversation) {
-    const messages = conversation.visible();
+    const messages = conversation.visible().filter(({ deleted }) => !deleted);
     return messages.findLast(({ device }) => !device || device === this.client.session.device) ?? messages.at(-1);
   }
 
