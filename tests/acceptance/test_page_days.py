@@ -41,6 +41,17 @@ PURGE = """
 """
 # What the server answered to who asked for receipts.
 RECEIPTS = "return performance.getEntriesByType('resource').filter(({ name }) => name.endsWith('/receipts')).map((one) => one.responseStatus)"
+# A slow line: a page of history is there when the test says so.
+HOLD = """
+    window.held = null, window.plain = window.fetch;
+    window.fetch = async (url, ...more) => {
+        const answer = await window.plain(url, ...more);
+        if (url.includes("/messages?")) await new Promise((go) => (window.held = go));
+        return answer;
+    };
+"""
+# How far a thread's end is below what is on screen.
+BELOW = "const [{ scrollHeight, scrollTop, clientHeight }] = arguments; return Math.round(scrollHeight - scrollTop - clientHeight)"
 # How often the conversations were asked for: what else the screen needs is, once they are known.
 LOADED = "return performance.getEntriesByType('resource').filter(({ name }) => name.endsWith('/conversations')).length"
 # The browser tells of a scroll by a script a frame later, of a user's at once: until then the page would go to the end again.
@@ -128,6 +139,30 @@ def test_long_thread_lets_go_of_what_is_far_above_and_brings_it_back(
     assert alice.texts()[0] == f"old {first}", "whoever reads back keeps what they read"
     alice.find(".newer").click()
     eventually(desk.chrome, lambda: alice.unread, "")
+
+
+def test_who_scrolls_on_while_history_is_fetched_stays_where_they_are(
+    desk: Desk, pair: tuple[Device, Device], sql: psycopg.Connection[Any]
+) -> None:
+    """On a slow line they were thrown back to where they had asked for it."""
+    alice, _ = pair
+    chrome, thread = desk.chrome, alice.find(".thread")
+    sql.execute(HISTORY, [450])
+    alice.shows("old 450")
+    eventually(chrome, lambda: alice.find(".earlier").is_displayed(), True)
+    chrome.execute_script(TOP, thread)
+    before = len(alice.texts())
+    chrome.execute_script(HOLD)
+    try:
+        alice.find(".earlier").click()
+        eventually(chrome, lambda: chrome.execute_script("return Boolean(window.held)"), True)
+        chrome.execute_script("arguments[0].scrollTop = 400", thread)
+        below = chrome.execute_script(BELOW, thread)
+        chrome.execute_script("window.held()")
+        eventually(chrome, lambda: len(alice.texts()), before + 50)
+        assert chrome.execute_script(BELOW, thread) == below
+    finally:
+        chrome.execute_script("window.fetch = window.plain")
 
 
 def test_tombstone_that_is_gone_for_real_troubles_nobody_who_still_has_it(

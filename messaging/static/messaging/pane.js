@@ -191,9 +191,9 @@ export class Pane {
   async #earlier() {
     const { conversation } = this;
     const thread = this.part("thread");
-    const fromEnd = thread.scrollHeight - thread.scrollTop;
     await this.#ask(this.directory.loadEarlier(conversation));
     if (conversation !== this.conversation) return;
+    const fromEnd = thread.scrollHeight - thread.scrollTop; // wherever the user is by now
     this.#draw();
     thread.scrollTop = thread.scrollHeight - fromEnd;
     if (this.part("earlier").hidden) thread.focus({ preventScroll: true }); // the button in use is gone
