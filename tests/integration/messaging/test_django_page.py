@@ -1,6 +1,9 @@
 """The code on the page for Django developers does what the page says."""
 
+import asyncio
 import re
+import unittest
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +12,14 @@ import pytest
 from messaging.journal.journal import Journal
 from messaging.models import Message
 from messaging.signals import messages_committed, receipts_committed
+from tests import scene
 from tests.integration.messaging.writing import send
 from tests.scene import Room
 
 pytestmark = pytest.mark.django_db
 
 PAGE = Path(__file__).resolve().parents[3] / "docs/django.md"
-WRITING, LISTENING, _BOT = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+WRITING, LISTENING, _BOT, TESTING = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
 
 
 def run(code: str) -> dict[str, Any]:
@@ -47,3 +51,14 @@ async def test_receivers_are_told_what_is_committed(
         assert messages_committed.disconnect(names["note"])
         assert receipts_committed.disconnect(names["note_marks"])
     assert capsys.readouterr().out == f"{room.id} ['hello']\n"
+
+
+def test_a_test_that_sends_leaves_no_connection_behind(transactional_db: None) -> None:
+    ours = "datname = current_database() AND starts_with(application_name, 'lockstep ')"
+    told = unittest.TestResult()
+    with scene.connect() as sql:
+        before = scene.count(sql, "pg_stat_activity", ours)
+        run(TESTING)["Sending"]("test_a_message_is_stored")(told)
+        assert told.errors + told.failures == []
+        left = partial(scene.count, sql, "pg_stat_activity", ours)
+        asyncio.run(scene.eventually(lambda: left() == before))
