@@ -230,7 +230,7 @@ const STORIES = {
     const { now } = Date;
     let asked = 0;
     const receipts = async () => ((asked += 1), { marks: [] });
-    const directory = new Directory({ session: { device: "d1" }, request: receipts }, () => {});
+    const directory = new Directory({ session: { device: "d1" }, conversations: new Map(), request: receipts }, () => {});
     const conversation = new Conversation("c1");
     conversation.put({ id: "m1", seq: 1, position: 1 });
     const { now: monotonic } = performance;

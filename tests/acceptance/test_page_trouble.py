@@ -91,6 +91,25 @@ def test_full_storage_is_told_and_holds_up_nothing_else(
         desk.chrome.execute_script(EMPTY)
 
 
+def test_conversations_have_their_names_though_no_call_is_answered(
+    desk: Desk, pair: tuple[Device, Device]
+) -> None:
+    """After a reload beside a server in trouble, or cut off: a hundred that are called "Conversation" are one."""
+    alice, bob = pair
+    bob.say("from whom?")
+    alice.shows("from whom?")
+    desk.chrome.execute_cdp_cmd("Network.enable", {})
+    desk.chrome.execute_cdp_cmd("Network.setBlockedURLs", {"urls": ["*/api/*"]})
+    try:
+        desk.chrome.refresh()
+        alice.tells("The server can't be reached; look at the network and try again.")
+        assert alice.texts(".list .title") == ["bob", "Notes to self"]
+        assert alice.texts(".author")[-1] == "bob"
+    finally:
+        desk.chrome.execute_cdp_cmd("Network.setBlockedURLs", {"urls": []})
+    alice.tells("")
+
+
 @pytest.mark.long
 def test_tab_keeps_the_devices_that_another_tab_has_added_and_drops_those_it_has_logged_out(
     desk: Desk, pair: tuple[Device, Device]

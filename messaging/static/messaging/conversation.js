@@ -9,6 +9,7 @@ export class Conversation {
     this.id = id;
     this.kind = saved.kind ?? "";
     this.title = saved.title ?? "";
+    this.peer = saved.peer ?? null; // the other one of a direct conversation {user, username}, as REST told
     this.cursor = saved.cursor ?? null; // null until a feed has started
     this.floor = saved.floor ?? null; // from this position on no message is missing
     this.purged = saved.purged ?? 0; // what was gone for real when the feed began anew
@@ -118,8 +119,8 @@ export class Conversation {
 
   /** What a store keeps. Cursor and messages lie in one value, so that one never runs ahead of the other. */
   saved() {
-    const { kind, title, cursor, purged, lastSeq, read, readElsewhere, left, summary } = this;
-    const known = { kind, title, cursor, purged, lastSeq, read, readElsewhere, left, summary };
+    const { kind, title, peer, cursor, purged, lastSeq, read, readElsewhere, left, summary } = this;
+    const known = { kind, title, peer, cursor, purged, lastSeq, read, readElsewhere, left, summary };
     return { ...known, ...this.#newest(), marks: [...this.marks.values()] };
   }
 }

@@ -11,26 +11,30 @@ export const PAGE = 50; // messages of one page back
 
 export class Directory {
   #rosters = new Map(); // conversation -> {devices: Map(device -> user), considered: Set(device), asked}
-  #peers = new Map(); // direct conversation -> {user, username} of the other one
   #members = new Map(); // conversation -> {users, seq}: who was in it at its change `seq`
   #asked = new Set(); // authors whose names were asked for
 
   constructor(client, changed) {
     Object.assign(this, { client, changed, names: new Map() });
+    for (const known of client.conversations.values()) this.#meet(known);
   }
 
   /** The name of a user; a message that no device sent (an import, plain SQL) has none. */
   nameOf = (user) => (user ? (this.names.get(user) ?? "somebody") : "written on the server");
 
   /** The name of a conversation for its user. */
-  title({ id, title, kind }) {
+  title({ title, kind, peer }) {
     if (title) return title;
-    return kind === "self" ? "Notes to self" : (this.#peers.get(id)?.username ?? "Conversation");
+    return kind === "self" ? "Notes to self" : (peer?.username ?? "Conversation");
   }
 
   /** The other user of a direct conversation, or null. */
-  peer({ id }) {
-    return this.#peers.get(id)?.user ?? null;
+  peer({ peer }) {
+    return peer?.user ?? null;
+  }
+
+  #meet({ peer }) {
+    if (peer) this.names.set(peer.user, peer.username);
   }
 
   /** The first 200 users of a conversation, by the last answer; null before the first. */
@@ -55,10 +59,8 @@ export class Directory {
   }
 
   #put({ conversation, kind, title, read, peer }) {
-    this.client.merge({ id: conversation, kind, title, read });
-    if (!peer) return;
-    this.#peers.set(conversation, peer);
-    this.names.set(peer.user, peer.username);
+    this.client.merge({ id: conversation, kind, title, read, peer });
+    this.#meet({ peer });
   }
 
   /** Asks for the names of a conversation's members if an author of its messages has none; who has left is named where that is announced. */

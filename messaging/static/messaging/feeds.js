@@ -59,9 +59,9 @@ export class Feeds {
     throw new Error(`This device has no message ${message}; load it before you change it.`);
   }
 
-  merge({ id, kind, title, messages = [], floor, read = 0 }) {
+  merge({ id, kind, title, peer, messages = [], floor, read = 0 }) {
     const known = this.change(id);
-    Object.assign(known, { kind: kind ?? known.kind, title: title ?? known.title });
+    Object.assign(known, { kind: kind ?? known.kind, title: title ?? known.title, peer: peer === undefined ? known.peer : peer });
     known.readElsewhere = Math.max(known.readElsewhere, read);
     for (const message of messages) known.put(message);
     if (floor !== undefined) known.floor = Math.min(floor, known.floor ?? floor);

@@ -105,7 +105,7 @@ export class Session {
     this.feeds.sync(conversation);
   }
 
-  /** Adds what came over REST {id, kind?, title?, messages?, floor?, read?}: the newest state of each message wins, the cursor stays. */
+  /** Adds what came over REST {id, kind?, title?, peer?, messages?, floor?, read?}: the newest state of each message wins, the cursor stays. */
   merge(conversation) {
     this.feeds.merge(conversation);
   }
