@@ -96,9 +96,8 @@ def use(directory: Path, names: Collection[str] = tuple(SERVERS)) -> Iterator[Se
     """Start or adopt the servers with these names; on the way out stop all there are unless another process uses them."""
     home = prepare(directory)
     with daemons.lock(home, "users.lock", fcntl.LOCK_SH) as file:
-        services = start(directory, names)
         try:
-            yield services
+            yield start(directory, names)
         finally:
             with (
                 daemons.lock(home, "start.lock", fcntl.LOCK_EX),

@@ -211,6 +211,14 @@ def test_a_server_that_another_process_uses_is_not_stopped(directory: Path) -> N
         assert pids(place) == before
 
 
+def test_where_one_server_can_not_be_started_the_other_does_not_run_on(directory: Path) -> None:
+    home = services.locate(directory).home
+    (home.directory / "valkey.pid").mkdir()
+    with pytest.raises(ServiceError, match=r"valkey\.pid"), services.use(directory):
+        pass
+    assert postgres.pid(home) is None
+
+
 def test_servers_that_were_killed_start_again(directory: Path) -> None:
     place = services.start(directory)
     with psycopg.connect(place.database_url, autocommit=True) as connection:
