@@ -142,7 +142,7 @@ CLOSE_TEXTS = {
     CloseCode.RESTART: "This server process is going down; another one takes the session over.",
     CloseCode.HELLO_TIMEOUT: "No hello within 5 s; send it as the first frame.",
     CloseCode.SLOW: "Nothing was acknowledged for 60 s; acknowledge with receipt frames.",
-    CloseCode.OVERLOADED: "Too many unanswered requests; wait for the answers.",
+    CloseCode.OVERLOADED: "Too many requests at a time; wait for the answers, and for `retry_after`.",
     CloseCode.INTERNAL: "The server met an error of its own; nothing acknowledged is lost.",
     CloseCode.PAUSED: "This server process stood still for so long that others took it for dead; go on with another one.",
     CloseCode.DISCONNECTED: "An administrator ended this connection; open another one.",

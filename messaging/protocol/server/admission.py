@@ -18,6 +18,9 @@ from messaging.protocol.server.batch import Batch
 MAX_REQUESTS = 256  # unanswered requests of one session
 MAX_REQUEST_BYTES = 1_048_576  # of their bodies
 ABUSE = 64  # bad or excessive frames, less half of one for every good frame, before the close
+# What they weigh. One that only came too soon is a good frame, too, so a thousand of them are ABUSE: four times those that
+# whoever keeps the limits has on the way when the first is refused.
+BAD, GOOD, HASTY = 16, 8, 9
 OVERLOADED_RECONNECT_MS = 5_000  # who asked for too much comes back later than others
 # `after_refused` in one conversation before the close. Who keeps the limits has no more than
 # MAX_REQUESTS on the way when the refusal comes, and sends nothing more before the refused one.
@@ -131,12 +134,14 @@ class Admission:
     def behaved(self) -> None:
         """A good frame makes up for half a bad one."""
         if self._abuse:
-            self._abuse -= 1
+            self._abuse = max(self._abuse - GOOD, 0)
 
-    def misbehaved(self, code: CloseCode = CloseCode.ABUSE) -> CloseCode | None:
-        """A bad or excessive frame; the code to close with, once it was one too many."""
-        self._abuse += 2
-        return code if self._abuse > 2 * ABUSE or self._crowded else None
+    def misbehaved(
+        self, code: CloseCode = CloseCode.ABUSE, *, hasty: bool = False
+    ) -> CloseCode | None:
+        """A bad, an excessive, or only a hasty frame; the code to close with, once it was one too many."""
+        self._abuse += HASTY if hasty else BAD
+        return code if self._abuse > ABUSE * BAD or self._crowded else None
 
     @property
     def _crowded(self) -> bool:

@@ -387,10 +387,10 @@ class Session:
         self.on_refused(refused.refusal)
         self._out.push(answers.refused(refused, asked), bare=not refused.refusal.judged)
         if refused.refusal is Refusal.RATE_LIMITED:
-            self._misbehaved(CloseCode.OVERLOADED)
+            self._misbehaved(CloseCode.OVERLOADED, hasty=True)
 
-    def _misbehaved(self, code: CloseCode) -> None:
-        if self._admission.misbehaved(code) is not None:
+    def _misbehaved(self, code: CloseCode, *, hasty: bool = False) -> None:
+        if self._admission.misbehaved(code, hasty=hasty) is not None:
             self.close(code, reconnect_after=OVERLOADED_RECONNECT_MS)
 
 

@@ -16,6 +16,7 @@ from messaging.overload import door as doors
 from messaging.overload.door import AT_ONCE, door
 from messaging.overload.pressure import NO_HINTS
 from messaging.protocol.errors import CloseCode, Refusal
+from messaging.protocol.server.admission import MAX_REQUESTS
 from presence import database
 from tests import scene
 from tests.device import Device, InProcess
@@ -128,6 +129,24 @@ async def test_sends_beyond_the_rate_are_refused_and_commit_in_order_when_repeat
             await asyncio.sleep(refused[0]["retry_after"] / 1000)
     assert refusals == {"rate_limited", "after_refused"}
     assert scene.bodies(sql, room.id) == wanted
+
+
+async def test_whoever_keeps_to_the_limits_is_refused_and_not_sent_away(
+    given: Any, attach: Any, room: Room
+) -> None:
+    """As many as may be unanswered were on the way when the first was refused, each for something else."""
+    given(device_writes_per_s=10.0)
+    device = await attach(room.first)
+    keys = [f"k{n}" for n in range(MAX_REQUESTS)]
+    change = {"type": "delete", "message": room.id, "base_version": 1}
+    await device.say(*(change | {"client_id": key} for key in keys))
+    answers = [await device.hear(_answers(key)) for key in keys]
+    assert {answer["code"] for answer in answers} == {"no_such_message", "rate_limited"}
+    assert (await device.ask(type="ping"))["type"] == "pong"
+    for _ in range(4):  # and this is no client that waits
+        await device.say(*(change | {"client_id": key} for key in keys))
+    assert await device.ended() == CloseCode.OVERLOADED
+    assert "retry_after" in device.heard[-1]["message"]
 
 
 def _answers(key: str) -> Any:

@@ -176,6 +176,19 @@ def test_what_is_no_id_is_refused_before_the_database_sees_it() -> None:
     assert admission.admit(edit, known=False) is Refusal.NO_SUCH_MESSAGE
 
 
+def test_frames_that_only_come_too_soon_are_borne_four_times_as_many_as_may_be_under_way() -> None:
+    """Each is a good one, too."""
+    admission = Admission()
+    for _ in range(4 * MAX_REQUESTS - ABUSE):
+        admission.behaved()
+        assert admission.misbehaved(CloseCode.OVERLOADED, hasty=True) is None
+    closed = []
+    for _ in range(2 * ABUSE):
+        admission.behaved()
+        closed.append(admission.misbehaved(CloseCode.OVERLOADED, hasty=True))
+    assert CloseCode.OVERLOADED in closed
+
+
 def test_two_good_frames_make_up_for_a_bad_one() -> None:
     admission = Admission()
     for _ in range(3 * ABUSE):
