@@ -193,7 +193,7 @@ class Hello(Frame, frozen=True, kw_only=True, tag="hello"):
 
 
 class Send(Frame, frozen=True, kw_only=True, tag="send"):
-    """Appends a message. A repeat with the same `client_id` and content gets the first result."""
+    """Appends a message. A repeat with the same `client_id` and content stores nothing more, and is told where that is now."""
 
     conversation: Id
     client_id: Key

@@ -9,7 +9,7 @@ FIELDS = {
     "body": "the text; for `data` and `system` a JSON text",
     "body_bytes": "most UTF-8 bytes of one body",
     "bytes": "… bytes of `events` frames",
-    "client_id": "the client's key of this request, unique for the device for ever; a repeat gets the first result",
+    "client_id": "the client's key of this request, unique for the device for ever; a repeat stores nothing more",
     "code": "the machine's name of the refusal, see the table of refusals",
     "conversation": "id of the conversation",
     "conversations": "where something is missing; conversations that are up to date are not listed",
