@@ -75,14 +75,21 @@ def _judge_sightings(evidence: Evidence, marks: Marks, judgement: Judgement) -> 
 
 
 def _judge_entitled(evidence: Evidence, truth: Truth, seen: Seen, judgement: Judgement) -> None:
-    """Nobody is shown marks of a conversation in which they never were."""
-    for key in seen:
+    """Nobody is shown marks of a conversation in which they never were, nor of changes after they left."""
+    for key, (delivered, _) in seen.items():
         observer, _, conversation = key
         thread = truth.threads.get(evidence.names[conversation])
-        log = evidence.logs[observer]
-        if thread is not None and thread.end(log.device.user) < 0:
+        end = FOREVER if thread is None else thread.end(evidence.logs[observer].device.user)
+        if end < 0:
             what = "so much, though the observer's user was never in that conversation"
             _convict(evidence, judgement, "misrouted", key, what)
+        elif end < FOREVER:
+            judgement.check("delivery after a fence")
+            if delivered > end:
+                what = (
+                    f"{delivered} and more, though the observer's user had left with change {end}"
+                )
+                _convict(evidence, judgement, "delivery after a fence", key, what)
     judgement.check("misrouted", times=len(seen))
 
 

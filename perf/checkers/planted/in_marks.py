@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from perf.checkers.planted.in_sessions import stays_of
 from perf.checkers.planted.mutant import Mutant, ends, insert_before, shuffled
 from perf.history.events import (
     Cursors,
@@ -57,6 +58,8 @@ def _read_first(history: History, chance: random.Random) -> bool:
 def _foretell(history: History, chance: random.Random) -> bool:
     for end in ends(history, chance):
         for seen in _sights(history, end.device):
+            if end.device not in _staying(history, seen.conversation):
+                continue  # no mark of after they left is for them
             higher = msgspec.structs.replace(seen, t=end.t - 1, delivered=10_000)
             insert_before(history, end, higher)
             return True
@@ -137,6 +140,20 @@ def _show_none(history: History, chance: random.Random) -> bool:
     return False
 
 
+def _show_after_leaving(history: History, chance: random.Random) -> bool:
+    """A device is shown a mark of a change that came after its user had left."""
+    ids = {made.device: made.id for made in history.all(DeviceMade)}
+    for end in ends(history, chance):
+        for marked in reversed(history.all(Marked)):
+            stays = stays_of(history, end.device, marked.conversation)
+            left = stays[-1].left if stays else None
+            if left is not None and left < marked.delivered and marked.t < end.t:
+                marks = marked.conversation, ids[marked.device], marked.delivered, marked.read
+                insert_before(history, end, MarkSeen(end.t - 1, end.device, *marks))
+                return True
+    return False
+
+
 MUTANTS = (
     Mutant("receipt regression", "a mark goes back", _regress),
     Mutant("read before delivered", "a mark says read beyond delivered", _read_first),
@@ -145,4 +162,5 @@ MUTANTS = (
     Mutant("lost receipt", "a mark is not stored", _lose_stored),
     Mutant("lost receipt", "a mark is not shown to somebody", _lose_shown),
     Mutant("lost receipt", "no mark of a conversation is shown to anybody", _show_none),
+    Mutant("delivery after a fence", "a former member is shown marks", _show_after_leaving),
 )

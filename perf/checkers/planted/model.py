@@ -344,12 +344,14 @@ class Model(Scribe):
         self._tell(machine, Unreached(now, number, since, until, untold=True, unheard=True))
 
     def _show_marks(self, machine: Machine, room: Room) -> None:
+        """No mark overtakes the fence below it: who has left is shown none of what came later."""
+        stay = room.stay(machine.user)
+        left = stay.left if stay is not None else None
         for one in self.machines:
-            if room.name in one.marks:
-                seen = MarkSeen(
-                    self._now(), machine.number, room.name, one.id, *one.marks[room.name]
-                )
-                self._tell(machine, seen)
+            delivered, read = one.marks.get(room.name, (0, 0))
+            if delivered and (left is None or delivered <= left):
+                marks = room.name, one.id, delivered, read
+                self._tell(machine, MarkSeen(self._now(), machine.number, *marks))
 
     _ACTS: tuple[Callable[[Model, Machine, Room, int], object], ...] = (
         _send,
