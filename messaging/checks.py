@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.apps import apps
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core import checks
 from django.core.checks import CheckMessage
 from django.core.files.storage import storages
 from django.db import DEFAULT_DB_ALIAS, connections, router
 
+from presence.checks import OURS
 from presence.models import User
 
 # 15: the oldest version the service tests run on.
@@ -24,9 +26,10 @@ DURABLE = {"fsync": "on", "full_page_writes": "on"}
 
 def register() -> None:
     """Register all checks of this module."""
-    checks.register(check_user_model, checks.Tags.models)
-    checks.register(check_storage, checks.Tags.files)
-    checks.register(check_routers)
+    checks.register(check_user_model, checks.Tags.models, OURS)
+    checks.register(check_storage, checks.Tags.files, OURS)
+    checks.register(check_routers, OURS)
+    checks.register(check_times, OURS)
     checks.register(check_database, checks.Tags.database)
 
 
@@ -77,6 +80,19 @@ def check_routers(**_: Any) -> list[CheckMessage]:
     ]
 
 
+def check_times(**_: Any) -> list[CheckMessage]:
+    """Moments have a time zone: without one an hour of autumn comes twice, and no answer can tell which it is."""
+    if settings.USE_TZ:
+        return []
+    return [
+        checks.Error(
+            "USE_TZ is False: moments have no time zone, and the API can't say when something was.",
+            hint="Set USE_TZ = True; TIME_ZONE may be any.",
+            id="messaging.E006",
+        )
+    ]
+
+
 def check_database(*, databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
     """PostgreSQL, new enough, with durable commits; what other databases a site has, it says itself."""
     alias = DEFAULT_DB_ALIAS
@@ -95,22 +111,22 @@ def check_database(*, databases: Sequence[str] | None = None, **_: Any) -> list[
         return judge_server(alias, dict(cursor.fetchall()))
 
 
-def judge_server(alias: str, settings: dict[str, str]) -> list[CheckMessage]:
+def judge_server(alias: str, shown: dict[str, str]) -> list[CheckMessage]:
     """What is wrong with a PostgreSQL server that shows these settings."""
     found: list[CheckMessage] = []
-    if int(settings["server_version_num"]) // 10_000 < OLDEST_POSTGRESQL:
+    if int(shown["server_version_num"]) // 10_000 < OLDEST_POSTGRESQL:
         found.append(
             checks.Error(
-                f"Database {alias!r} is PostgreSQL {settings['server_version']}.",
+                f"Database {alias!r} is PostgreSQL {shown['server_version']}.",
                 hint=f"Upgrade it to PostgreSQL {OLDEST_POSTGRESQL} or newer.",
                 id="messaging.E003",
             )
         )
     for name, needed in DURABLE.items():
-        if settings[name] != needed:
+        if shown[name] != needed:
             found.append(
                 checks.Warning(
-                    f"Database {alias!r} has {name} = {settings[name]}: "
+                    f"Database {alias!r} has {name} = {shown[name]}: "
                     "a crash of its machine can lose acknowledged messages.",
                     hint=f"ALTER SYSTEM SET {name} = {needed}; SELECT pg_reload_conf();",
                     id="messaging.W001",

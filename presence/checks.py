@@ -9,12 +9,13 @@ from django.core.checks import CheckMessage
 
 from presence import conf
 
+OURS = "lockstep"  # the tag of what has to be so before anybody is served
 BEATS = 3  # in a lease: one may be lost, and the next one be late
 
 
 def register() -> None:
     """Register all checks of this module."""
-    checks.register(check_settings)
+    checks.register(check_settings, OURS)
 
 
 def check_settings(**_: Any) -> list[CheckMessage]:

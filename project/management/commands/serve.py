@@ -12,6 +12,7 @@ from django.db import ProgrammingError, connection, connections
 from django.db.backends.postgresql.base import DatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 
+from presence.checks import OURS
 from project import demo, ports, services, supervisor
 from project.addresses import is_loopback
 from project.errors import ServiceError
@@ -23,7 +24,7 @@ class Command(BaseCommand):
     """Serve Lockstep until Ctrl-C or SIGTERM."""
 
     help = "Runs migrations, then serves with several processes on one port."
-    requires_system_checks = ()
+    requires_system_checks = (OURS,)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""

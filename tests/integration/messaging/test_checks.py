@@ -99,6 +99,14 @@ def test_a_site_without_a_storage_of_files_is_told_what_to_add() -> None:
     assert '"files": {' in (message.hint or "")
 
 
+def test_a_site_without_time_zones_is_refused() -> None:
+    """REST answered with an error of the server, after it had done what was asked."""
+    assert checks.check_times() == []
+    with override_settings(USE_TZ=False):
+        (message,) = checks.check_times()
+    assert (message.id, "USE_TZ = True" in (message.hint or "")) == ("messaging.E006", True)
+
+
 def test_the_checks_are_registered() -> None:
     ours = {checks.check_user_model, checks.check_storage, checks.check_database}
     assert ours <= registry.registered_checks

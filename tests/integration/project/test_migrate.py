@@ -303,6 +303,25 @@ def test_a_site_that_has_opened_another_database_is_served(
 
 
 @pytest.mark.slow
+def test_settings_that_the_checks_refuse_are_not_served(
+    empty: Empty, shop: dict[str, str], tmp_path: Path
+) -> None:
+    """It served, and said nothing: only `manage.py check` did."""
+    with (tmp_path / "shop_settings.py").open("a") as settings:
+        settings.write("USE_TZ = False\n")
+    empty.release()
+    serving = empty.start("serve", "--processes", "1", "--no-spare", **shop)
+    try:
+        assert serving.stdout is not None
+        assert serving.stdout.readline() == ""
+    finally:
+        serving.terminate()
+        _, wrong = serving.communicate(timeout=PATIENCE_S)
+    assert "messaging.E006" in wrong
+    assert "Traceback" not in wrong
+
+
+@pytest.mark.slow
 def test_what_is_left_to_migrate_is_a_line_where_serve_may_not_do_it(empty: Empty) -> None:
     """It served, and all that it was asked for failed."""
     empty.release()
