@@ -41,8 +41,9 @@ REQUEST = """
 
 # A second is a millisecond.
 HURRY = """
-    const plain = AbortSignal.timeout;
-    AbortSignal.timeout = (ms) => plain.call(AbortSignal, ms / 1000);
+    const plain = window.setTimeout;
+    window.setTimeout = (work, ms) => plain(work, ms / 1000);
+    window.calm = () => (window.setTimeout = plain);
 """
 
 LOOK = """
@@ -106,6 +107,8 @@ class Files(SimpleHTTPRequestHandler):
         self.send_header("Content-Length", "20" if "portal" in self.path else "100")
         self.end_headers()
         self.wfile.write(b"<p>Please log in</p>")
+        if "dying" in self.path:
+            self.rfile.read(1)
         return None
 
     do_POST = do_GET  # noqa: N815 - the library's name
@@ -310,7 +313,13 @@ def test_half_an_answer_and_a_strangers_answer_are_no_answer(
     assert page.execute_async_script(REQUEST, path, kind) == ["unreachable", 0]
 
 
-def test_call_on_a_dead_line_is_given_up(page: Chrome) -> None:
-    """A browser waits for as long as the system does, which is a quarter of an hour: a log-out said nothing meanwhile."""
+@pytest.mark.parametrize(
+    ("path", "kind"), [("/dead", "json"), ("/dead", "blob"), ("/dying", "blob")]
+)
+def test_call_on_a_dead_line_is_given_up(page: Chrome, path: str, kind: str) -> None:
+    """A browser waits for as long as the system does, a quarter of an hour: a log-out said nothing, and behind a picture no other one came."""
     page.execute_script(HURRY)
-    assert page.execute_async_script(REQUEST, "/dead", "json") == ["unreachable", 0]
+    try:
+        assert page.execute_async_script(REQUEST, path, kind) == ["unreachable", 0]
+    finally:
+        page.execute_script("window.calm()")

@@ -5,7 +5,7 @@
  */
 
 const ANSWER_MS = 60_000; // a call without its answer by then is on a dead connection: the longest texts of a page take half of it at 64 kbit/s
-const STALL_MS = 60_000; // an upload of which nothing moves for so long is on a dead connection; the server gives up after 30 s
+const STALL_MS = 60_000; // a file of which nothing moves for so long, either way, is on one; the server gives up an upload after 30 s
 
 /** A refusal of the REST API; `code` is for programs, `message` for people, `retryAfter` in ms if it may be repeated then. */
 export class ApiError extends Error {
@@ -27,10 +27,43 @@ export async function request(path, { method = "GET", body, authorization, as = 
   if (authorization) headers.Authorization = authorization;
   if (body !== undefined && !isForm) headers["Content-Type"] = "application/json";
   const content = isForm || body === undefined ? body : JSON.stringify(body);
-  const signal = as === "json" ? AbortSignal.timeout(ANSWER_MS) : null; // a file may take longer
-  const answer = await fetch(base + path, { method, headers, body: content, signal }).catch(unreachable);
-  if (answer.ok && as === "blob") return answer.blob().catch(unreachable);
-  return meant(answer.status, await answer.text().catch(unreachable));
+  const patience = new Patience(ANSWER_MS);
+  try {
+    const answer = await fetch(base + path, { method, headers, body: content, signal: patience.signal }).catch(unreachable);
+    if (answer.ok && as === "blob") return await patience.with(answer).blob().catch(unreachable);
+    return meant(answer.status, await answer.text().catch(unreachable));
+  } finally {
+    patience.end();
+  }
+}
+
+/** How long a call is waited for: its `signal` ends it. A file may take longer, while any of it comes. */
+class Patience {
+  #stop = new AbortController();
+  #timer;
+
+  constructor(ms) {
+    this.signal = this.#stop.signal;
+    this.#wait(ms);
+  }
+
+  /** The same answer, of which each piece is waited for. */
+  with(answer) {
+    const transform = (piece, rest) => {
+      this.#wait(STALL_MS);
+      rest.enqueue(piece);
+    };
+    return new Response(answer.body.pipeThrough(new TransformStream({ transform })), answer);
+  }
+
+  end() {
+    clearTimeout(this.#timer);
+  }
+
+  #wait(ms) {
+    this.end();
+    this.#timer = setTimeout(() => this.#stop.abort(), ms);
+  }
 }
 
 /**
