@@ -1,7 +1,7 @@
 """Guesses, counted: so that a secret is guessed slowly on every server process at once.
 
 Failures are counted in Django's cache by who tries, in windows of a minute. A guess counts while it is looked
-at, too: or a thousand at once would be one. While the cache is away each process counts for itself.
+at, too: or a thousand at once would be one. While the cache is away, or if it keeps nothing, each process counts for itself.
 """
 
 import hashlib
@@ -91,14 +91,16 @@ def _add(key: str, change: int) -> int:
     """Change a count. Returns it."""
     try:
         return _changed(cache, key, change)
+    except ValueError:  # it keeps nothing, as Django's dummy, or has forgotten it in between
+        pass
     except (RedisError, OSError) as error:
         logger.warning("guesses are counted by this process alone, the cache is away: %s", error)
+    try:
         return _changed(_own, key, change)
+    except ValueError:
+        return change
 
 
 def _changed(where: BaseCache, key: str, change: int) -> int:
     where.add(key, 0, timeout=WINDOW_S)
-    try:
-        return where.incr(key, change)
-    except ValueError:  # its window is over, and it was forgotten in between
-        return change
+    return where.incr(key, change)

@@ -4,6 +4,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from django.core.cache.backends.locmem import LocMemCache
 
 from presence import attempts
 from presence.attempts import FAILURES, WINDOW_S, Guesses, TooMany, source
@@ -78,11 +79,21 @@ def test_a_thousand_guesses_at_once_are_no_more_than_one_after_the_other(
     guessed("ann")  # those that were refused do not count
 
 
+AWAY = {
+    "BACKEND": "django.core.cache.backends.redis.RedisCache",
+    "LOCATION": "redis://127.0.0.1:1",
+}
+KEEPS_NOTHING = {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}
+
+
+@pytest.mark.parametrize("cache", [AWAY, KEEPS_NOTHING])
 def test_while_the_cache_is_away_the_process_counts_for_itself(
-    clock: list[float], settings: Any
+    clock: list[float], settings: Any, monkeypatch: pytest.MonkeyPatch, cache: dict[str, str]
 ) -> None:
-    redis = "django.core.cache.backends.redis.RedisCache"
-    settings.CACHES = {"default": {"BACKEND": redis, "LOCATION": "redis://127.0.0.1:1"}}
+    """So it does where the site's cache keeps nothing: guesses were not counted at all."""
+    monkeypatch.setattr(attempts, "_own", LocMemCache("tests.attempts", {}))
+    attempts._own.clear()
+    settings.CACHES = {"default": cache}
     for _ in range(FAILURES):
         guessed("eve")
     with pytest.raises(TooMany):
