@@ -199,6 +199,9 @@ def _same_change(change: Change, row: Change, label: str) -> Iterator[Wrong]:
     elif change.envelope != row.envelope:
         what = f"{label} as another kind or answer or with other files than is stored"
         yield Wrong("corrupt", what, change.seq)
+    elif change.details != row.details:
+        what = f"{label} with other moments of its edit or deletion, or files of other names or sizes, than is stored"
+        yield Wrong("corrupt", what, change.seq)
 
 
 def _earlier_change(

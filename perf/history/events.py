@@ -105,7 +105,8 @@ class Refused(Event, frozen=True, array_like=True, tag="refused"):
 class Change(NamedTuple):
     """One message as a frame of changes, a REST page or the database shows it.
 
-    `digest` (0 when it is deleted), `envelope` and `origin` are those of `recorder.py`; `device` is the sender's id.
+    `digest` (0 when it is deleted), `envelope`, `origin` and `details` are those of `recorder.py`; `device` is the
+    sender's id.
     """
 
     seq: int
@@ -118,6 +119,7 @@ class Change(NamedTuple):
     deleted: bool = False
     envelope: int = 0
     origin: int = 0
+    details: int = 0
 
 
 class Page(Event, frozen=True, array_like=True, tag="page"):

@@ -11,10 +11,10 @@ import asyncio
 import os
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeAlias
 
 import msgspec
 
@@ -49,6 +49,24 @@ def origin(user: str | None, created: int) -> int:
     return zlib.crc32(f"{user} {created}".encode())
 
 
+File: TypeAlias = tuple[str, str, int, str, str]
+"""A file of a message as it is shown: id, name, size, type and SHA-256."""
+
+
+def shown_file(file: Mapping[str, Any]) -> File:
+    """A file of a message as JSON has it."""
+    return file["id"], file["name"], file["size"], file["type"], file["sha256"]
+
+
+def details(edited: int, deleted: int, files: Sequence[File]) -> int:
+    """What it keeps of a message's newest state beside these: when it was edited and deleted (ms, 0: never), and what
+    its files are; 0 of one that never changed and has none.
+    """
+    if not (edited or deleted or files):
+        return 0
+    return zlib.crc32(repr((edited, deleted, [*files])).encode())
+
+
 def change(message: frames.Message) -> Change:
     """What a history keeps of a message on the wire."""
     deleted = message.deleted is not None
@@ -63,6 +81,14 @@ def change(message: frames.Message) -> Change:
         deleted,
         envelope(message.kind, message.reply_to, [file.id for file in message.attachments]),
         origin(message.user, message.created),
+        details(
+            message.edited or 0,
+            message.deleted or 0,
+            [
+                (file.id, file.name, file.size, file.type, file.sha256)
+                for file in message.attachments
+            ],
+        ),
     )
 
 

@@ -11,7 +11,7 @@ import msgspec
 import psycopg
 
 from perf.history.events import AnyStored, Change, Stay, StoredConversation, StoredMark
-from perf.history.recorder import digest, envelope, origin
+from perf.history.recorder import details, digest, envelope, origin, shown_file
 
 Connection: TypeAlias = psycopg.AsyncConnection[tuple[Any, ...]]
 
@@ -28,8 +28,10 @@ CHANGES = """
 SELECT c.id::text, s.since, c.last_seq, c.history,
        m.seq, m.id::text, m.position, m.version, m.device_id::text, m.client_id, m.body,
        m.deleted IS NOT NULL, m.kind, m.reply_to_id::text,
-       array(SELECT file->>'id' FROM jsonb_array_elements(m.attachments) AS file),
-       d.user_id::text, CASE WHEN isfinite(m.created) THEN (extract(epoch FROM m.created) * 1000)::bigint ELSE 0 END
+       array(SELECT file FROM jsonb_array_elements(m.attachments) AS file), d.user_id::text,
+       CASE WHEN isfinite(m.created) THEN (extract(epoch FROM m.created) * 1000)::bigint ELSE 0 END,
+       CASE WHEN isfinite(m.edited) THEN (extract(epoch FROM m.edited) * 1000)::bigint ELSE 0 END,
+       CASE WHEN isfinite(m.deleted) THEN (extract(epoch FROM m.deleted) * 1000)::bigint ELSE 0 END
   FROM unnest(%s::uuid[], %s::bigint[]) AS s (conversation, since)
   JOIN messaging_conversation c ON c.id = s.conversation
   LEFT JOIN messaging_message m ON m.conversation_id = c.id AND m.seq > s.since
@@ -146,13 +148,14 @@ def _conversation(facts: tuple[Any, ...], changes: Iterable[Change]) -> StoredCo
 
 def _change(row: tuple[Any, ...]) -> Change:
     seq, name, position, version, device, client_id, body, deleted, *rest = row
-    kind, reply_to, files, user, created = rest
+    kind, reply_to, files, user, created, edited, gone = rest
     return Change(
         *(seq, name, position, version, device, client_id),
         0 if deleted else digest(body),
         deleted,
-        envelope(kind, reply_to, files),
+        envelope(kind, reply_to, [file["id"] for file in files]),
         origin(user, created),
+        details(edited, gone, [shown_file(file) for file in files]),
     )
 
 

@@ -193,6 +193,10 @@ def _other_envelope(change: Change) -> Change:
     return change._replace(envelope=change.envelope ^ 1)
 
 
+def _other_details(change: Change) -> Change:
+    return change._replace(details=change.details ^ 1)
+
+
 def _other_origin(change: Change) -> Change:
     return change._replace(origin=change.origin ^ 1)
 
@@ -265,6 +269,7 @@ MUTANTS = (
         partial(_corrupt_earlier, make=_other_body),
     ),
     Mutant("corrupt", "a message comes with another file", partial(_corrupt, make=_other_envelope)),
+    Mutant("corrupt", "a file comes with another name", partial(_corrupt, make=_other_details)),
     Mutant(
         "corrupt",
         "an earlier version comes as no answer",

@@ -15,7 +15,7 @@ from random import Random
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from perf.history.events import Acked, Change, Fetched, Sent
-from perf.history.recorder import Recorder, digest, envelope, origin
+from perf.history.recorder import Recorder, details, digest, envelope, origin, shown_file
 from perf.history.testimony import clock, nanoseconds
 from perf.load.generator import Generator
 from perf.load.rest import Answer, NoAnswer, Rest
@@ -270,7 +270,7 @@ class Calls:
 def _change(shown: Mapping[str, Any]) -> Change:
     """A message of a page, as a history has it."""
     deleted = shown.get("deleted") is not None
-    files = [file["id"] for file in shown.get("attachments") or ()]
+    files = [shown_file(file) for file in shown.get("attachments") or ()]
     return Change(
         shown["seq"],
         shown["id"],
@@ -280,6 +280,7 @@ def _change(shown: Mapping[str, Any]) -> Change:
         shown.get("client_id"),
         0 if deleted else digest(shown["body"]),
         deleted,
-        envelope(shown["kind"], shown.get("reply_to"), files),
+        envelope(shown["kind"], shown.get("reply_to"), [file[0] for file in files]),
         origin(shown.get("user"), shown["created"]),
+        details(shown.get("edited") or 0, shown.get("deleted") or 0, files),
     )

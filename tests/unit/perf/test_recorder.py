@@ -20,7 +20,16 @@ from perf.history.events import (
     RunBegan,
     RunEnded,
 )
-from perf.history.recorder import CHUNK, FLUSH_S, Recorder, change, digest, envelope, origin
+from perf.history.recorder import (
+    CHUNK,
+    FLUSH_S,
+    Recorder,
+    change,
+    details,
+    digest,
+    envelope,
+    origin,
+)
 from perf.load.fleet import until
 
 read = msgspec.json.Decoder(AnyEvent).decode_lines
@@ -63,8 +72,8 @@ def test_a_page_keeps_what_identifies_each_message_and_tombstones_have_no_digest
     assert isinstance(page, Page)
     assert (page.conversation, page.since, page.upto) == ("c", 3, 5)
     assert page.changes == (
-        (4, "m1", 4, 1, "d", "k", digest("Grüße"), False, 0, origin("u", 7)),
-        (5, "m2", 2, 2, None, None, 0, True, 0, origin(None, 0)),
+        (4, "m1", 4, 1, "d", "k", digest("Grüße"), False, 0, origin("u", 7), 0),
+        (5, "m2", 2, 2, None, None, 0, True, 0, origin(None, 0), details(0, 1, [])),
     )
 
 
@@ -79,6 +88,22 @@ FILE = frames.Attachment(id="f", name="a.png", size=1, type="image/png", sha256=
 )
 def test_a_page_tells_what_no_edit_changes_from_anything_else(other: dict[str, object]) -> None:
     assert change(msgspec.structs.replace(PLAIN, **other)) != change(PLAIN)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"name": "b.png"}, {"size": 2}, {"type": "text/plain"}, {"sha256": "1"}],
+    ids=lambda other: next(iter(other)),
+)
+def test_a_page_tells_a_file_from_another_under_its_id(other: dict[str, object]) -> None:
+    with_file = msgspec.structs.replace(PLAIN, attachments=(FILE,))
+    bad = msgspec.structs.replace(PLAIN, attachments=(msgspec.structs.replace(FILE, **other),))
+    assert change(bad) != change(with_file)
+
+
+def test_a_page_tells_when_a_message_was_edited_and_deleted() -> None:
+    moments = [{"edited": None}, {"edited": 8}, {"edited": 9}, {"deleted": 8}, {"deleted": 9}]
+    assert len({change(msgspec.structs.replace(PLAIN, **one)) for one in moments}) == len(moments)
 
 
 def test_an_answer_without_a_file_is_none_with_one() -> None:
