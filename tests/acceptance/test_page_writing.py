@@ -36,6 +36,10 @@ FORGET_JOINED = """
 """
 # The browser tells of a scroll by a script a frame later, of a user's at once: until then the page would go to the end again.
 TOP = "arguments[0].scrollTop = 0; arguments[0].dispatchEvent(new Event('scroll'));"
+IN_SIGHT = """
+    const [one, box] = [arguments[0], arguments[0].closest("ul")].map((element) => element.getBoundingClientRect());
+    return one.left >= box.left && one.right <= box.right + 1;
+"""
 STICKS_OUT = "return [...arguments[0].querySelectorAll('.thread, .head')].filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.className)"
 
 
@@ -347,6 +351,26 @@ async def test_author_who_has_left_is_named_and_what_could_not_be_asked_is_asked
     chrome.refresh()
     carl.shows("hi")
     eventually(chrome, lambda: carl.texts(".author")[-1], LONG_NAME)
+
+
+@pytest.mark.long
+async def test_conversation_in_use_is_in_sight_among_many_and_a_mouse_reaches_the_others(
+    desk: Desk, guests: Guests
+) -> None:
+    """Also after a reload. Whoever has no wheel that goes sideways needs something to drag."""
+    chrome, carl = desk.chrome, guests.carl
+    about = {"kind": "group", "members": [{"username": "carl"}]}
+    for n in range(20):
+        await guests.other.rest.call(
+            "POST", "/conversations", about | {"title": f"One of many, {n}"}
+        )
+    eventually(chrome, lambda: "One of many, 19" in carl.texts(".list .title"), True)
+    carl.choose("Notes to self")  # the last one
+    eventually(chrome, lambda: chrome.execute_script(IN_SIGHT, carl.find("[aria-current]")), True)
+    chrome.refresh()
+    desk.all_live(3)
+    eventually(chrome, lambda: chrome.execute_script(IN_SIGHT, carl.find("[aria-current]")), True)
+    assert carl.find(".list ul").value_of_css_property("scrollbar-width") == "thin"
 
 
 @pytest.mark.long

@@ -8,7 +8,10 @@ const RANK = { direct: 0, group: 1, self: 2 };
 const COUNTED = 99; // of many messages only the newest are here
 
 export class List {
+  #shown = null; // the conversation in use that was brought into sight
+
   constructor(list) {
+    this.list = list;
     this.items = new Items(list, { make, fill });
   }
 
@@ -22,6 +25,16 @@ export class List {
       isLeft: one.left !== null,
     }));
     this.items.draw(rows);
+    if (this.#shown !== selected && this.#bring()) this.#shown = selected;
+  }
+
+  /** Scrolls the strip, and nothing else, to the conversation in use. Returns whether that is there. */
+  #bring() {
+    const button = this.list.querySelector("[aria-current]");
+    if (!button) return false;
+    const [box, spot] = [this.list, button].map((one) => one.getBoundingClientRect());
+    this.list.scrollLeft += Math.min(0, spot.left - box.left) + Math.max(0, spot.right - box.right);
+    return true;
   }
 }
 
