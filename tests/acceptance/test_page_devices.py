@@ -112,7 +112,9 @@ def test_revoked_device_says_so_and_stays_away(desk: Desk, pair: tuple[Device, D
     phone.write("not sent yet")
     desk.chrome.execute_async_script(REVOKE, phone.key, pair[1].key)
     eventually(desk.chrome, lambda: phone.phase, "stopped")
-    phone.tells("This device was revoked; log in and register a new one, with another installation.")
+    phone.tells(
+        "This device was revoked; log in and register a new one, with another installation."
+    )
     field = phone.find("textarea")
     assert (phone.draft, field.is_displayed()) == ("not sent yet", True), "it can be copied"
     eventually(desk.chrome, lambda: field.get_property("readOnly"), True)
