@@ -6,14 +6,16 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-from project import services, valkey
+from project import daemons, services, valkey
 
 
 @contextlib.contextmanager
 def without_valkey(directory: Path) -> Iterator[None]:
     """Kill the server of these services; start it again at the end."""
     home = services.locate(directory).home
-    os.kill(_pid(directory), signal.SIGKILL)
+    daemons.stop(
+        _pid(directory), signal.SIGKILL
+    )  # gone when it returns: who dies is adopted by the next start
     try:
         yield
     finally:
